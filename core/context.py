@@ -1,0 +1,488 @@
+"""What a running call knows about its caller, and how it talks back.
+
+A handler receives a `Context`. Everything on it works in every protocol revision: progress and log
+messages go to the stream of the request when the client asked for them and vanish otherwise, and
+`ask` reaches the person or model behind the client. How the question travels differs:
+
+```
+2024-11-05 … 2025-11-25   a JSON-RPC request on the call's own event stream, answered by a POST
+2026-07-28                the call ends with `input_required`; the client repeats it with the answers
+```
+
+In the second form the handler runs again from its beginning, and every question answered so far
+returns at once from a sealed `requestState`. So what stands before an `ask` must be safe to repeat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from core.errors import ClientCapabilityMissing, MissingClientCapability, SuiteError
+from core.models import input_schema_of
+
+LogLevel = Literal[
+    "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"
+]
+LOG_LEVELS: dict[str, int] = {
+    name: rank
+    for rank, name in enumerate(
+        ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+    )
+}
+MIN_PROGRESS_INTERVAL_S = 0.02
+MAX_ASK_ROUNDS = 8
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling, as far as authentication could tell.
+
+    Attributes:
+        name: Stable name for limits, sessions and the audit log; never a secret.
+        authenticated: Whether credentials were presented and accepted.
+        scopes: What the caller may use; None means everything.
+    """
+
+    name: str
+    authenticated: bool = False
+    scopes: frozenset[str] | None = None
+
+
+ANONYMOUS = Principal("anonymous")
+
+
+class Channel(Protocol):
+    """How a call reaches the client that made it, while it runs; given by the transport."""
+
+    can_request: bool
+    """Whether the client can be sent JSON-RPC requests on this channel."""
+
+    async def notify(self, message: bytes) -> None:
+        """Send one JSON-RPC notification that belongs to the call."""
+
+    async def request(self, method: str, params: dict[str, Any]) -> Any:
+        """Send a JSON-RPC request to the client and return its result (legacy revisions)."""
+
+    async def pause(self, retry_ms: int) -> None:
+        """Close the call's event stream; the client resumes it after `retry_ms` milliseconds."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """The request-independent half of a call: who asks, in which revision, over what.
+
+    Attributes:
+        revision: The protocol revision whose shapes are used.
+        modern: Whether questions travel in results (2026-07-28) instead of as requests.
+        capabilities: What the client declared that it can do.
+        client: `clientInfo`, when the client said it.
+        channel: None where nothing but the one answer can be sent (`/rpc`, REST).
+        log_rank: Least rank of log messages that the client wants; None for no messages.
+        session: Key of the caller's session, for subscriptions and cancellation.
+        correlation_id: Ties together the log lines of one HTTP request.
+        headers: The HTTP request's headers, lower-case names, as bytes.
+    """
+
+    revision: str
+    principal: Principal = ANONYMOUS
+    modern: bool = False
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    client: Mapping[str, Any] | None = None
+    channel: Channel | None = None
+    log_rank: int | None = None
+    session: str | None = None
+    correlation_id: str = ""
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+# --- questions to the client ------------------------------------------------------------------
+
+
+class Question(Protocol[AnswerT]):
+    """Something to ask the client: one row of `inputRequests`, or one server→client request."""
+
+    method: str
+
+    def capability(self) -> dict[str, Any]:
+        """Return the client capability that the question needs, as `requiredCapabilities`."""
+
+    def params(self, revision: str) -> dict[str, Any]:
+        """Return the request's parameters in the shape of a revision."""
+
+    def parse(self, raw: Any) -> AnswerT:
+        """Turn the client's result into an answer.
+
+        Raises:
+            ValueError: The result is not a valid answer; the question is asked again.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Elicited(Generic[ModelT]):
+    """A person's answer to a form.
+
+    Attributes:
+        action: `accept`, `decline` or `cancel`.
+        content: The validated form; None unless accepted.
+    """
+
+    action: Literal["accept", "decline", "cancel"]
+    content: ModelT | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elicit(Generic[ModelT]):
+    """Ask the person behind the client to fill in a flat form. Never ask for secrets this way.
+
+    Attributes:
+        message: The question.
+        form: A model of strings, numbers, booleans and enumerations; its schema is the form.
+        schema: The form's JSON Schema where the model's own will not do.
+    """
+
+    message: str
+    form: type[ModelT]
+    schema: dict[str, Any] | None = None
+    method = "elicitation/create"
+
+    def capability(self) -> dict[str, Any]:
+        return {"elicitation": {}}
+
+    def params(self, revision: str) -> dict[str, Any]:
+        schema = self.schema or input_schema_of(self.form)
+        schema = {k: v for k, v in schema.items() if k != "additionalProperties"}
+        mode = {} if revision < "2025-11-25" else {"mode": "form"}
+        return {**mode, "message": self.message, "requestedSchema": schema}
+
+    def parse(self, raw: Any) -> Elicited[ModelT]:
+        action = raw.get("action") if isinstance(raw, dict) else None
+        if action == "accept":
+            content = self.form.model_validate(raw.get("content"), strict=False)
+            return Elicited("accept", content)
+        if action == "decline" or action == "cancel":
+            return Elicited(action)
+        raise ValueError("an elicitation result needs an action")
+
+
+@dataclass(frozen=True, slots=True)
+class ElicitURL:
+    """Ask the person behind the client to open a page, for what must not pass through the client.
+
+    Attributes:
+        url: Carries no personal data and no credentials.
+    """
+
+    message: str
+    url: str
+    elicitation_id: str
+    method = "elicitation/create"
+
+    def capability(self) -> dict[str, Any]:
+        return {"elicitation": {"url": {}}}
+
+    def params(self, revision: str) -> dict[str, Any]:
+        params = {"mode": "url", "message": self.message, "url": self.url}
+        if revision == "2025-11-25":
+            params["elicitationId"] = self.elicitation_id
+        return params
+
+    def parse(self, raw: Any) -> Elicited[BaseModel]:
+        action = raw.get("action") if isinstance(raw, dict) else None
+        if action in ("accept", "decline", "cancel"):
+            return Elicited(action)
+        raise ValueError("an elicitation result needs an action")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Ask the client's model for a completion.
+
+    Attributes:
+        messages: Text of the user turn, or full `messages` entries.
+        more: Further members of `sampling/createMessage`, such as `systemPrompt`.
+    """
+
+    messages: str | list[dict[str, Any]]
+    max_tokens: int = 1000
+    more: Mapping[str, Any] = field(default_factory=dict)
+    method = "sampling/createMessage"
+
+    def capability(self) -> dict[str, Any]:
+        return {"sampling": {"tools": {}} if "tools" in self.more else {}}
+
+    def params(self, revision: str) -> dict[str, Any]:
+        messages = self.messages
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": {"type": "text", "text": messages}}]
+        return {"messages": messages, "maxTokens": self.max_tokens, **self.more}
+
+    def parse(self, raw: Any) -> dict[str, Any]:
+        if not isinstance(raw, dict) or "content" not in raw or "role" not in raw:
+            raise ValueError("a sampling result needs role and content")
+        return raw
+
+
+@dataclass(frozen=True, slots=True)
+class ListRoots:
+    """Ask the client which roots it works in."""
+
+    method = "roots/list"
+
+    def capability(self) -> dict[str, Any]:
+        return {"roots": {}}
+
+    def params(self, revision: str) -> dict[str, Any]:
+        return {}
+
+    def parse(self, raw: Any) -> list[dict[str, Any]]:
+        roots = raw.get("roots") if isinstance(raw, dict) else None
+        if not isinstance(roots, list) or not all(isinstance(r, dict) for r in roots):
+            raise ValueError("a roots result needs a list of roots")
+        return roots
+
+
+class InputRequired(Exception):  # noqa: N818  (not an error: the call continues with the answers)
+    """Ends a 2026-07-28 call with questions; the dispatcher turns it into a result.
+
+    Args:
+        questions: What to ask, by key.
+        answers: Raw results that are settled already and travel in the sealed `requestState`.
+    """
+
+    def __init__(self, questions: Mapping[str, Question[Any]], answers: Mapping[str, Any]) -> None:
+        super().__init__("input required")
+        self.questions = questions
+        self.answers = answers
+
+
+def covers(declared: Mapping[str, Any], needed: Mapping[str, Any]) -> bool:
+    """Return whether declared client capabilities include the needed ones.
+
+    `elicitation: {}` means forms only (2025-11-25 elicitation, capabilities).
+    """
+    for name, parts in needed.items():
+        have = declared.get(name)
+        if not isinstance(have, Mapping):
+            return False
+        if any(part not in have for part in parts):
+            return False
+        if name == "elicitation" and not parts and have and "form" not in have:
+            return False
+    return True
+
+
+# --- the context of one call ------------------------------------------------------------------
+
+
+class Context:
+    """Handed to every handler: progress, log, cancellation, questions, and who is calling.
+
+    Cancellation arrives as `asyncio.CancelledError` at the handler's next `await`: when the client
+    cancels or leaves, and when the tool's time limit has passed. Clean up in `finally`.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_clock",
+        "_last_progress",
+        "_last_progress_at",
+        "caller",
+        "progress_token",
+        "started_at",
+        "time_limit_s",
+    )
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        progress_token: str | int | None = None,
+        answers: dict[str, Any] | None = None,
+        time_limit_s: float = 50.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.caller = caller
+        self.progress_token = progress_token
+        self.time_limit_s = time_limit_s
+        self._answers = answers
+        self._clock = clock
+        self._last_progress: float | None = None
+        self._last_progress_at = 0.0
+        self.started_at = clock()
+
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        return self.caller.principal
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the call's time limit; never negative."""
+        return max(0.0, self.started_at + self.time_limit_s - self._clock())
+
+    async def progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress, when the client asked for it.
+
+        Values that do not increase are dropped, and so are those that follow the last within
+        20 ms unless they reach `total`.
+        """
+        token, channel = self.progress_token, self.caller.channel
+        if token is None or channel is None:
+            return
+        now = self._clock()
+        if self._last_progress is not None:
+            if progress <= self._last_progress:
+                return
+            if now - self._last_progress_at < MIN_PROGRESS_INTERVAL_S and progress != total:
+                return
+        self._last_progress, self._last_progress_at = progress, now
+        params: dict[str, Any] = {"progressToken": token, "progress": progress}
+        if total is not None:
+            params["total"] = total
+        if message is not None and self.caller.revision >= "2025-03-26":
+            params["message"] = message
+        await channel.notify(notification("notifications/progress", params))
+
+    async def log(self, level: LogLevel, data: Any, *, logger: str | None = None) -> None:
+        """Send a log message to the client, when it wants messages of this level."""
+        channel, rank = self.caller.channel, self.caller.log_rank
+        if channel is None or rank is None or LOG_LEVELS[level] < rank:
+            return
+        params = {"level": level, "data": data}
+        if logger is not None:
+            params["logger"] = logger
+        await channel.notify(notification("notifications/message", params))
+
+    async def pause_stream(self, retry_ms: int = 500) -> None:
+        """Let a client that can resume (2025-11-25) wait without an open connection."""
+        if self.caller.channel is not None:
+            await self.caller.channel.pause(retry_ms)
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def client_can(self, capability: str) -> bool:
+        """Return whether the client declared `elicitation`, `sampling` or `roots`."""
+        return covers(self.caller.capabilities, {capability: {}})
+
+    async def elicit(
+        self, message: str, form: type[ModelT], *, key: str = "input"
+    ) -> Elicited[ModelT]:
+        """Ask the person behind the client to fill in a form."""
+        answers = await self.ask({key: Elicit(message, form)})
+        answer: Elicited[ModelT] = answers[key]
+        return answer
+
+    async def sample(
+        self, messages: str | list[dict[str, Any]], *, max_tokens: int = 1000, key: str = "sample"
+    ) -> dict[str, Any]:
+        """Ask the client's model for a completion; return role, content, model."""
+        answer: dict[str, Any] = (await self.ask({key: Sample(messages, max_tokens)}))[key]
+        return answer
+
+    async def list_roots(self, *, key: str = "roots") -> list[dict[str, Any]]:
+        """Ask the client for its roots; each has `uri` and perhaps `name`."""
+        answer: list[dict[str, Any]] = (await self.ask({key: ListRoots()}))[key]
+        return answer
+
+    async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
+        """Ask several questions at once and return the answers by the same keys.
+
+        Keys name questions over the whole call, so they must differ between rounds.
+
+        Raises:
+            MissingClientCapability: The client said that it cannot be asked this.
+            ClientCapabilityMissing: There is no way to ask on this connection.
+        """
+        self._require(questions)
+        if self.caller.modern:
+            return self._answers_or_stop(questions)
+        channel = self.caller.channel
+        assert channel is not None
+        return {key: await self._ask_now(channel, q) for key, q in questions.items()}
+
+    def _require(self, questions: Mapping[str, Question[Any]]) -> None:
+        caller = self.caller
+        needed: dict[str, Any] = {}
+        for question in questions.values():
+            for name, parts in question.capability().items():
+                needed.setdefault(name, {}).update(parts)
+        asked = " and ".join(sorted(needed))
+        if caller.modern or (caller.channel is None and caller.session is None):
+            if not covers(caller.capabilities, needed):
+                raise MissingClientCapability(
+                    f"This call has to ask the client for {asked}, which it does not offer.",
+                    requiredCapabilities=needed,
+                )
+        elif (
+            caller.channel is None
+            or not caller.channel.can_request
+            or not covers(caller.capabilities, needed)
+            or ("elicitation" in needed and caller.revision < "2025-06-18")
+        ):
+            raise ClientCapabilityMissing(
+                f"This call has to ask the client for {asked}, which is not possible here.",
+                hint="Use a client that offers it and accepts an event stream as answer.",
+            )
+
+    def _answers_or_stop(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
+        raw = self._answers or {}
+        parsed: dict[str, Any] = {}
+        open_questions: dict[str, Question[Any]] = {}
+        for key, question in questions.items():
+            try:
+                parsed[key] = question.parse(raw[key])
+            except (KeyError, ValueError, ValidationError):
+                open_questions[key] = question
+        if open_questions:
+            settled = {k: v for k, v in raw.items() if k not in open_questions}
+            raise InputRequired(open_questions, settled)
+        return parsed
+
+    async def _ask_now(self, channel: Channel, question: Question[Any]) -> Any:
+        for _ in range(MAX_ASK_ROUNDS):
+            raw = await channel.request(question.method, question.params(self.caller.revision))
+            try:
+                return question.parse(raw)
+            except (ValueError, ValidationError):
+                continue
+        raise ClientCapabilityMissing(
+            f"The client answered {question.method} {MAX_ASK_ROUNDS} times with something else.",
+            hint="Correct the client's answer to this request.",
+        )
+
+
+def notification(method: str, params: Mapping[str, Any]) -> bytes:
+    """Return one JSON-RPC notification as compact JSON."""
+    return to_json({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+__all__ = [
+    "ANONYMOUS",
+    "LOG_LEVELS",
+    "Caller",
+    "Channel",
+    "Context",
+    "Elicit",
+    "ElicitURL",
+    "Elicited",
+    "InputRequired",
+    "ListRoots",
+    "LogLevel",
+    "Principal",
+    "Question",
+    "Sample",
+    "SuiteError",
+    "covers",
+    "notification",
+]

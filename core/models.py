@@ -1,0 +1,92 @@
+"""Bases of all input and output models, and their JSON Schemas.
+
+Input models are strict: unknown members are refused, a string is not a number. Output models are
+closed, so that their schema says everything. Schemas leave here with every `$ref` inlined, because
+several clients (LiteLLM, Open WebUI) do not resolve references.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema
+
+MAX_INLINE_DEPTH = 24
+
+
+class InputModel(BaseModel):
+    """Base of a tool's arguments: strict types, unknown members refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class NoArguments(InputModel):
+    """The input of a tool that takes no arguments."""
+
+
+class OutputModel(BaseModel):
+    """Base of a tool's result: closed, with numbers that JSON can carry."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """JSON Schema as clients like it: no generated titles on fields."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def input_schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the inlined JSON Schema (2020-12) that arguments are validated against."""
+    return _plain(model, "validation")
+
+
+def output_schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the inlined JSON Schema (2020-12) of a serialised result."""
+    return _plain(model, "serialization")
+
+
+def _plain(model: type[BaseModel], mode: Any) -> dict[str, Any]:
+    schema = inline_references(model.model_json_schema(mode=mode, schema_generator=_PlainSchema))
+    schema.pop("title", None)
+    schema.pop("description", None)
+    schema.setdefault("type", "object")
+    schema.setdefault("properties", {})
+    return schema
+
+
+def inline_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """Replace every local `$ref` by what it points to and drop `$defs`.
+
+    A reference to itself (a tree) is cut at the first repetition by the empty schema, which
+    accepts anything: clients that cannot resolve references could not follow it either.
+
+    Raises:
+        ValueError: A reference that is not `#/$defs/…`.
+    """
+    definitions = schema.get("$defs", {})
+
+    def walk(node: Any, open_names: tuple[str, ...]) -> Any:
+        if isinstance(node, list):
+            return [walk(item, open_names) for item in node]
+        if not isinstance(node, dict):
+            return node
+        reference = node.get("$ref")
+        if isinstance(reference, str):
+            name = reference.removeprefix("#/$defs/")
+            if name not in definitions:
+                raise ValueError(f"cannot inline the reference {reference!r}")
+            siblings = {k: walk(v, open_names) for k, v in node.items() if k != "$ref"}
+            if name in open_names or len(open_names) >= MAX_INLINE_DEPTH:
+                return siblings
+            target = walk(copy.deepcopy(definitions[name]), (*open_names, name))
+            target.pop("title", None)
+            return {**target, **siblings}
+        return {k: walk(v, open_names) for k, v in node.items() if k != "$defs"}
+
+    result = walk(schema, ())
+    assert isinstance(result, dict)
+    return result

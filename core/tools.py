@@ -1,0 +1,294 @@
+"""Tools: what a service registers, and how one call runs through its models.
+
+`Tool` is the same frozen row for every tool. Both directions are compiled at registration: `parse`
+turns JSON arguments into the validated input model, `dump` turns the output model into JSON bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from core.context import Context
+from core.errors import InvalidArguments, did_you_mean
+from core.models import input_schema_of, output_schema_of
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+HEADER_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+MAX_PROBLEMS_TOLD = 10
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """Hints about a tool's behaviour (MCP `ToolAnnotations`); clients decide on approval by them."""
+
+    read_only: bool = True
+    destructive: bool = False
+    idempotent: bool = True
+    open_world: bool = False
+
+    def to_dict(self) -> dict[str, bool]:
+        """Return the wire names."""
+        return {
+            "readOnlyHint": self.read_only,
+            "destructiveHint": self.destructive,
+            "idempotentHint": self.idempotent,
+            "openWorldHint": self.open_world,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One tool: how it is listed and how it is called.
+
+    Attributes:
+        handler: `async (arguments, context)`; returns an output model or a `ToolResult`.
+        parse: Arguments as JSON values → what the handler gets; raises `InvalidArguments`.
+        dump: What the handler returned → JSON bytes of `structuredContent`.
+        time_limit_s: Seconds a call may take; None for the server's default.
+        header_params: Argument name → header suffix (`x-mcp-header`, 2026-07-28).
+    """
+
+    name: str
+    description: str
+    handler: Handler
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    parse: Callable[[dict[str, Any]], Any]
+    dump: Callable[[Any], bytes]
+    output_model: type[BaseModel] | None = None
+    title: str | None = None
+    annotations: Annotations | None = None
+    icons: tuple[Mapping[str, Any], ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    time_limit_s: float | None = None
+    header_params: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the `tools/list` entry of the newest revision."""
+        entry: dict[str, Any] = {"name": self.name}
+        if self.title is not None:
+            entry["title"] = self.title
+        entry["description"] = self.description
+        entry["inputSchema"] = dict(self.input_schema)
+        if self.output_schema is not None:
+            entry["outputSchema"] = dict(self.output_schema)
+        if self.annotations is not None:
+            entry["annotations"] = self.annotations.to_dict()
+        if self.icons:
+            entry["icons"] = [dict(icon) for icon in self.icons]
+        if self.meta:
+            entry["_meta"] = dict(self.meta)
+        return entry
+
+
+def build_tool(
+    *,
+    name: str,
+    handler: Handler,
+    input_schema: type[BaseModel],
+    description: str,
+    output_schema: type[BaseModel] | None = None,
+    annotations: Annotations | None = None,
+    title: str | None = None,
+    icons: tuple[Mapping[str, Any], ...] = (),
+    time_limit_s: float | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> Tool:
+    """Compile a tool from its handler and models.
+
+    Raises:
+        ValueError: A name, description, schema or header annotation that clients would reject.
+        TypeError: The handler is not a coroutine function, or a model is not a model.
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError(f"tool name {name!r}: 1 to 64 characters of A-Z a-z 0-9 _ . -")
+    if not description.strip():
+        raise ValueError(f"tool {name!r} has no description; a model could not choose it")
+    for what, model in (("input_schema", input_schema), ("output_schema", output_schema)):
+        if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise TypeError(f"tool {name!r}: {what} has to be a pydantic model class")
+    schema = input_schema_of(input_schema)
+    return Tool(
+        name=name,
+        title=title,
+        description=inspect.cleandoc(description),
+        handler=with_context(handler, positional=1),
+        input_schema=schema,
+        output_schema=None if output_schema is None else output_schema_of(output_schema),
+        output_model=output_schema,
+        parse=_parser(input_schema),
+        dump=_dumper(name, output_schema),
+        annotations=annotations,
+        icons=icons,
+        meta=meta or {},
+        time_limit_s=time_limit_s,
+        header_params=header_params_of(schema),
+    )
+
+
+def with_context(handler: Handler, *, positional: int) -> Handler:
+    """Return the handler as one that takes `positional` arguments and a context.
+
+    Raises:
+        TypeError: It is not a coroutine function, or takes another number of arguments.
+    """
+    call = handler if inspect.isroutine(handler) else type(handler).__call__
+    if not inspect.iscoroutinefunction(inspect.unwrap(call)):
+        raise TypeError(
+            f"{handler!r} is not `async def`; run blocking work with asyncio.to_thread inside it"
+        )
+    count = len(
+        [
+            p
+            for p in inspect.signature(handler).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    )
+    if count == positional + 1:
+        return handler
+    if count == positional:
+
+        async def without_context(*arguments: Any) -> Any:
+            return await handler(*arguments[:-1])
+
+        return without_context
+    raise TypeError(f"{handler!r} takes {count} arguments; expected {positional} and a context")
+
+
+def models_of(handler: Handler) -> tuple[type[BaseModel], type[BaseModel] | None]:
+    """Return input and output model as a handler's annotations name them.
+
+    Raises:
+        TypeError: The first argument is not annotated with a model.
+    """
+    hints = typing.get_type_hints(handler)
+    returned = hints.pop("return", None)
+    models = [h for h in hints.values() if isinstance(h, type) and issubclass(h, BaseModel)]
+    if not models:
+        raise TypeError(f"{handler!r}: annotate its first argument with an input model")
+    if isinstance(returned, types.UnionType) or not isinstance(returned, type):
+        returned = None
+    is_model = returned is not None and issubclass(returned, BaseModel)
+    return models[0], returned if is_model else None
+
+
+def _parser(model: type[BaseModel]) -> Callable[[dict[str, Any]], BaseModel]:
+    validate = model.__pydantic_validator__.validate_python
+    known = [f.alias or name for name, f in model.model_fields.items()]
+
+    def parse(arguments: dict[str, Any]) -> BaseModel:
+        try:
+            parsed: BaseModel = validate(arguments)
+        except ValidationError as error:
+            raise invalid_arguments(error, known) from None
+        except RecursionError:
+            raise InvalidArguments("The arguments are nested too deeply.") from None
+        return parsed
+
+    return parse
+
+
+def invalid_arguments(error: ValidationError, known: list[str]) -> InvalidArguments:
+    """Say which arguments are wrong and what would be right; never repeats their values."""
+    details = error.errors(include_url=False, include_input=False)
+    problems = [_problem(d, known) for d in details[:MAX_PROBLEMS_TOLD]]
+    sentence = "; ".join(f"{p['argument']}: {p['problem']}" for p in problems)
+    if len(details) > len(problems):
+        sentence += f"; and {len(details) - len(problems)} more"
+    return InvalidArguments(f"Invalid arguments: {sentence}.", problems=problems)
+
+
+def _problem(detail: ErrorDetails, known: list[str]) -> dict[str, str]:
+    path = ".".join(str(part)[:80] for part in detail["loc"]) or "arguments"
+    if detail["type"] != "extra_forbidden":
+        return {"argument": path, "problem": detail["msg"]}
+    problem = "unknown argument"
+    if len(detail["loc"]) == 1:
+        guess = did_you_mean(str(detail["loc"][0]), known)
+        listed = ", ".join(known) or "none"
+        problem += f". {guess}" if guess else f", known are: {listed}"
+    return {"argument": path, "problem": problem}
+
+
+def _dumper(name: str, model: type[BaseModel] | None) -> Callable[[Any], bytes]:
+    if model is None:
+
+        def refuse(value: Any) -> bytes:
+            raise TypeError(f"tool {name!r} returned a {type(value).__name__} but has no output model")
+
+        return refuse
+
+    to_json = model.__pydantic_serializer__.to_json
+
+    def dump(value: Any) -> bytes:
+        if not isinstance(value, model):
+            value = model.model_validate(value)
+        data: bytes = to_json(value, by_alias=True)
+        return data
+
+    return dump
+
+
+def header_params_of(schema: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
+    """Return the `x-mcp-header` annotations of an input schema: property path → header suffix.
+
+    Raises:
+        ValueError: An annotation that breaks the rules of 2026-07-28 (clients drop such tools).
+    """
+    found: dict[tuple[str, ...], str] = {}
+
+    def walk(node: Any, path: tuple[str, ...] | None) -> None:
+        if isinstance(node, list):
+            for item in node:
+                walk(item, None)
+        if not isinstance(node, dict):
+            return
+        if "x-mcp-header" in node:
+            found[_checked_header_path(node, path)] = node["x-mcp-header"]
+        for key, value in node.items():
+            if key == "properties" and isinstance(value, dict) and path is not None:
+                for name, child in value.items():
+                    walk(child, (*path, name))
+            elif key not in ("default", "const", "enum", "examples"):
+                walk(value, None)
+
+    walk(schema, ())
+    names = [name.lower() for name in found.values()]
+    if len(names) != len(set(names)):
+        raise ValueError("two arguments share one x-mcp-header name")
+    return found
+
+
+def _checked_header_path(node: Mapping[str, Any], path: tuple[str, ...] | None) -> tuple[str, ...]:
+    name = node["x-mcp-header"]
+    if not path:
+        raise ValueError("x-mcp-header is only allowed on properties reached through properties")
+    if not isinstance(name, str) or not HEADER_TOKEN.fullmatch(name):
+        raise ValueError(f"x-mcp-header {name!r} is not a header token")
+    if node.get("type") not in ("string", "integer", "boolean"):
+        raise ValueError(f"x-mcp-header {name!r}: only string, integer or boolean arguments")
+    return path
+
+
+__all__ = [
+    "Annotations",
+    "Context",
+    "Handler",
+    "Tool",
+    "build_tool",
+    "header_params_of",
+    "invalid_arguments",
+    "models_of",
+    "with_context",
+]
