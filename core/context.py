@@ -63,13 +63,14 @@ ANONYMOUS = Principal("anonymous")
 class Channel(Protocol):
     """How a call reaches the client that made it, while it runs; given by the transport."""
 
-    can_request: bool
-    """Whether the client can be sent JSON-RPC requests on this channel."""
+    @property
+    def can_request(self) -> bool:
+        """Whether the client can be sent JSON-RPC requests on this channel."""
 
     async def notify(self, message: bytes) -> None:
         """Send one JSON-RPC notification that belongs to the call."""
 
-    async def request(self, method: str, params: dict[str, Any]) -> Any:
+    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
         """Send a JSON-RPC request to the client and return its result (legacy revisions)."""
 
     async def pause(self, retry_ms: int) -> None:
@@ -90,6 +91,7 @@ class Caller:
         session: Key of the caller's session, for subscriptions and cancellation.
         correlation_id: Ties together the log lines of one HTTP request.
         headers: The HTTP request's headers, lower-case names, as bytes.
+        trace: Facts for the request's log line; the dispatcher adds the tool and its outcome.
     """
 
     revision: str
@@ -102,6 +104,7 @@ class Caller:
     session: str | None = None
     correlation_id: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    trace: dict[str, Any] | None = None
 
 
 # --- questions to the client ------------------------------------------------------------------
@@ -451,7 +454,7 @@ class Context:
 
     async def _ask_now(self, channel: Channel, question: Question[Any]) -> Any:
         for _ in range(MAX_ASK_ROUNDS):
-            raw = await channel.request(question.method, question.params(self.caller.revision))
+            raw = await channel.send_request(question.method, question.params(self.caller.revision))
             try:
                 return question.parse(raw)
             except (ValueError, ValidationError):

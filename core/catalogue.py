@@ -1,0 +1,191 @@
+"""What a server offers: tools, resources, templates, prompts, and who completes their arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from core.content import PromptResult, ResourceContents
+from core.context import Context
+from core.errors import InvalidParams
+from core.models import NoArguments, input_schema_of
+from core.tools import NAME_PATTERN, Tool, invalid_arguments
+
+Completer = Callable[[str, Mapping[str, str], Context], Awaitable[Sequence[str]]]
+"""Completes an argument: what is typed so far, the other arguments, the context → values."""
+
+ResourceData = str | bytes | ResourceContents
+ResourceHandler = Callable[[Context], Awaitable[ResourceData]]
+TemplateHandler = Callable[[dict[str, str], Context], Awaitable[ResourceData]]
+PromptHandler = Callable[[Any, Context], Awaitable[str | PromptResult]]
+
+_VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One resource with a fixed URI."""
+
+    uri: str
+    name: str
+    handler: ResourceHandler
+    description: str | None = None
+    title: str | None = None
+    mime_type: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the `resources/list` entry."""
+        return {"uri": self.uri, **_described(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceTemplate:
+    """A family of resources: an RFC 6570 level 1 template such as ``postgres://{db}/{table}``."""
+
+    uri_template: str
+    name: str
+    handler: TemplateHandler
+    description: str | None = None
+    title: str | None = None
+    mime_type: str | None = None
+    completions: Mapping[str, Completer] = field(default_factory=dict)
+    pattern: re.Pattern[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Compile the template; each variable stands for one percent-encoded path segment."""
+        parts = _VARIABLE.split(self.uri_template)
+        source = "".join(
+            f"(?P<{part}>[^/?#]+)" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
+        object.__setattr__(self, "pattern", re.compile(source))
+
+    def match(self, uri: str) -> dict[str, str] | None:
+        """Return the variables of a URI of this family, decoded; None for any other."""
+        found = self.pattern.fullmatch(uri)
+        return {k: unquote(v) for k, v in found.groupdict().items()} if found else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the `resources/templates/list` entry."""
+        return {"uriTemplate": self.uri_template, **_described(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt; its arguments are the fields of a model of strings."""
+
+    name: str
+    description: str
+    handler: PromptHandler
+    arguments: type[BaseModel] = NoArguments
+    title: str | None = None
+    completions: Mapping[str, Completer] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the `prompts/list` entry."""
+        schema = input_schema_of(self.arguments)
+        required = schema.get("required", [])
+        arguments = [
+            {
+                "name": name,
+                **({"description": part["description"]} if "description" in part else {}),
+                "required": name in required,
+            }
+            for name, part in schema["properties"].items()
+        ]
+        entry: dict[str, Any] = {"name": self.name, "description": self.description}
+        if self.title is not None:
+            entry["title"] = self.title
+        if arguments:
+            entry["arguments"] = arguments
+        return entry
+
+    def parse(self, arguments: dict[str, Any]) -> BaseModel:
+        """Return the validated arguments.
+
+        Raises:
+            InvalidParams: One is missing, unknown or not a string.
+        """
+        try:
+            return self.arguments.model_validate(arguments)
+        except ValidationError as error:
+            told = invalid_arguments(error, list(self.arguments.model_fields))
+            raise InvalidParams(told.message, **told.facts) from None
+
+
+def _described(item: Resource | ResourceTemplate) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": item.name}
+    if item.title is not None:
+        entry["title"] = item.title
+    if item.description is not None:
+        entry["description"] = item.description
+    if item.mime_type is not None:
+        entry["mimeType"] = item.mime_type
+    return entry
+
+
+class Catalogue:
+    """The registry of one server, in the order of registration."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Tool] = {}
+        self.resources: dict[str, Resource] = {}
+        self.templates: dict[str, ResourceTemplate] = {}
+        self.prompts: dict[str, Prompt] = {}
+        self.version = 0
+
+    def add_tool(self, tool: Tool) -> None:
+        """Add a tool; ValueError when its name is taken."""
+        _refuse_taken("tool", tool.name, self.tools)
+        self.tools[tool.name] = tool
+        self.version += 1
+
+    def add_resource(self, resource: Resource) -> None:
+        """Add a resource; ValueError when its URI is taken."""
+        _refuse_taken("resource", resource.uri, self.resources)
+        self.resources[resource.uri] = resource
+        self.version += 1
+
+    def add_template(self, template: ResourceTemplate) -> None:
+        """Add a template; ValueError when it is there already."""
+        _refuse_taken("resource template", template.uri_template, self.templates)
+        self.templates[template.uri_template] = template
+        self.version += 1
+
+    def add_prompt(self, prompt: Prompt) -> None:
+        """Add a prompt; ValueError when its name is taken or not fit for clients."""
+        _refuse_taken("prompt", prompt.name, self.prompts)
+        if not NAME_PATTERN.fullmatch(prompt.name):
+            raise ValueError(f"prompt name {prompt.name!r}: 1 to 64 characters of A-Z a-z 0-9 _ . -")
+        self.prompts[prompt.name] = prompt
+        self.version += 1
+
+    def remove_tool(self, name: str) -> None:
+        """Remove a tool; KeyError when there is none of that name."""
+        del self.tools[name]
+        self.version += 1
+
+    def entries(self, what: str) -> list[dict[str, Any]]:
+        """Return the list entries of `tools`, `resources`, `templates` or `prompts`."""
+        return [item.to_dict() for item in getattr(self, what).values()]
+
+    def has_completions(self) -> bool:
+        """Return whether anything completes its arguments."""
+        offers = [*self.prompts.values(), *self.templates.values()]
+        return any(offer.completions for offer in offers)
+
+    def digest(self) -> str:
+        """Return a short fingerprint of the tools: the same tools, the same digest."""
+        return hashlib.sha256(to_json(self.entries("tools"))).hexdigest()[:16]
+
+
+def _refuse_taken(what: str, key: str, taken: Mapping[str, Any]) -> None:
+    if key in taken:
+        raise ValueError(f"there is a {what} {key!r} already")

@@ -1,0 +1,539 @@
+"""The server: register tools, resources and prompts, and get a FastAPI application with every way in.
+
+```python
+server = MCPServer("clock", version="1.0.0")
+
+@server.tool(description="Tell the time in a time zone.")
+async def tell_time(arguments: TellTime, context: Context) -> Time: ...
+
+server.run()
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from core.backplane import Backplane, MemoryBackplane
+from core.catalogue import (
+    Catalogue,
+    Completer,
+    Prompt,
+    PromptHandler,
+    Resource,
+    ResourceHandler,
+    ResourceTemplate,
+    TemplateHandler,
+)
+from core.models import NoArguments
+from core.observability.health import Check, Component, Health
+from core.observability.logs import LineWriter, RequestLog, set_up
+from core.observability.metrics import Metrics
+from core.protocol.calls import Calls
+from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
+from core.protocol.dispatch import Dispatcher, Identity
+from core.protocol.sessions import Session, Sessions
+from core.sealing import Sealer, load_or_make_secret
+from core.security.auth import authenticator_for
+from core.security.guard import Guard, Route
+from core.security.rate_limit import RateLimit
+from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
+from core.ticker import Ticker
+from core.tools import Annotations, Handler, Tool, build_tool, models_of, with_context
+from core.transports.exchange import Exchanges
+from core.transports.http import OpenStreams
+from core.transports.pages import Pages, RootDoor
+from core.transports.rest import PREFIX as REST_PREFIX
+from core.transports.rest import RESTDoor
+from core.transports.rpc import RPCDoor
+from core.transports.runtime import Runtime
+from core.transports.sse import MessagesDoor, SSEDoor
+from core.transports.streamable import StreamableDoor
+
+logger = logging.getLogger(__name__)
+
+
+class MCPServer:
+    """One tool server.
+
+    Args:
+        name: `[a-z0-9-]`, also the value of the `service` label in logs and metrics.
+        instructions: Told to models: what this server is for and how to use its tools together.
+        settings: The defaults under the environment when not given.
+        default_port: Where it listens unless the settings say otherwise.
+        backplane: What replicas share; this process only when not given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str,
+        title: str | None = None,
+        description: str = "",
+        instructions: str | None = None,
+        settings: Settings | None = None,
+        default_port: int = 8000,
+        backplane: Backplane | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.settings = settings or Settings.from_env()
+        self.default_port = default_port
+        self.catalogue = Catalogue()
+        self.health = Health()
+        self.metrics = Metrics(name)
+        info: dict[str, Any] = {"name": name, "version": version}
+        info |= {"title": title} if title else {}
+        info |= {"description": description} if description else {}
+        self._identity = Identity(info, instructions)
+        self._backplane = backplane or MemoryBackplane()
+        self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._ticker = Ticker()
+        self._ready = False
+        self._log_writer: LineWriter | None = None
+        self._build()
+
+    # -- what it offers ---------------------------------------------------------------------------
+
+    def register_tool(
+        self,
+        *,
+        name: str,
+        handler: Handler,
+        input_schema: type[BaseModel],
+        description: str,
+        output_schema: type[BaseModel] | None = None,
+        annotations: Annotations | None = None,
+        title: str | None = None,
+        icons: tuple[Mapping[str, Any], ...] = (),
+        time_limit_s: float | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Tool:
+        """Register a tool.
+
+        Args:
+            handler: `async (arguments, context)` or `async (arguments)`; returns the output model
+                or a `core.content.ToolResult`, raises `core.errors.ToolError`s for the model.
+            input_schema: Model of the arguments.
+            output_schema: Model of the structured result.
+            description: For a model: when to use it, what comes back, what it costs.
+            time_limit_s: Seconds a call may take; the server's default when not given.
+
+        Raises:
+            ValueError: A name that is taken, or something that clients would reject.
+            TypeError: The handler is not `async`, or a model is not a model.
+        """
+        tool = build_tool(
+            name=name,
+            handler=handler,
+            input_schema=input_schema,
+            description=description,
+            output_schema=output_schema,
+            annotations=annotations,
+            title=title,
+            icons=icons,
+            time_limit_s=time_limit_s,
+            meta=meta,
+        )
+        self.catalogue.add_tool(tool)
+        return tool
+
+    def tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        title: str | None = None,
+        annotations: Annotations | None = None,
+        icons: tuple[Mapping[str, Any], ...] = (),
+        time_limit_s: float | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Register the decorated function; models come from its annotations, the description from
+        its docstring when not given.
+        """
+
+        def register(handler: Handler) -> Handler:
+            input_model, output_model = models_of(handler)
+            self.register_tool(
+                name=name or handler.__name__,
+                handler=handler,
+                input_schema=input_model,
+                output_schema=output_model,
+                description=description or handler.__doc__ or "",
+                title=title,
+                annotations=annotations,
+                icons=icons,
+                time_limit_s=time_limit_s,
+            )
+            return handler
+
+        return register
+
+    def register_resource(
+        self,
+        *,
+        uri: str,
+        name: str,
+        handler: ResourceHandler,
+        description: str | None = None,
+        title: str | None = None,
+        mime_type: str | None = None,
+    ) -> None:
+        """Register a resource; the handler is `async (context)` and returns text or bytes."""
+        self.catalogue.add_resource(
+            Resource(
+                uri=uri,
+                name=name,
+                handler=with_context(handler, positional=0),
+                description=description,
+                title=title,
+                mime_type=mime_type,
+            )
+        )
+
+    def register_resource_template(
+        self,
+        *,
+        uri_template: str,
+        name: str,
+        handler: TemplateHandler,
+        description: str | None = None,
+        title: str | None = None,
+        mime_type: str | None = None,
+        completions: Mapping[str, Completer] | None = None,
+    ) -> None:
+        """Register a family of resources; the handler is `async (variables, context)`."""
+        self.catalogue.add_template(
+            ResourceTemplate(
+                uri_template=uri_template,
+                name=name,
+                handler=with_context(handler, positional=1),
+                description=description,
+                title=title,
+                mime_type=mime_type,
+                completions=completions or {},
+            )
+        )
+
+    def register_prompt(
+        self,
+        *,
+        name: str,
+        handler: PromptHandler,
+        description: str,
+        arguments: type[BaseModel] | None = None,
+        title: str | None = None,
+        completions: Mapping[str, Completer] | None = None,
+    ) -> None:
+        """Register a prompt; the handler is `async (arguments, context)`, arguments are strings."""
+        self.catalogue.add_prompt(
+            Prompt(
+                name=name,
+                description=description,
+                handler=with_context(handler, positional=1),
+                arguments=arguments or NoArguments,
+                title=title,
+                completions=completions or {},
+            )
+        )
+
+    def add_component(self, name: str, check: Check) -> None:
+        """Show a dependency in `/health`; the server is degraded while its check says so."""
+        self.health.add(name, check)
+
+    def add_lifespan(self, factory: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+        """Enter a context when the server starts and leave it when it stops."""
+        self._lifespans.append(factory)
+
+    # -- what changed -----------------------------------------------------------------------------
+
+    def tools_changed(self) -> None:
+        """Tell clients that the list of tools is another one."""
+        self._spawn(self._changes.publish(TOOLS))
+
+    def prompts_changed(self) -> None:
+        """Tell clients that the list of prompts is another one."""
+        self._spawn(self._changes.publish(PROMPTS))
+
+    def resources_changed(self) -> None:
+        """Tell clients that the list of resources is another one."""
+        self._spawn(self._changes.publish(RESOURCES))
+
+    def resource_updated(self, uri: str) -> None:
+        """Tell clients that subscribed to a resource that it has changed."""
+        self._spawn(self._changes.publish(UPDATED, uri))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- how it is put together -------------------------------------------------------------------
+
+    def _build(self) -> None:
+        settings, server = self.settings, self.settings.server
+        secret = settings.security.seal_key
+        sealer = Sealer(
+            secret.get_secret_value() if secret else load_or_make_secret(server.state_dir)
+        )
+        self._calls = Calls(server.max_concurrent_calls)
+        self._changes = Changes(self._backplane)
+        self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
+        self._exchanges = Exchanges()
+        self._sessions = Sessions(
+            sealer,
+            self._backplane,
+            limit=server.max_sessions,
+            lifetime_s=server.session_lifetime_s,
+            idle_s=server.session_idle_s,
+            on_drop=self._forget,
+        )
+        self._rate_limit = RateLimit(settings.rate_limit, self.metrics)
+        self._dispatcher = Dispatcher(
+            self.catalogue,
+            self._identity,
+            sealer=sealer,
+            calls=self._calls,
+            meter=self.metrics,
+            gate=self._rate_limit,
+            time_limit_s=server.tool_time_limit_s,
+            max_result_bytes=server.max_result_bytes,
+        )
+        self._authenticator = authenticator_for(settings.auth)
+        for part in (self._calls, self._streams, self._exchanges, self._sessions):
+            self._ticker.add(part.tick)
+        self._add_components()
+
+    def _forget(self, session: Session) -> None:
+        if session.subscriber is not None:
+            self._changes.remove(session.subscriber)
+
+    def _add_components(self) -> None:
+        settings = self.settings
+        key = settings.auth.api_key is not None
+        states = {
+            "server": Component("up", facts={"running_calls": 0}),
+            "authentication": Component("up" if key else "off", None if key else "no key is set"),
+            "rate_limiting": Component("up" if self._rate_limit.is_on else "off"),
+            "metrics": Component("up" if settings.monitoring.metrics else "off"),
+            "security": Component("up", "Host, Origin and body size are checked"),
+        }
+
+        def check_of(state: Component) -> Check:
+            async def check() -> Component:
+                return state
+
+            return check
+
+        for name, state in states.items():
+            self.health.add(name, check_of(state))
+        self.health.add("server", self._check_server)
+        self.metrics.observe(
+            "http_active_connections", "Requests and streams open now.", lambda: self._active()
+        )
+        self.metrics.observe(
+            "http_request_queue_size", "Tool calls running now.", lambda: len(self._calls)
+        )
+
+    async def _check_server(self) -> Component:
+        return Component(
+            "up",
+            facts={
+                "running_calls": len(self._calls),
+                "open_streams": len(self._streams),
+                "sessions": len(self._sessions),
+            },
+        )
+
+    def _active(self) -> float:
+        guard = self.__dict__.get("_guard")
+        return float(guard.active) if guard is not None else 0.0
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The ASGI application."""
+        app = FastAPI(
+            title=self._identity.info.get("title", self.name),
+            version=self.version,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            lifespan=self._lifespan,
+        )
+        runtime = Runtime(
+            settings=self.settings,
+            dispatcher=self._dispatcher,
+            sessions=self._sessions,
+            changes=self._changes,
+            streams=self._streams,
+            exchanges=self._exchanges,
+        )
+        pages = Pages(
+            self._dispatcher,
+            self.health,
+            self.metrics,
+            is_ready=lambda: self._ready,
+            with_key=self._authenticator.required,
+        )
+        app.openapi = pages.openapi_document  # type: ignore[method-assign]  # FastAPI's own hook
+        paths, prefixes = self._routes(runtime, pages)
+
+        def guarded(inner: Any) -> Guard:
+            self._guard = Guard(
+                inner,
+                settings=self.settings,
+                authenticator=self._authenticator,
+                metrics=self.metrics,
+                request_log=RequestLog(self._request_writer(), self.name),
+                paths=paths,
+                prefixes=prefixes,
+                application=app,
+            )
+            return self._guard
+
+        app.add_middleware(guarded)
+        return app
+
+    def _routes(
+        self, runtime: Runtime, pages: Pages
+    ) -> tuple[dict[str, Route], dict[str, Route]]:
+        """Return the table of doors; each path with and without a slash, and never a redirect."""
+        settings = self.settings
+        streamable = StreamableDoor(runtime)
+        sse_sessions: dict[str, Session] = {}
+        public = settings.auth.public_openapi
+        table = {
+            "/mcp": Route(streamable, "/mcp", rpc_errors=True),
+            "/sse": Route(
+                SSEDoor(runtime, sse_sessions, streamable), "/sse", rpc_errors=True
+            ),
+            "/messages": Route(MessagesDoor(runtime, sse_sessions), "/messages", rpc_errors=True),
+            "/health": Route(pages.health, "/health", public=True),
+            "/ready": Route(pages.ready, "/ready", public=True),
+            "/tools": Route(pages.tools, "/tools"),
+            "/openapi.json": Route(pages.openapi, "/openapi.json", public=public),
+        }
+        if settings.server.rpc:
+            table["/rpc"] = Route(RPCDoor(runtime), "/rpc", rpc_errors=True)
+        if settings.monitoring.metrics:
+            open_metrics = settings.auth.public_metrics
+            table["/metrics"] = Route(pages.metrics, "/metrics", public=open_metrics)
+        paths = {path + slash: route for path, route in table.items() for slash in ("", "/")}
+        paths["/"] = Route(RootDoor(streamable), "/", public=public, rpc_errors=True)
+        return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
+
+    def _request_writer(self) -> LineWriter | None:
+        return self._log_writer if self.settings.logging.requests else None
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            self._ticker.start()
+            stack.push_async_callback(self._ticker.stop)
+            for factory in self._lifespans:
+                await stack.enter_async_context(factory())
+            self._ready = True
+            try:
+                yield
+            finally:
+                self._ready = False
+                self.close_streams()
+
+    def close_streams(self) -> None:
+        """End every event stream; clients reconnect, to this server or another replica."""
+        self._streams.close()
+
+    # -- running it -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; running calls may finish, streams are ended.
+
+        Exits with status 2 when the settings do not allow to start.
+        """
+        try:
+            self.check_address()
+        except SettingsError as error:
+            sys.exit(_said(error))
+        self._log_writer = set_up(self.settings.logging, self.name)
+        server, tls = self.settings.server, self.settings.tls
+        config = uvicorn.Config(
+            self.app,
+            host=server.host,
+            port=self.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=server.backlog,
+            timeout_keep_alive=server.http_keepalive_s,
+            timeout_graceful_shutdown=server.graceful_timeout_s,
+            ssl_certfile=tls.certificate,
+            ssl_keyfile=tls.key,
+            ssl_ca_certs=str(tls.client_ca) if tls.client_ca else None,
+            ssl_cert_reqs=2 if tls.client_ca else 0,
+            proxy_headers=False,
+            ws="none",
+        )
+        try:
+            _Uvicorn(config, self).run()
+        finally:
+            self._log_writer.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port = self.settings.server.port
+        return self.default_port if port is None else port
+
+    def check_address(self) -> None:
+        """Refuse to be reachable from other machines without a key.
+
+        Raises:
+            SettingsError: Says what to set.
+        """
+        host, security = self.settings.server.host, self.settings.security
+        if self._authenticator.required or security.allow_unauthenticated or _is_loopback(host):
+            return
+        raise SettingsError(
+            f"Without a key this server listens on loopback only, not on {host}. Set "
+            "MCP_HTTP_API_KEY (openssl rand -hex 32), or MCP_HTTP_SERVER__HOST=127.0.0.1, or, "
+            "where something else keeps strangers out, MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED=1."
+        )
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn that ends event streams before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, server: MCPServer) -> None:
+        super().__init__(config)
+        self._mcp_server = server
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        self._mcp_server.close_streams()
+        await super().shutdown(sockets)
+
+
+def _is_loopback(host: str) -> bool:
+    if host in LOOPBACK_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _said(error: SettingsError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return 2

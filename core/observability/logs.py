@@ -1,0 +1,188 @@
+"""Structured logs: one JSON object a line, written by a thread of its own.
+
+Whoever logs only appends to a queue; formatting and writing happen in batches on the writer's
+thread, so that a slow disk or terminal holds no request up. A queue that nobody empties is bounded,
+and what it had to drop is counted and said.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from pydantic_core import to_json
+
+from core.settings import LoggingSection
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+"""Set by the guard for the time of a request; every log line of it carries the value."""
+
+FLUSH_INTERVAL_S = 0.1
+MAX_QUEUED = 20_000
+_OWN_RECORD_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "taskName",
+    "color_message",  # uvicorn's, the message again for terminals
+}
+
+
+class LineWriter:
+    """Writes log entries (dictionaries) as lines, in batches, on a daemon thread."""
+
+    def __init__(self, section: LoggingSection, stream: TextIO | None = None) -> None:
+        self._as_text = section.format == "text"
+        self._stream = stream or _open(section)
+        self._queue: deque[dict[str, Any]] = deque()
+        self._dropped = 0
+        self._stopping = threading.Event()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: dict[str, Any]) -> None:
+        """Queue one entry; `timestamp` is seconds since the epoch until it is written."""
+        if len(self._queue) < MAX_QUEUED:
+            self._queue.append(entry)
+        else:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is queued now."""
+        with self._writing:
+            lines: list[str] = []
+            while self._queue:
+                lines.append(self._line(self._queue.popleft()))
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                note = {"level": "WARNING", "logger": __name__, "message": "log lines were dropped"}
+                lines.append(self._line({"timestamp": time.time(), **note, "dropped": dropped}))
+            if lines:
+                try:
+                    self._stream.write("".join(lines))
+                    self._stream.flush()
+                except (OSError, ValueError):  # a full disk or closed pipe must not stop a service
+                    self._dropped += len(lines)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(FLUSH_INTERVAL_S):
+            self.flush()
+
+    def _line(self, entry: dict[str, Any]) -> str:
+        moment = datetime.fromtimestamp(entry["timestamp"], UTC)
+        entry["timestamp"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if not self._as_text:
+            return to_json(entry, fallback=repr, inf_nan_mode="strings").decode() + "\n"
+        rest = {k: v for k, v in entry.items() if k not in ("timestamp", "level", "message")}
+        facts = " ".join(f"{key}={value}" for key, value in rest.items() if key != "exception")
+        trace = f"\n{rest['exception']}" if "exception" in rest else ""
+        return f"{entry['timestamp']} {entry['level']:<7} {entry['message']}  {facts}{trace}\n"
+
+
+class QueueingHandler(logging.Handler):
+    """Turns log records into entries for the writer."""
+
+    def __init__(self, writer: LineWriter, service: str) -> None:
+        super().__init__()
+        self._writer = writer
+        self._service = service
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one record."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = f"{record.msg!r} with arguments that do not fit"
+        entry: dict[str, Any] = {
+            "timestamp": record.created,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message,
+            "service": self._service,
+        }
+        if current := correlation_id.get():
+            entry["correlation_id"] = current
+        context = {k: v for k, v in vars(record).items() if k not in _OWN_RECORD_KEYS}
+        if context:
+            entry["context"] = context
+        if record.exc_info and record.exc_info[0] is not None:
+            entry["exception"] = "".join(traceback.format_exception(*record.exc_info))
+        self._writer.put(entry)
+
+
+class RequestLog:
+    """Writes the one line that each request leaves.
+
+    Args:
+        writer: None to write nothing.
+    """
+
+    def __init__(self, writer: LineWriter | None, service: str) -> None:
+        self._put = None if writer is None else writer.put
+        self._service = service
+
+    def write(
+        self,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        principal: str,
+        request_id: str,
+        facts: dict[str, Any],
+    ) -> None:
+        """Write the line of one request."""
+        if self._put is not None:
+            self._put(
+                {
+                    "timestamp": time.time(),
+                    "level": "INFO",
+                    "logger": "core.request",
+                    "message": "request",
+                    "service": self._service,
+                    "correlation_id": request_id,
+                    "context": {
+                        "http_method": method,
+                        "path": path[:200],
+                        "status": status,
+                        "duration_ms": round(seconds * 1000, 3),
+                        "principal": principal,
+                        **facts,
+                    },
+                }
+            )
+
+
+def set_up(section: LoggingSection, service: str) -> LineWriter:
+    """Send all logging of this process through a writer and return it."""
+    writer = LineWriter(section)
+    handler = QueueingHandler(writer, service)
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(section.level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = name != "uvicorn.access"  # the request line says it already
+    return writer
+
+
+def _open(section: LoggingSection) -> TextIO:
+    if section.file is None:
+        return sys.stdout
+    section.file.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(section.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    return os.fdopen(fd, "a", encoding="utf-8")

@@ -1,0 +1,166 @@
+"""Prometheus metrics: the names dashboards know, with children looked up once.
+
+Every server has a registry of its own, so that two servers in one process (as in tests) do not mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BYTES = (128, 512, 2048, 8192, 32_768, 131_072, 524_288, 2_097_152)
+METHODS = frozenset({"GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH"})
+
+
+class _RequestChildren(NamedTuple):
+    total: Any
+    duration: Any
+    size_in: Any
+    size_out: Any
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Args:
+        service: Value of the `service` label.
+    """
+
+    content_type = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self, service: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._service = service
+        labels = ["service", "method", "endpoint"]
+        self._requests = self._counter("http_requests_total", "HTTP requests.", [*labels, "status"])
+        self._durations = self._histogram(
+            "http_request_duration_seconds", "From the head of the request to its answer.", labels, SECONDS
+        )
+        self._sizes_in = self._histogram(
+            "http_request_size_bytes", "Size of request bodies.", labels, BYTES
+        )
+        self._sizes_out = self._histogram(
+            "http_response_size_bytes", "Size of answers.", labels, BYTES
+        )
+        self._auth_success = self._counter(
+            "http_auth_success_total", "Accepted credentials.", ["service", "method"]
+        )
+        self._auth_failure = self._counter(
+            "http_auth_failure_total", "Refused credentials.", ["service", "reason"]
+        )
+        self._limit_hits = self._counter(
+            "http_rate_limit_hit_total", "Tool calls that the rate limit looked at.", ["service"]
+        ).labels(service)
+        self._limit_exceeded = self._counter(
+            "http_rate_limit_exceeded_total", "Tool calls that the rate limit refused.", ["service"]
+        ).labels(service)
+        self._limit_remaining = Gauge(
+            "http_rate_limit_remaining",
+            "Tool calls the latest caller has left right now.",
+            ["service"],
+            registry=self.registry,
+        ).labels(service)
+        tool = ["service", "tool"]
+        self._tools = self._counter(
+            "http_tool_execution_total", "Tool calls by outcome.", [*tool, "outcome"]
+        )
+        self._tool_durations = self._histogram(
+            "http_tool_execution_duration_seconds", "Duration of tool calls.", tool, SECONDS
+        )
+        self._tool_errors = self._counter(
+            "http_tool_execution_errors_total", "Failed tool calls by code.", [*tool, "code"]
+        )
+        self._request_children: dict[tuple[str, str, int], _RequestChildren] = {}
+        self._tool_children: dict[tuple[str, str], tuple[Any, Any]] = {}
+
+    def observe(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Add a gauge that is read when the metrics are."""
+        gauge = Gauge(name, description, ["service"], registry=self.registry)
+        gauge.labels(self._service).set_function(read)
+
+    def request_done(
+        self,
+        method: str,
+        endpoint: str,
+        status: int,
+        seconds: float,
+        bytes_in: int,
+        bytes_out: int,
+    ) -> None:
+        """Count one HTTP request."""
+        key = (method, endpoint, status)
+        children = self._request_children.get(key)
+        if children is None:
+            children = self._children_for(*key)
+        children.total.inc()
+        children.duration.observe(seconds)
+        children.size_in.observe(bytes_in)
+        children.size_out.observe(bytes_out)
+
+    def tool_done(self, tool: str, outcome: str, seconds: float) -> None:
+        """Count one tool call; an outcome in capitals is an error code."""
+        children = self._tool_children.get((tool, outcome))
+        if children is None:
+            children = (
+                self._tools.labels(self._service, tool, outcome),
+                self._tool_durations.labels(self._service, tool),
+            )
+            self._tool_children[(tool, outcome)] = children
+        children[0].inc()
+        children[1].observe(seconds)
+        if outcome.isupper() or outcome == "error":
+            self._tool_errors.labels(self._service, tool, outcome).inc()
+
+    def auth_accepted(self, method: str) -> None:
+        """Count accepted credentials."""
+        self._auth_success.labels(self._service, method).inc()
+
+    def auth_refused(self, reason: str) -> None:
+        """Count refused credentials; `reason` is `missing` or `wrong`."""
+        self._auth_failure.labels(self._service, reason).inc()
+
+    def rate_limited(self, remaining: float, *, exceeded: bool) -> None:
+        """Count one look of the rate limit at a call."""
+        self._limit_hits.inc()
+        self._limit_remaining.set(remaining)
+        if exceeded:
+            self._limit_exceeded.inc()
+
+    def render(self) -> bytes:
+        """Return the text that `GET /metrics` answers."""
+        return generate_latest(self.registry)
+
+    def _children_for(self, method: str, endpoint: str, status: int) -> _RequestChildren:
+        shown = method if method in METHODS else "OTHER"
+        labels = (self._service, shown, endpoint)
+        children = _RequestChildren(
+            self._requests.labels(*labels, str(status)),
+            self._durations.labels(*labels),
+            self._sizes_in.labels(*labels),
+            self._sizes_out.labels(*labels),
+        )
+        if method in METHODS:
+            self._request_children[(method, endpoint, status)] = children
+        return children
+
+    def _counter(self, name: str, description: str, labels: list[str]) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, description: str, labels: list[str], buckets: tuple[float, ...]
+    ) -> Histogram:
+        return Histogram(name, description, labels, registry=self.registry, buckets=buckets)

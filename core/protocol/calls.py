@@ -1,0 +1,120 @@
+"""The calls that run right now: how many, until when, and how to stop one.
+
+A call runs in the task of the request that brought it. It is stopped by cancelling that task, with
+the reason noted first, so that `Calls.run` can tell a passed time limit from a client that
+cancelled and from a client that left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from core.errors import Busy, TimeLimitExceeded
+
+CallKey = tuple[str, str | int]
+"""Session key and request id."""
+
+
+class Reason(enum.Enum):
+    """Why a call was stopped."""
+
+    TIME_LIMIT = "time limit"
+    CANCELLED = "cancelled by the client"
+
+
+class CallCancelled(Exception):  # noqa: N818  (a request was withdrawn; nothing failed)
+    """The client cancelled the request; no result is sent."""
+
+
+class _Call:
+    __slots__ = ("deadline", "key", "reason", "task")
+
+    def __init__(self, task: asyncio.Task[Any], deadline: float, key: CallKey | None) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.key = key
+        self.reason: Reason | None = None
+
+    def stop(self, reason: Reason) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self.task.cancel()
+
+
+class Calls:
+    """The table of running calls.
+
+    Args:
+        limit: How many may run at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running: set[_Call] = set()
+        self._by_key: dict[CallKey, _Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def run(
+        self,
+        work: Callable[..., Awaitable[Any]],
+        *arguments: Any,
+        time_limit_s: float,
+        key: CallKey | None,
+    ) -> Any:
+        """Run a handler within the limits.
+
+        Raises:
+            Busy: Too many calls are running.
+            TimeLimitExceeded: It took longer than `time_limit_s`.
+            CallCancelled: `cancel` was called with its key.
+        """
+        if len(self._running) >= self._limit:
+            raise Busy(f"{self._limit} calls are running already, which is this server's limit.")
+        task = asyncio.current_task()
+        assert task is not None
+        call = _Call(task, time.monotonic() + time_limit_s, key)
+        self._running.add(call)
+        if key is not None:
+            self._by_key[key] = call
+        try:
+            result = await work(*arguments)
+            if call.reason is not None:  # the handler finished in spite of being stopped
+                task.uncancel()
+            return result
+        except asyncio.CancelledError:
+            if call.reason is None:
+                raise
+            task.uncancel()
+            if call.reason is Reason.CANCELLED:
+                raise CallCancelled from None
+            raise TimeLimitExceeded(
+                f"The call was stopped after its time limit of {time_limit_s:g} s."
+            ) from None
+        finally:
+            self._running.discard(call)
+            if key is not None and self._by_key.get(key) is call:
+                del self._by_key[key]
+
+    def cancel(self, key: CallKey) -> None:
+        """Stop the call with this key; unknown keys are ignored."""
+        call = self._by_key.get(key)
+        if call is not None:
+            call.stop(Reason.CANCELLED)
+
+    def cancel_session(self, session: str) -> None:
+        """Stop every call of a session that is over."""
+        for key, call in list(self._by_key.items()):
+            if key[0] == session:
+                call.stop(Reason.CANCELLED)
+
+    def tick(self, now: float) -> None:
+        """Stop what has passed its time limit."""
+        for call in list(self._running):
+            if call.deadline < now:
+                call.stop(Reason.TIME_LIMIT)

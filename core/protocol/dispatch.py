@@ -1,0 +1,589 @@
+"""The one room behind all doors: a method and its parameters in, a result or an error out.
+
+A transport classifies a message, makes a `Caller`, and calls `Dispatcher.answer`; what comes back
+is the finished JSON-RPC response. `Dispatcher.run_tool` is the same without JSON-RPC around it,
+for the REST door. Limits, metrics and error texts live here and so hold for every way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic_core import from_json, to_json
+
+from core.catalogue import Catalogue, ResourceData
+from core.content import Block, PromptMessage, PromptResult, ResourceContents, ToolResult, text
+from core.context import LOG_LEVELS, Caller, Context, InputRequired
+from core.errors import (
+    BadCursor,
+    BadRequestState,
+    InternalError,
+    InvalidArguments,
+    InvalidParams,
+    LimitExceeded,
+    MethodNotFound,
+    ResourceNotFound,
+    SuiteError,
+    ToolError,
+    ToolFailed,
+    UnknownPrompt,
+    UnknownTool,
+    did_you_mean,
+    wire_of,
+)
+from core.protocol.calls import CallCancelled, CallKey, Calls
+from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
+from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
+from core.protocol.messages import JSON, RequestId, encode_error, encode_result
+from core.protocol.revisions import MODERN, SUPPORTED, V2025_03_26, negotiated
+from core.sealing import Sealer
+from core.tools import Tool
+
+PAGE_SIZE = 200
+STATE_LIFETIME_S = 600
+MAX_COMPLETIONS = 100
+LISTEN_KINDS = {
+    "toolsListChanged": TOOLS,
+    "promptsListChanged": PROMPTS,
+    "resourcesListChanged": RESOURCES,
+}
+_LISTS = {
+    "tools/list": ("tools", "tools"),
+    "prompts/list": ("prompts", "prompts"),
+    "resources/list": ("resources", "resources"),
+    "resources/templates/list": ("templates", "resourceTemplates"),
+}
+logger = logging.getLogger(__name__)
+
+
+class Reply(NamedTuple):
+    """A finished JSON-RPC response.
+
+    Attributes:
+        body: The response as JSON.
+        status: The HTTP status that 2026-07-28 wants for it.
+    """
+
+    body: bytes
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tool call came to, before any door puts it into its own words.
+
+    Attributes:
+        structured: The output model as JSON.
+        blocks: Further content blocks.
+        error: Why it failed; told to the model.
+    """
+
+    structured: bytes | None = None
+    blocks: Sequence[Block] = ()
+    is_error: bool = False
+    error: ToolError | None = None
+
+
+class Meter(Protocol):
+    """Counts tool calls."""
+
+    def tool_done(self, tool: str, outcome: str, seconds: float) -> None:
+        """Note one finished call; `outcome` is `ok` or an error code."""
+
+
+class Gate(Protocol):
+    """Decides whether a caller may make one more tool call now."""
+
+    def admit(self, caller: Caller, tool: str) -> None:
+        """Raise a `ToolError` when it may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the server says of itself.
+
+    Attributes:
+        info: The `Implementation` object.
+        instructions: How a model should use this server.
+    """
+
+    info: JSON
+    instructions: str | None = None
+
+
+Method = Callable[[JSON, Caller, CallKey | None], Awaitable[bytes]]
+
+
+class Dispatcher:
+    """Answers MCP methods for one catalogue.
+
+    Args:
+        time_limit_s: For calls whose tool sets none of its own.
+        max_result_bytes: Largest structured result.
+        clock: Seconds since the epoch, for what expires.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        identity: Identity,
+        *,
+        sealer: Sealer,
+        calls: Calls,
+        meter: Meter,
+        gate: Gate,
+        time_limit_s: float,
+        max_result_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.catalogue = catalogue
+        self.identity = identity
+        self.encoder = Encoder(identity.info)
+        self.calls = calls
+        self._sealer = sealer
+        self._meter = meter
+        self._gate = gate
+        self._time_limit_s = time_limit_s
+        self._max_result_bytes = max_result_bytes
+        self._clock = clock
+        self._pages: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._methods: dict[str, Method] = {
+            "tools/call": self._call_tool,
+            "tools/list": self._lister("tools/list"),
+            "prompts/list": self._lister("prompts/list"),
+            "resources/list": self._lister("resources/list"),
+            "resources/templates/list": self._lister("resources/templates/list"),
+            "prompts/get": self._get_prompt,
+            "resources/read": self._read_resource,
+            "completion/complete": self._complete,
+            "server/discover": self._discover,
+            "initialize": self._initialize,
+            "ping": self._ping,
+        }
+
+    # -- entry ----------------------------------------------------------------------------------
+
+    async def answer(
+        self, id_: RequestId, method: str, params: JSON, caller: Caller, allowed: frozenset[str]
+    ) -> Reply:
+        """Answer one request.
+
+        Args:
+            id_: Echoed in the response.
+            allowed: The methods of the caller's revision and door.
+
+        Raises:
+            CallCancelled: The client withdrew the request; send no response.
+            asyncio.CancelledError: The client left.
+        """
+        key = (caller.session, id_) if caller.session else None
+        try:
+            work = self._methods.get(method) if method in allowed else None
+            if work is None or not self._offers(method):
+                raise MethodNotFound(f"Method not found: {method[:100]!r}.")
+            return Reply(encode_result(id_, await work(params, caller, key)), 200)
+        except InputRequired as needed:
+            return Reply(encode_result(id_, self._questions(needed, method, params, caller)), 200)
+        except SuiteError as error:
+            return self.refusal(id_, error, modern=caller.modern)
+        except CallCancelled:
+            raise
+        except Exception:
+            logger.exception("%s failed", method)
+            failed = InternalError("Internal error.", correlation_id=caller.correlation_id)
+            return self.refusal(id_, failed, modern=caller.modern)
+
+    def refusal(self, id_: RequestId | None, error: SuiteError, *, modern: bool) -> Reply:
+        """Return an error as a reply."""
+        return Reply(encode_error(id_, error, modern=modern), wire_of(error).status)
+
+    def _offers(self, method: str) -> bool:
+        """Return whether the capability behind a method is declared."""
+        offered = self.catalogue
+        if method.startswith("tools/"):
+            return True
+        if method.startswith("prompts/"):
+            return bool(offered.prompts)
+        if method.startswith("resources/"):
+            return bool(offered.resources or offered.templates)
+        if method == "completion/complete":
+            return offered.has_completions()
+        return True
+
+    # -- tools ----------------------------------------------------------------------------------
+
+    async def run_tool(
+        self,
+        tool: Tool,
+        arguments: Any,
+        caller: Caller,
+        *,
+        key: CallKey | None = None,
+        progress_token: str | int | None = None,
+        answers: JSON | None = None,
+    ) -> Outcome:
+        """Call a tool within all limits; what the model should read comes back as an outcome.
+
+        Raises:
+            InputRequired: The tool needs answers from the client first.
+            ProtocolError: The request itself was wrong.
+            CallCancelled: The client withdrew the call.
+        """
+        started = time.perf_counter()
+        label = "cancelled"
+        limit_s = tool.time_limit_s or self._time_limit_s
+        try:
+            self._gate.admit(caller, tool.name)
+            if type(arguments) is not dict:
+                raise InvalidArguments("The arguments have to be a JSON object.")
+            parsed = tool.parse(arguments)
+            context = Context(
+                caller, progress_token=progress_token, answers=answers, time_limit_s=limit_s
+            )
+            result = await self.calls.run(
+                tool.handler, parsed, context, time_limit_s=limit_s, key=key
+            )
+            outcome = self._outcome(tool, result)
+            label = "error" if outcome.is_error else "ok"
+        except ToolError as error:
+            label = error.code
+            outcome = _failed(error)
+        except InputRequired:
+            label = "input_required"
+            raise
+        except (SuiteError, CallCancelled):
+            label = "refused"
+            raise
+        except Exception:
+            logger.exception("tool %s failed", tool.name)
+            label = ToolFailed.code
+            outcome = _failed(
+                ToolFailed(
+                    f"The tool {tool.name} failed unexpectedly.",
+                    correlation_id=caller.correlation_id,
+                )
+            )
+        finally:
+            self._meter.tool_done(tool.name, label, time.perf_counter() - started)
+            if caller.trace is not None:
+                caller.trace["tool"] = tool.name
+                caller.trace["outcome"] = label
+        return outcome
+
+    def tool_named(self, name: object) -> Tool:
+        """Return a tool.
+
+        Raises:
+            UnknownTool: There is none of that name.
+        """
+        tool = self.catalogue.tools.get(name) if type(name) is str else None
+        if tool is None:
+            shown = name[:100] if type(name) is str else name
+            guess = did_you_mean(str(name), self.catalogue.tools)
+            raise UnknownTool(
+                f"Unknown tool: {shown!r}. {guess}".strip(), hint="tools/list names all tools."
+            )
+        return tool
+
+    async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        tool = self.tool_named(params.get("name"))
+        arguments = params.get("arguments")
+        outcome = await self.run_tool(
+            tool,
+            {} if arguments is None else arguments,
+            caller,
+            key=key,
+            progress_token=_progress_token(params),
+            answers=self._answers("tools/call", params, caller),
+        )
+        return self.encoder.tool_result(
+            structured=outcome.structured,
+            blocks=outcome.blocks,
+            is_error=outcome.is_error,
+            revision=caller.revision,
+            wrapped=is_wrapped(tool.output_schema),
+        )
+
+    def _outcome(self, tool: Tool, result: Any) -> Outcome:
+        blocks: Sequence[Block] = ()
+        is_error = False
+        structured = result
+        if isinstance(result, ToolResult):
+            structured, blocks, is_error = result.structured, result.content, result.is_error
+            if structured is None:
+                return Outcome(None, blocks, is_error)
+        data = tool.dump(structured)
+        if len(data) > self._max_result_bytes:
+            raise LimitExceeded(
+                f"The result has {len(data)} bytes; the limit is {self._max_result_bytes}.",
+                hint="Ask for less: fewer rows, a smaller page, a narrower filter.",
+            )
+        return Outcome(data, blocks, is_error)
+
+    # -- lists ----------------------------------------------------------------------------------
+
+    def _lister(self, method: str) -> Method:
+        what, member = _LISTS[method]
+
+        async def list_page(params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+            if "cursor" not in params or params["cursor"] is None:
+                return self._first_page(what, member, caller.revision)
+            return self._page(
+                what, member, caller.revision, self._offset(what, params["cursor"])
+            )
+
+        return list_page
+
+    def _first_page(self, what: str, member: str, revision: str) -> bytes:
+        kept = self._pages.get((what, revision))
+        if kept is None or kept[0] != self.catalogue.version:
+            kept = (self.catalogue.version, self._page(what, member, revision, 0))
+            self._pages[(what, revision)] = kept
+        return kept[1]
+
+    def _page(self, what: str, member: str, revision: str, offset: int) -> bytes:
+        entries = self.catalogue.entries(what)
+        page = entries[offset : offset + PAGE_SIZE]
+        if what == "tools":
+            page = [tool_for(entry, revision) for entry in page]
+        result: JSON = {member: page}
+        if offset + PAGE_SIZE < len(entries):
+            result["nextCursor"] = self._sealer.seal("cursor:" + what, b"%d" % (offset + PAGE_SIZE))
+        return self.encoder.result(result, modern=revision == MODERN, cacheable=True)
+
+    def _offset(self, what: str, cursor: Any) -> int:
+        try:
+            return int(self._sealer.open("cursor:" + what, cursor))
+        except (ValueError, TypeError, AttributeError):
+            raise BadCursor("The cursor is not one that this server handed out.") from None
+
+    # -- prompts, resources, completion ---------------------------------------------------------
+
+    async def _get_prompt(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        name = params.get("name")
+        prompt = self.catalogue.prompts.get(name) if type(name) is str else None
+        if prompt is None:
+            raise UnknownPrompt(
+                f"Unknown prompt: {str(name)[:100]!r}. "
+                f"{did_you_mean(str(name), self.catalogue.prompts)}".strip()
+            )
+        arguments = params.get("arguments")
+        parsed = prompt.parse({} if arguments is None else arguments)
+        result = await self._run(prompt.handler, parsed, params, caller, key, "prompts/get")
+        if isinstance(result, str):
+            result = PromptResult([PromptMessage("user", result)])
+        members: JSON = {"messages": [m.to_dict() for m in result.messages]}
+        for message in members["messages"]:
+            message["content"] = blocks_for([message["content"]], caller.revision)[0]
+        if result.description is not None:
+            members["description"] = result.description
+        return self.encoder.result(members, modern=caller.modern)
+
+    async def _read_resource(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        uri = params.get("uri")
+        if type(uri) is not str:
+            raise InvalidParams("resources/read needs the member uri, a string.")
+        resource = self.catalogue.resources.get(uri)
+        if resource is not None:
+
+            async def read(_: Any, context: Context) -> ResourceData:
+                return await resource.handler(context)
+
+            data = await self._run(read, None, params, caller, key, "resources/read")
+            return self._contents(uri, data, resource.mime_type, caller)
+        for template in self.catalogue.templates.values():
+            variables = template.match(uri)
+            if variables is not None:
+                data = await self._run(
+                    template.handler, variables, params, caller, key, "resources/read"
+                )
+                return self._contents(uri, data, template.mime_type, caller)
+        raise ResourceNotFound("There is no resource with this URI.", uri=uri)
+
+    def _contents(
+        self, uri: str, data: ResourceData, mime_type: str | None, caller: Caller
+    ) -> bytes:
+        if not isinstance(data, ResourceContents):
+            data = ResourceContents(uri, data, mime_type)
+        return self.encoder.result(
+            {"contents": [data.to_dict()]}, modern=caller.modern, cacheable=True
+        )
+
+    async def _run(
+        self,
+        handler: Callable[..., Awaitable[Any]],
+        first: Any,
+        params: JSON,
+        caller: Caller,
+        key: CallKey | None,
+        method: str,
+    ) -> Any:
+        """Run a prompt's or resource's handler; its tool errors become errors of the request."""
+        context = Context(
+            caller,
+            progress_token=_progress_token(params),
+            answers=self._answers(method, params, caller),
+            time_limit_s=self._time_limit_s,
+        )
+        try:
+            return await self.calls.run(
+                handler, first, context, time_limit_s=self._time_limit_s, key=key
+            )
+        except ToolError as error:
+            raise _as_protocol_error(error) from error
+
+    async def _complete(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        argument = params.get("argument")
+        if type(argument) is not dict or type(argument.get("name")) is not str:
+            raise InvalidParams("completion/complete needs argument.name, a string.")
+        value = argument.get("value", "")
+        context_member = params.get("context")
+        chosen = context_member.get("arguments") if type(context_member) is dict else None
+        chosen = chosen if type(chosen) is dict else {}
+        if type(value) is not str or not all(type(v) is str for v in chosen.values()):
+            raise InvalidParams("Completion values have to be strings.")
+        completer = self._completions(params.get("ref")).get(argument["name"])
+        values: list[str] = []
+        if completer is not None:
+
+            async def complete(_: Any, context: Context) -> Sequence[str]:
+                return await completer(value, chosen, context)
+
+            values = list(await self._run(complete, None, params, caller, key, "complete"))
+        completion: JSON = {
+            "values": values[:MAX_COMPLETIONS],
+            "total": len(values),
+            "hasMore": len(values) > MAX_COMPLETIONS,
+        }
+        return self.encoder.result({"completion": completion}, modern=caller.modern)
+
+    def _completions(self, ref: Any) -> Mapping[str, Any]:
+        kind = ref.get("type") if type(ref) is dict else None
+        if kind == "ref/prompt":
+            prompt = self.catalogue.prompts.get(str(ref.get("name")))
+            if prompt is not None:
+                return prompt.completions
+        elif kind == "ref/resource":
+            template = self.catalogue.templates.get(str(ref.get("uri")))
+            if template is not None:
+                return template.completions
+            if ref.get("uri") in self.catalogue.resources:
+                return {}
+        else:
+            raise InvalidParams("ref.type has to be ref/prompt or ref/resource.")
+        raise InvalidParams("ref names no prompt or resource template of this server.")
+
+    # -- who we are -----------------------------------------------------------------------------
+
+    def capabilities(self, revision: str) -> JSON:
+        """Return what this server declares, which is what it has handlers for."""
+        offered = self.catalogue
+        declared: JSON = {"tools": {"listChanged": True}, "logging": {}}
+        if offered.prompts:
+            declared["prompts"] = {"listChanged": True}
+        if offered.resources or offered.templates:
+            declared["resources"] = {"subscribe": True, "listChanged": True}
+        if revision >= V2025_03_26 and offered.has_completions():
+            declared["completions"] = {}
+        return declared
+
+    async def _initialize(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        revision = negotiated(params.get("protocolVersion"))
+        result: JSON = {
+            "protocolVersion": revision,
+            "capabilities": self.capabilities(revision),
+            "serverInfo": self.identity.info,
+        }
+        if self.identity.instructions is not None:
+            result["instructions"] = self.identity.instructions
+        return to_json(result)
+
+    async def _discover(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        result: JSON = {
+            "supportedVersions": list(SUPPORTED),
+            "capabilities": self.capabilities(MODERN),
+        }
+        if self.identity.instructions is not None:
+            result["instructions"] = self.identity.instructions
+        return self.encoder.result(result, modern=True, cacheable=True)
+
+    async def _ping(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        return b"{}"
+
+    # -- questions in results (2026-07-28) --------------------------------------------------------
+
+    def _answers(self, method: str, params: JSON, caller: Caller) -> JSON | None:
+        """Return what the client has answered so far, from the sealed state and this request."""
+        if not caller.modern:
+            return None
+        state, responses = params.get("requestState"), params.get("inputResponses")
+        settled = {} if state is None else self._open_state(state, method, params, caller)
+        return {**settled, **responses} if type(responses) is dict else settled
+
+    def _open_state(self, state: Any, method: str, params: JSON, caller: Caller) -> JSON:
+        try:
+            content = from_json(self._sealer.open("request-state", state))
+            expires_at, *bound, settled = content
+        except (ValueError, TypeError, AttributeError):
+            raise BadRequestState("requestState was not made by this server.") from None
+        if expires_at < self._clock() or bound != self._bound_to(method, params, caller):
+            raise BadRequestState("requestState has expired or belongs to another request.")
+        answers: JSON = settled
+        return answers
+
+    def _questions(
+        self, needed: InputRequired, method: str, params: JSON, caller: Caller
+    ) -> bytes:
+        state = [
+            int(self._clock()) + STATE_LIFETIME_S,
+            *self._bound_to(method, params, caller),
+            dict(needed.answers),
+        ]
+        asked = {
+            key: {"method": question.method, "params": question.params(caller.revision)}
+            for key, question in needed.questions.items()
+        }
+        members: JSON = {
+            "inputRequests": asked,
+            "requestState": self._sealer.seal("request-state", to_json(state)),
+        }
+        return self.encoder.result(members, modern=True, kind="input_required")
+
+    def _bound_to(self, method: str, params: JSON, caller: Caller) -> list[str]:
+        name = params.get("name", params.get("uri"))
+        arguments = json.dumps(params.get("arguments") or {}, sort_keys=True)
+        digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
+        return [method, str(name), digest, caller.principal.name]
+
+
+def log_rank_of(params: JSON) -> int:
+    """Return the rank that `logging/setLevel` asks for.
+
+    Raises:
+        InvalidParams: Not a level.
+    """
+    level = params.get("level")
+    if type(level) is not str or level not in LOG_LEVELS:
+        raise InvalidParams(f"level has to be one of {', '.join(LOG_LEVELS)}.")
+    return LOG_LEVELS[level]
+
+
+def _progress_token(params: JSON) -> str | int | None:
+    meta = params.get("_meta")
+    token = meta.get("progressToken") if type(meta) is dict else None
+    return token if type(token) is str or type(token) is int else None
+
+
+def _failed(error: ToolError) -> Outcome:
+    return Outcome(None, [text(to_json(error.to_dict()).decode())], True, error)
+
+
+def _as_protocol_error(error: ToolError) -> SuiteError:
+    kind = InvalidParams if wire_of(error).jsonrpc == -32602 else InternalError
+    return kind(error.message, hint=error.hint, retryable=error.retryable, reason=error.code)

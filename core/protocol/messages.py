@@ -1,0 +1,139 @@
+"""JSON-RPC 2.0 messages: reading them, telling them apart, and writing answers.
+
+Source: https://www.jsonrpc.org/specification
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from core.errors import (
+    HeaderMismatch,
+    InvalidParams,
+    InvalidRequest,
+    MissingClientCapability,
+    ParseError,
+    SuiteError,
+    UnsupportedVersion,
+    wire_of,
+)
+from core.protocol.revisions import META_VERSION
+
+JSON = dict[str, Any]
+RequestId = str | int
+CANCELLED_CODE = -32800
+MAX_ID_CHARS = 1024
+
+_DATA_IS_SPECIFIED = (HeaderMismatch, MissingClientCapability, UnsupportedVersion)
+
+
+class Kind(enum.Enum):
+    """What a message is: its keys decide."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+
+
+def parse(body: bytes) -> Any:
+    """Return the JSON document in a request body.
+
+    Raises:
+        ParseError: Not UTF-8, not JSON, nested too deeply, or a number that JSON does not have.
+    """
+    try:
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise ParseError(f"The body is not valid JSON: {error}.") from None
+
+
+def kind_of(message: Any) -> Kind:
+    """Return what a message is.
+
+    Raises:
+        InvalidRequest: It is not a JSON-RPC 2.0 message; a present `id` has to be a string or an
+            integer.
+    """
+    if type(message) is not dict:
+        raise InvalidRequest("A JSON-RPC message has to be an object.")
+    if message.get("jsonrpc") != "2.0":
+        raise InvalidRequest('The member "jsonrpc" has to be "2.0".')
+    method = message.get("method")
+    if method is None:
+        if "result" in message or "error" in message:
+            return Kind.RESPONSE
+        raise InvalidRequest('The member "method" is missing.')
+    if type(method) is not str:
+        raise InvalidRequest('The member "method" has to be a string.')
+    if "id" not in message:
+        return Kind.NOTIFICATION
+    id_ = message["id"]
+    if type(id_) is int or (type(id_) is str and len(id_) <= MAX_ID_CHARS):
+        return Kind.REQUEST
+    raise InvalidRequest('The member "id" has to be a string or an integer.')
+
+
+def id_of(message: Any) -> RequestId | None:
+    """Return the id to answer under, as far as the message has a usable one."""
+    id_ = message.get("id") if type(message) is dict else None
+    return id_ if type(id_) is int or type(id_) is str else None
+
+
+def params_of(message: JSON) -> JSON:
+    """Return the parameters of a request or notification; empty when there are none.
+
+    Raises:
+        InvalidParams: They are not an object.
+    """
+    params = message.get("params")
+    if params is None:
+        return {}
+    if type(params) is not dict:
+        raise InvalidParams('The member "params" has to be an object.')
+    return params
+
+
+def claims_modern(message: Any) -> bool:
+    """Return whether a message carries its protocol version itself, as 2026-07-28 does."""
+    if type(message) is not dict:
+        return False
+    params = message.get("params")
+    if type(params) is not dict:
+        return False
+    meta = params.get("_meta")
+    return type(meta) is dict and META_VERSION in meta
+
+
+def encode_id(id_: RequestId | None) -> bytes:
+    """Return an id as JSON."""
+    return b"%d" % id_ if type(id_) is int else to_json(id_)
+
+
+def encode_result(id_: RequestId, result: bytes) -> bytes:
+    """Return a response from an id and a result that is JSON already."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (encode_id(id_), result)
+
+
+def encode_error(id_: RequestId | None, error: SuiteError, *, modern: bool = False) -> bytes:
+    """Return an error response; the id is null where none could be read."""
+    data: JSON = dict(error.facts)
+    if not isinstance(error, _DATA_IS_SPECIFIED):
+        data |= {"code": error.code, "retryable": error.retryable}
+        if error.hint:
+            data["hint"] = error.hint
+    code = wire_of(error).jsonrpc
+    if error.code == "RESOURCE_NOT_FOUND" and not modern:
+        code = -32002
+    body: JSON = {"code": code, "message": error.message}
+    if data:
+        body["data"] = data
+    return to_json({"jsonrpc": "2.0", "id": id_, "error": body})
+
+
+def encode_cancelled(id_: RequestId) -> bytes:
+    """Return what closes a JSON answer whose request the client cancelled."""
+    error = {"code": CANCELLED_CODE, "message": "The request was cancelled by the client."}
+    return to_json({"jsonrpc": "2.0", "id": id_, "error": error})

@@ -1,0 +1,271 @@
+"""Sessions of the older revisions: sealed ids outside, a little state inside.
+
+A session id carries what was negotiated (revision, client, capabilities, principal), so a server
+that has never seen it, after a restart or on another replica, accepts it all the same. What is kept
+in memory can be lost without harm: the log level, subscriptions, open streams, questions that wait
+for their answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+
+from core.backplane import Backplane
+from core.context import LOG_LEVELS, Principal
+from core.errors import ClientCapabilityMissing, ServerBusy, SessionNotFound
+from core.protocol.changes import Subscriber
+from core.protocol.messages import JSON, RequestId
+from core.protocol.revisions import ASSUMED_LEGACY, LEGACY
+from core.sealing import Sealer
+
+PURPOSE = "session"
+MAX_PENDING_QUESTIONS = 100
+
+
+class Streams(Protocol):
+    """The streams of a session, owned by its transport."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a client reads, or may come back to read, one of them."""
+
+    def push(self, message: bytes) -> None:
+        """Send a message that belongs to no request."""
+
+    def close(self) -> None:
+        """End every stream of the session."""
+
+
+class Session:
+    """One client's session.
+
+    Attributes:
+        id: What the client sends; sealed, or random for the stream of 2024-11-05.
+        key: Short name in logs, limits and the deny list; not usable as an id.
+        log_rank: Least rank of log messages the client wants.
+    """
+
+    __slots__ = (
+        "_next_question",
+        "_questions",
+        "capabilities",
+        "client",
+        "expires_at",
+        "id",
+        "key",
+        "last_used",
+        "log_rank",
+        "principal",
+        "revision",
+        "streams",
+        "subscriber",
+    )
+
+    def __init__(
+        self,
+        id_: str,
+        key: str,
+        principal: str,
+        *,
+        revision: str = ASSUMED_LEGACY,
+        capabilities: JSON | None = None,
+        client: JSON | None = None,
+        expires_at: float = float("inf"),
+    ) -> None:
+        self.id = id_
+        self.key = key
+        self.principal = principal
+        self.revision = revision
+        self.capabilities: JSON = capabilities or {}
+        self.client = client
+        self.expires_at = expires_at
+        self.last_used = time.monotonic()
+        self.log_rank = LOG_LEVELS["info"]
+        self.streams: Streams | None = None
+        self.subscriber: Subscriber | None = None
+        self._questions: dict[str, asyncio.Future[Any]] = {}
+        self._next_question = 0
+
+    def begin(self, revision: str, capabilities: JSON, client: JSON | None) -> None:
+        """Note what `initialize` settled."""
+        self.revision, self.capabilities, self.client = revision, capabilities, client
+
+    def open_question(self) -> tuple[str, asyncio.Future[Any]]:
+        """Return the id and the future of a request to the client.
+
+        Raises:
+            ClientCapabilityMissing: The client leaves too many unanswered.
+        """
+        if len(self._questions) >= MAX_PENDING_QUESTIONS:
+            raise ClientCapabilityMissing("The client does not answer the server's requests.")
+        self._next_question += 1
+        id_ = f"s{self._next_question}-{secrets.token_hex(4)}"
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._questions[id_] = future
+        future.add_done_callback(lambda _: self._questions.pop(id_, None))
+        return id_, future
+
+    def answer(self, response: JSON) -> None:
+        """Hand a posted response to the question that waits for it; others are ignored."""
+        future = self._questions.get(str(response.get("id")))
+        if future is None or future.done():
+            return
+        if "result" in response:
+            future.set_result(response["result"])
+            return
+        error = response.get("error")
+        said = error.get("message") if isinstance(error, dict) else None
+        future.set_exception(
+            ClientCapabilityMissing(
+                f"The client refused to answer: {str(said)[:300] if said else 'no reason given'}."
+            )
+        )
+
+    def close(self) -> None:
+        """Drop what waits and end the streams."""
+        for future in list(self._questions.values()):
+            future.cancel()
+        if self.streams is not None:
+            self.streams.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of the session is going on that must not be dropped as idle."""
+        return bool(self._questions) or (self.streams is not None and self.streams.is_open)
+
+
+class Sessions:
+    """The sessions of the `/mcp` door.
+
+    Args:
+        limit: How many are kept in memory; the least recently used ones without an open stream
+            are dropped, and come back from their ids when they are used again.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        backplane: Backplane,
+        *,
+        limit: int,
+        lifetime_s: float,
+        idle_s: float,
+        on_drop: Callable[[Session], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sealer = sealer
+        self._backplane = backplane
+        self._limit = limit
+        self._lifetime_s = lifetime_s
+        self._idle_s = idle_s
+        self._on_drop = on_drop
+        self._clock = clock
+        self._live: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def create(
+        self, principal: Principal, revision: str, capabilities: JSON, client: JSON | None
+    ) -> Session:
+        """Begin a session."""
+        key = secrets.token_hex(16)
+        now = self._clock()
+        content = [key, revision, principal.name, int(now), capabilities, client]
+        session = Session(
+            self._sealer.seal(PURPOSE, to_json(content)),
+            key,
+            principal.name,
+            revision=revision,
+            capabilities=capabilities,
+            client=client,
+            expires_at=now + self._lifetime_s,
+        )
+        return self._keep(session)
+
+    def find(self, id_: bytes, principal: Principal) -> Session:
+        """Return the session of an id.
+
+        Raises:
+            SessionNotFound: Unknown, ended, expired, or begun by another principal.
+        """
+        name = id_.decode("latin-1")
+        session = self._live.get(name)
+        if session is None:
+            session = self._keep(self._reopen(name))
+        if session.principal != principal.name or session.expires_at < self._clock():
+            raise _not_found()
+        session.last_used = time.monotonic()
+        self._live.move_to_end(name)
+        return session
+
+    async def end(self, session: Session) -> None:
+        """End a session for good, on every replica."""
+        await self._backplane.deny(session.key, session.expires_at - self._clock())
+        self._drop(session)
+
+    def close(self) -> None:
+        """Drop everything that is in memory; the ids stay valid."""
+        for session in list(self._live.values()):
+            self._drop(session)
+
+    def tick(self, now: float) -> None:
+        """Drop the state of sessions that nobody has used for a while."""
+        for session in list(self._live.values()):
+            if session.last_used + self._idle_s > now:
+                break
+            if session.busy:
+                session.last_used = now
+                self._live.move_to_end(session.id)
+            else:
+                self._drop(session)
+
+    def _reopen(self, name: str) -> Session:
+        try:
+            content = from_json(self._sealer.open(PURPOSE, name))
+        except ValueError:
+            raise _not_found() from None
+        key, revision, principal, issued_at, capabilities, client = content
+        if self._backplane.is_denied(key) or revision not in LEGACY:
+            raise _not_found()
+        return Session(
+            name,
+            key,
+            principal,
+            revision=revision,
+            capabilities=capabilities,
+            client=client,
+            expires_at=issued_at + self._lifetime_s,
+        )
+
+    def _keep(self, session: Session) -> Session:
+        if len(self._live) >= self._limit:
+            self._make_room()
+        self._live[session.id] = session
+        return session
+
+    def _make_room(self) -> None:
+        for session in self._live.values():
+            if not session.busy:
+                self._drop(session)
+                return
+        raise ServerBusy(f"{self._limit} sessions with open streams is this server's limit.")
+
+    def _drop(self, session: Session) -> None:
+        self._live.pop(session.id, None)
+        self._on_drop(session)
+        session.close()
+
+
+def _not_found() -> SessionNotFound:
+    return SessionNotFound("There is no such session; it has ended, expired, or never was.")
+
+
+__all__ = ["RequestId", "Session", "Sessions", "Streams"]

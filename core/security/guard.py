@@ -1,0 +1,283 @@
+"""The guard rails: one pure ASGI layer that every request passes, and the table of doors behind it.
+
+In this order: Host and Origin, declared body size, credentials, then the door of the path. Whatever
+a door raises becomes an answer here, and each request leaves one log line and its metrics.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.routing import Match
+
+from core.errors import (
+    HostRefused,
+    InternalError,
+    OriginRefused,
+    PathNotFound,
+    SuiteError,
+    Unauthorized,
+)
+from core.observability.logs import RequestLog, correlation_id
+from core.observability.metrics import Metrics
+from core.security.auth import Authenticator
+from core.settings import Settings
+from core.transports.http import (
+    NOSNIFF,
+    ClientGone,
+    Door,
+    Header,
+    HTTPRequest,
+    Receive,
+    Scope,
+    Send,
+    method_not_allowed,
+)
+
+LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+CORS_HEADERS = (
+    b"authorization, content-type, accept, x-api-key, x-session-id, x-request-id, last-event-id, "
+    b"mcp-protocol-version, mcp-session-id, mcp-method, mcp-name"
+)
+CORS_EXPOSED = (
+    b"mcp-session-id, www-authenticate, content-disposition, location, retry-after, x-request-id"
+)
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACED_HEADERS = {
+    b"traceparent": "traceparent",
+    b"x-openwebui-user-id": "user_id",
+    b"x-openwebui-user-email": "user_email",
+    b"x-openwebui-user-name": "user_name",
+}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path.
+
+    Attributes:
+        label: The path in metrics; one of few.
+        public: `GET` is served without credentials.
+        rpc_errors: Refusals are JSON-RPC errors; otherwise `error` and `detail`.
+    """
+
+    door: Door
+    label: str
+    public: bool = False
+    rpc_errors: bool = False
+
+
+class Guard:
+    """ASGI middleware around the FastAPI application.
+
+    Args:
+        app: What answers the paths that have no door: routes that a service adds itself.
+        paths: Exact path → route.
+        prefixes: Path prefix → route.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        settings: Settings,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        request_log: RequestLog,
+        paths: Mapping[str, Route],
+        prefixes: Mapping[str, Route],
+        application: Any,
+    ) -> None:
+        self._app = app
+        self._application = application
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._request_log = request_log
+        self._paths = dict(paths)
+        self._prefixes = dict(prefixes)
+        self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
+        self._origins = frozenset(settings.cors.allowed_origins)
+        self._good_hosts: set[bytes] = set()
+        self._id_prefix = os.urandom(6).hex()
+        self._id_count = 0
+        self.active = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through to its door, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request = HTTPRequest(scope, receive, send)
+        self._identify(request)
+        route = self._route(request)
+        request.rpc_errors = route.rpc_errors
+        self.active += 1
+        try:
+            await self._admit(request, route)
+        except ClientGone:
+            request.trace["outcome"] = "client left"
+            request.status = request.status or 499
+        except SuiteError as error:
+            await self._refuse(request, error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, route.label)
+            error = InternalError("Internal error.", correlation_id=request.correlation_id)
+            await self._refuse(request, error, status=500)
+        finally:
+            self.active -= 1
+            self._record(request, route, time.perf_counter() - started)
+
+    # -- what is checked --------------------------------------------------------------------------
+
+    async def _admit(self, request: HTTPRequest, route: Route) -> None:
+        headers = request.headers
+        host = headers.get(b"host", b"")
+        if host not in self._good_hosts:
+            self._check_host(host)
+        origin = headers.get(b"origin")
+        if origin is not None:
+            self._check_origin(request, origin, host)
+        if request.method == "OPTIONS":
+            await self._preflight(request)
+            return
+        if not (route.public and request.method in ("GET", "HEAD")):
+            try:
+                request.principal = self._authenticator.authenticate(headers)
+            except Unauthorized as error:
+                self._metrics.auth_refused(str(error.facts.get("reason")))
+                raise
+            if request.principal.authenticated:
+                self._metrics.auth_accepted("api_key")
+        await route.door(request)
+
+    def _check_host(self, header: bytes) -> None:
+        """Refuse names that are not ours, which is what DNS rebinding needs."""
+        try:
+            name = urlsplit("//" + header.decode("ascii")).hostname or ""
+        except ValueError:
+            name = ""
+        shown = f"[{name}]" if ":" in name else name
+        if shown.lower() not in self._hosts and "*" not in self._hosts:
+            raise HostRefused(f"This server does not answer for the host {shown[:100]!r}.")
+        if len(self._good_hosts) < 1000:
+            self._good_hosts.add(header)
+
+    def _check_origin(self, request: HTTPRequest, header: bytes, host: bytes) -> None:
+        origin = header.decode("latin-1")
+        if origin in self._origins or "*" in self._origins:
+            request.extra_headers += (
+                (b"access-control-allow-origin", header),
+                (b"access-control-expose-headers", CORS_EXPOSED),
+                (b"vary", b"Origin"),
+            )
+            return
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname or ""
+        except ValueError:
+            name = ""
+        shown = f"[{name}]" if ":" in name else name
+        same = bool(name) and parts.netloc.encode("latin-1") == host
+        if not same and shown not in LOCAL_HOSTS:
+            raise OriginRefused(f"The origin {origin[:100]!r} is not allowed.")
+
+    async def _preflight(self, request: HTTPRequest) -> None:
+        allowed = any(name == b"access-control-allow-origin" for name, _ in request.extra_headers)
+        if not allowed or b"access-control-request-method" not in request.headers:
+            raise method_not_allowed("OPTIONS", "GET", "POST", "DELETE")
+        asked = request.headers.get(b"access-control-request-headers", b"").lower()
+        params = [h.strip() for h in asked.split(b",") if h.strip().startswith(b"mcp-param-")]
+        headers: list[Header] = [
+            (b"access-control-allow-methods", b"GET, POST, DELETE"),
+            (b"access-control-allow-headers", b", ".join([CORS_HEADERS, *params])),
+            (b"access-control-max-age", b"600"),
+        ]
+        await request.respond(204, b"", headers)
+
+    # -- where it goes ----------------------------------------------------------------------------
+
+    def _route(self, request: HTTPRequest) -> Route:
+        path, mounted = request.path, request.scope.get("root_path", "")
+        if mounted and path.startswith(mounted):
+            path = request.path = path[len(mounted) :] or "/"
+        route = self._paths.get(path)
+        if route is not None:
+            return route
+        for prefix, route in self._prefixes.items():
+            if path.startswith(prefix):
+                return route
+        if any(r.matches(request.scope)[0] is not Match.NONE for r in self._application.routes):
+            return Route(self._pass_on, "service")
+        return Route(_nothing_here, "other", public=True)
+
+    async def _pass_on(self, request: HTTPRequest) -> None:
+        """Hand a path that a service added to FastAPI, noting the status it answers with."""
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *request.extra_headers]
+            else:
+                request.bytes_out += len(message.get("body", b""))
+            await request._send(message)  # noqa: SLF001  (the raw ASGI pair is what is passed on)
+
+        await self._app(request.scope, request._receive, send)  # noqa: SLF001
+
+    # -- what is noted ----------------------------------------------------------------------------
+
+    def _identify(self, request: HTTPRequest) -> None:
+        given = request.headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            request.correlation_id = given.decode("ascii")
+        else:
+            self._id_count += 1
+            request.correlation_id = f"{self._id_prefix}-{self._id_count:x}"
+        correlation_id.set(request.correlation_id)
+        request.extra_headers = [
+            (b"x-request-id", request.correlation_id.encode("ascii")),
+            NOSNIFF,
+        ]
+
+    async def _refuse(
+        self, request: HTTPRequest, error: SuiteError, status: int | None = None
+    ) -> None:
+        if request.status == 0:
+            await request.refuse(error, status=status)
+        elif request.status == 200:
+            logger.warning("an answer broke off: %s", error.message)
+
+    def _record(self, request: HTTPRequest, route: Route, seconds: float) -> None:
+        self._metrics.request_done(
+            request.method,
+            route.label,
+            request.status,
+            seconds,
+            request.bytes_in,
+            request.bytes_out,
+        )
+        headers = request.headers
+        for name, fact in _TRACED_HEADERS.items():
+            if name in headers:
+                request.trace[fact] = headers[name].decode("latin-1")[:200]
+        self._request_log.write(
+            method=request.method,
+            path=request.path,
+            status=request.status,
+            seconds=seconds,
+            principal=request.principal.name,
+            request_id=request.correlation_id,
+            facts=request.trace,
+        )
+
+
+async def _nothing_here(request: HTTPRequest) -> None:
+    raise PathNotFound("There is nothing at this path.")

@@ -1,0 +1,157 @@
+"""From an HTTP request to the caller of a call, and what sessions of both transports share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.context import LOG_LEVELS, Caller, Channel
+from core.errors import InvalidParams, SuiteError
+from core.protocol.changes import Subscriber
+from core.protocol.dispatch import Reply, log_rank_of
+from core.protocol.messages import JSON, Kind, RequestId, encode_result, params_of
+from core.protocol.revisions import (
+    LEGACY_METHODS,
+    META_CAPABILITIES,
+    META_CLIENT,
+    META_LOG_LEVEL,
+    MODERN,
+    negotiated,
+)
+from core.protocol.sessions import Session
+from core.transports.http import HTTPRequest
+from core.transports.runtime import Runtime
+
+MAX_SUBSCRIPTIONS = 1000
+
+
+def plain_caller(
+    request: HTTPRequest, revision: str, *, channel: Channel | None = None, session: str | None
+) -> Caller:
+    """Return a caller of whom nothing is known but the request."""
+    return Caller(
+        revision=revision,
+        principal=request.principal,
+        channel=channel,
+        session=session,
+        correlation_id=request.correlation_id,
+        headers=request.headers,
+        trace=request.trace,
+    )
+
+
+def modern_caller(request: HTTPRequest, meta: JSON, channel: Channel | None) -> Caller:
+    """Return the caller of a 2026-07-28 request, from its checked `_meta`."""
+    level = meta.get(META_LOG_LEVEL)
+    return Caller(
+        revision=MODERN,
+        principal=request.principal,
+        modern=True,
+        capabilities=meta[META_CAPABILITIES],
+        client=meta.get(META_CLIENT),
+        channel=channel,
+        log_rank=None if level is None else LOG_LEVELS[level],
+        correlation_id=request.correlation_id,
+        headers=request.headers,
+        trace=request.trace,
+    )
+
+
+def session_caller(request: HTTPRequest, session: Session, channel: Channel | None) -> Caller:
+    """Return the caller of a request in a session."""
+    return Caller(
+        revision=session.revision,
+        principal=request.principal,
+        capabilities=session.capabilities,
+        client=session.client,
+        channel=channel,
+        log_rank=session.log_rank,
+        session=session.key,
+        correlation_id=request.correlation_id,
+        headers=request.headers,
+        trace=request.trace,
+    )
+
+
+def opening_of(params: JSON) -> tuple[str, JSON, JSON | None]:
+    """Return revision, capabilities and client of `initialize` parameters.
+
+    Raises:
+        InvalidParams: A member of the wrong type.
+    """
+    capabilities, client = params.get("capabilities", {}), params.get("clientInfo")
+    if type(capabilities) is not dict or (client is not None and type(client) is not dict):
+        raise InvalidParams("initialize: capabilities and clientInfo have to be objects.")
+    return negotiated(params.get("protocolVersion")), capabilities, client
+
+
+async def answer_legacy(
+    runtime: Runtime,
+    id_: RequestId,
+    method: str,
+    params: JSON,
+    caller: Caller,
+    session: Session | None,
+) -> Reply:
+    """Answer a legacy request: what changes the session here, everything else as always."""
+    change = _SESSION_METHODS.get(method) if session is not None else None
+    if change is None or session is None:
+        return await runtime.dispatcher.answer(id_, method, params, caller, LEGACY_METHODS)
+    try:
+        change(runtime, session, params)
+    except SuiteError as error:
+        return runtime.dispatcher.refusal(id_, error, modern=False)
+    return Reply(encode_result(id_, b"{}"), 200)
+
+
+def take(runtime: Runtime, session: Session, message: JSON, kind: Kind) -> None:
+    """Take a notification or a response that belongs to a session."""
+    if kind is Kind.RESPONSE:
+        session.answer(message)
+    elif message["method"] == "notifications/cancelled":
+        id_ = params_of(message).get("requestId")
+        if type(id_) is str or type(id_) is int:
+            runtime.dispatcher.calls.cancel((session.key, id_))
+
+
+def subscribe(runtime: Runtime, session: Session) -> Subscriber:
+    """Begin to tell a session about changes, on its standalone stream."""
+    if session.subscriber is None:
+
+        def push(message: bytes) -> None:
+            if session.streams is not None:
+                session.streams.push(message)
+
+        session.subscriber = Subscriber(push)
+        runtime.changes.add(session.subscriber)
+    return session.subscriber
+
+
+def _set_level(runtime: Runtime, session: Session, params: JSON) -> None:
+    session.log_rank = log_rank_of(params)
+
+
+def _subscribe(runtime: Runtime, session: Session, params: JSON) -> None:
+    subscriber = subscribe(runtime, session)
+    if len(subscriber.uris) >= MAX_SUBSCRIPTIONS:
+        raise InvalidParams(f"At most {MAX_SUBSCRIPTIONS} resource subscriptions in one session.")
+    subscriber.uris.add(_uri_of(params))
+
+
+def _unsubscribe(runtime: Runtime, session: Session, params: JSON) -> None:
+    uri = _uri_of(params)
+    if session.subscriber is not None:
+        session.subscriber.uris.discard(uri)
+
+
+_SESSION_METHODS: dict[str, Callable[[Runtime, Session, JSON], None]] = {
+    "logging/setLevel": _set_level,
+    "resources/subscribe": _subscribe,
+    "resources/unsubscribe": _unsubscribe,
+}
+
+
+def _uri_of(params: JSON) -> str:
+    uri = params.get("uri")
+    if type(uri) is not str:
+        raise InvalidParams("The member uri has to be a string.")
+    return uri

@@ -1,0 +1,354 @@
+"""The answer to one POST while it is being worked out: JSON if it can be, a stream if it must.
+
+Most calls finish at once and are answered by one JSON object. The answer turns into an event stream
+when the handler has something to say before it ends, or when it takes long enough that the
+connection needs a sign of life. Ten times a second the open exchanges are looked at, so that a call
+that ends sooner pays for none of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+
+from core.errors import ClientCapabilityMissing
+from core.protocol.calls import CallCancelled
+from core.protocol.dispatch import Reply
+from core.protocol.messages import encode_cancelled
+from core.protocol.revisions import V2025_11_25
+from core.protocol.sessions import Session
+from core.transports.http import (
+    ClientGone,
+    EventStream,
+    Header,
+    HTTPRequest,
+    OpenStreams,
+    frame,
+)
+
+WATCH_AFTER_S = 0.1
+LEGACY_PATIENCE_S = 1.0
+MODERN_PATIENCE_S = 15.0
+MAX_EVENTS_KEPT = 256
+MAX_BYTES_KEPT = 1024 * 1024
+MAX_LOGS_KEPT = 32
+STANDALONE = "g"
+
+T = TypeVar("T")
+
+
+class EventLog:
+    """The events of one resumable stream, and the connection that carries them now, if any.
+
+    Attributes:
+        name: First part of its event ids, ``<name>.<number>``.
+        done: The stream has had its last event.
+    """
+
+    __slots__ = ("_bytes", "_count", "_events", "done", "name", "sink")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sink: EventStream | None = None
+        self.done = False
+        self._events: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+        self._count = 0
+
+    def append(self, message: bytes) -> bytes:
+        """Keep a message and return its frame."""
+        self._count += 1
+        data = frame(message, id_=b"%b.%d" % (self.name.encode(), self._count))
+        self._events.append((self._count, data))
+        self._bytes += len(data)
+        while len(self._events) > MAX_EVENTS_KEPT or self._bytes > MAX_BYTES_KEPT:
+            if len(self._events) == 1:  # the newest is kept even when it is large
+                break
+            self._bytes -= len(self._events.popleft()[1])
+        return data
+
+    def prime(self, retry_ms: int | None = None) -> bytes:
+        """Return the event that gives the client an id to resume from (2025-11-25)."""
+        self._count += 1
+        retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
+        return b"id: %b.%d\n%bdata: \n\n" % (self.name.encode(), self._count, retry)
+
+    def after(self, number: int) -> list[bytes]:
+        """Return the frames that followed an event."""
+        return [data for n, data in self._events if n > number]
+
+    async def send(self, message: bytes) -> None:
+        """Keep a message and write it to the connection, when there is one."""
+        data = self.append(message)
+        if self.sink is not None:
+            await self.sink.send(data)
+
+    def finish(self) -> None:
+        """Note the last event and end the connection."""
+        self.done = True
+        if self.sink is not None:
+            self.sink.close()
+            self.sink = None
+
+
+class SessionStreams:
+    """The streams of one session of the `/mcp` door: its standalone one and its open answers."""
+
+    def __init__(self) -> None:
+        self.standalone = EventLog(STANDALONE)
+        self._answers: OrderedDict[str, EventLog] = OrderedDict()
+        self._next = 0
+
+    def begin_answer(self) -> EventLog:
+        """Return the log of one more answer that becomes a stream."""
+        self._next += 1
+        log = EventLog(f"p{self._next}")
+        self._answers[log.name] = log
+        while len(self._answers) > MAX_LOGS_KEPT:
+            self._answers.popitem(last=False)
+        return log
+
+    def named(self, name: str) -> EventLog | None:
+        """Return the log of a stream, when it is still kept."""
+        return self.standalone if name == STANDALONE else self._answers.get(name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a connection is open or an answer is still being worked out."""
+        return self.standalone.sink is not None or any(
+            not log.done for log in self._answers.values()
+        )
+
+    def push(self, message: bytes) -> None:
+        """Send a message that belongs to no request."""
+        data = self.standalone.append(message)
+        if self.standalone.sink is not None:
+            self.standalone.sink.push(data)
+
+    def close(self) -> None:
+        """End every stream."""
+        for log in (self.standalone, *self._answers.values()):
+            log.finish()
+
+
+class Exchange:
+    """One POST on `/mcp` or `/rpc` and its answer; also the channel of the call's context.
+
+    Args:
+        session: Of a legacy request; None where nothing is remembered.
+        may_stream: The client accepts an event stream as the answer.
+        must_stream: It accepts nothing else.
+        ends_with_client: A client that leaves cancels the call.
+        http_errors: JSON-RPC errors have their own HTTP status (2026-07-28).
+        gone: The client has left.
+    """
+
+    __slots__ = (
+        "_log",
+        "_opening",
+        "_stream",
+        "_watch",
+        "ends_with_client",
+        "gone",
+        "http_errors",
+        "may_stream",
+        "must_stream",
+        "patience_s",
+        "request",
+        "session",
+        "started_at",
+        "streams",
+        "task",
+    )
+
+    def __init__(
+        self,
+        request: HTTPRequest,
+        streams: OpenStreams,
+        *,
+        session: Session | None = None,
+        may_stream: bool = False,
+        must_stream: bool = False,
+        ends_with_client: bool = True,
+        http_errors: bool = False,
+    ) -> None:
+        self.request = request
+        self.streams = streams
+        self.session = session
+        self.may_stream = may_stream
+        self.must_stream = must_stream
+        self.ends_with_client = ends_with_client
+        self.http_errors = http_errors
+        self.gone = False
+        self.patience_s = LEGACY_PATIENCE_S if session is not None else MODERN_PATIENCE_S
+        self.started_at = time.monotonic()
+        self.task: asyncio.Task[Any] | None = None
+        self._stream: EventStream | None = None
+        self._log: EventLog | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    # -- the channel of the running call ----------------------------------------------------------
+
+    @property
+    def can_request(self) -> bool:
+        """Whether the client can be asked: it has a session and reads a stream."""
+        return self.session is not None and self.may_stream
+
+    async def notify(self, message: bytes) -> None:
+        """Send a notification on this answer's stream, which begins now if it has not."""
+        if self.may_stream:
+            await self._open()
+            await self._write(message)
+
+    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
+        """Send a request to the client and wait for the response that it posts."""
+        if self.session is None:
+            raise ClientCapabilityMissing("There is no session to ask on.")
+        id_, answer = self.session.open_question()
+        try:
+            await self._open()
+            message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+            await self._write(to_json(message))
+            return await answer
+        finally:
+            answer.cancel()
+
+    async def pause(self, retry_ms: int) -> None:
+        """Close the connection; the client comes back for the rest (2025-11-25)."""
+        if self.session is None or not self.may_stream or self.session.revision < V2025_11_25:
+            return
+        await self._open(retry_ms)
+        assert self._log is not None
+        if self._stream is not None:
+            self._log.sink = None
+            await self._stream.finish()
+
+    # -- the answer -------------------------------------------------------------------------------
+
+    async def finish(self, reply: Reply | None, id_: str | int) -> None:
+        """Send the response; None when the client withdrew the request."""
+        if self.must_stream and reply is not None:
+            await self._open()
+        elif self._opening is not None:
+            await self._opening
+        if self._stream is None:
+            body = encode_cancelled(id_) if reply is None else reply.body
+            status = reply.status if reply is not None and self.http_errors else 200
+            await self.request.respond_json(status, body)
+            return
+        if reply is not None:
+            await self._write(reply.body)
+        if self._log is not None:
+            self._log.finish()
+        await self._stream.finish()
+
+    async def _write(self, message: bytes) -> None:
+        if self._log is not None:
+            await self._log.send(message)
+        elif self._stream is not None:
+            await self._stream.send(frame(message))
+
+    async def _open(self, retry_ms: int | None = None) -> None:
+        if self._stream is None:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open_stream(retry_ms))
+            await asyncio.shield(self._opening)
+
+    async def _open_stream(self, retry_ms: int | None) -> None:
+        stream = EventStream(self.request, self.streams)
+        await stream.open(session_header(self.session))
+        self._stream = stream
+        if self.session is not None:
+            self._log = streams_of(self.session).begin_answer()
+            self._log.sink = stream
+            if self.session.revision >= V2025_11_25:
+                await stream.send(self._log.prime(retry_ms))
+
+    # -- looked at ten times a second -------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Begin to watch for the client's leaving; open the stream when it takes long."""
+        age = now - self.started_at
+        if self._watch is None and age > WATCH_AFTER_S:
+            self._watch = asyncio.create_task(self._watch_client())
+        if self.may_stream and age > self.patience_s and self._opening is None:
+            self._opening = asyncio.create_task(self._open_stream(None))
+
+    def stop_watching(self) -> None:
+        """End the watch; the answer is complete."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    async def _watch_client(self) -> None:
+        await self.request.disconnected()
+        if self.request.status == 0 or (self._stream is not None and not self._stream.closed):
+            if self._log is not None:
+                self._log.sink = None
+            if self._stream is not None:
+                self._stream.closed = True
+                self.streams.discard(self._stream)
+            if self.ends_with_client and self.task is not None:
+                self.gone = True
+                self.task.cancel()
+
+
+class Exchanges:
+    """The exchanges that are open right now."""
+
+    def __init__(self) -> None:
+        self._open: set[Exchange] = set()
+
+    async def answer(
+        self, exchange: Exchange, work: Coroutine[Any, Any, Reply], id_: str | int
+    ) -> None:
+        """Await the work on a request and send what it comes to."""
+        try:
+            reply: Reply | None = await self.watch(exchange, work)
+        except CallCancelled:
+            reply = None
+        await exchange.finish(reply, id_)
+
+    async def watch(self, exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
+        """Await the work on a request while looking whether the client is still there.
+
+        Raises:
+            ClientGone: It left, and the work has been cancelled.
+        """
+        exchange.task = asyncio.current_task()
+        self._open.add(exchange)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            if exchange.task is not None:
+                exchange.task.uncancel()
+            raise ClientGone from None
+        finally:
+            self._open.discard(exchange)
+            exchange.stop_watching()
+
+    def tick(self, now: float) -> None:
+        """Look at what is open."""
+        for exchange in list(self._open):
+            exchange.tick(now)
+
+
+def streams_of(session: Session) -> SessionStreams:
+    """Return a session's streams, made at first use."""
+    if session.streams is None:
+        session.streams = SessionStreams()
+    assert isinstance(session.streams, SessionStreams)
+    return session.streams
+
+
+def session_header(session: Session | None) -> tuple[Header, ...]:
+    """Return the header that names a session."""
+    return () if session is None else ((b"mcp-session-id", session.id.encode()),)

@@ -1,0 +1,126 @@
+"""What is read with `GET`: health, readiness, metrics, the catalogue, OpenAPI, and a page for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from core.observability.health import Health
+from core.observability.metrics import Metrics
+from core.protocol.dispatch import Dispatcher
+from core.transports.http import NO_STORE, HTTPRequest
+from core.transports.rest import openapi_document
+from core.transports.sse import prefix_of
+from core.transports.streamable import StreamableDoor
+
+PAGE = (Path(__file__).parent / "page.html").read_bytes()
+PAGE_HEADERS = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        b"connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; "
+        b"form-action 'none'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class Pages:
+    """The reading doors of one server.
+
+    Args:
+        is_ready: Whether the server takes calls: it has started and is not stopping.
+        with_key: Whether calls need a key, for the OpenAPI document.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        health: Health,
+        metrics: Metrics,
+        *,
+        is_ready: Callable[[], bool],
+        with_key: bool,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._health = health
+        self._metrics = metrics
+        self._is_ready = is_ready
+        self._with_key = with_key
+
+    async def health(self, request: HTTPRequest) -> None:
+        """Answer `GET /health`: 200 as long as the server answers, also when it is degraded."""
+        request.require_method("GET", "HEAD")
+        await request.respond_json(200, to_json(await self._report()), (NO_STORE,))
+
+    async def ready(self, request: HTTPRequest) -> None:
+        """Answer `GET /ready`: 503 while starting and stopping.
+
+        A dependency that is down does not make a server unready: taking every replica out would
+        turn its clear errors into a proxy's 502.
+        """
+        request.require_method("GET", "HEAD")
+        ready = self._is_ready()
+        body = {"ready": ready, "service": self._dispatcher.identity.info["name"]}
+        await request.respond_json(200 if ready else 503, to_json(body), (NO_STORE,))
+
+    async def metrics(self, request: HTTPRequest) -> None:
+        """Answer `GET /metrics`."""
+        request.require_method("GET", "HEAD")
+        media_type = (b"content-type", self._metrics.content_type)
+        await request.respond(200, self._metrics.render(), (media_type, NO_STORE))
+
+    async def tools(self, request: HTTPRequest) -> None:
+        """Answer `GET /tools`."""
+        request.require_method("GET", "HEAD")
+        info, catalogue = self._dispatcher.identity.info, self._dispatcher.catalogue
+        entries = catalogue.entries("tools")
+        body = {
+            "service": info["name"],
+            "version": info["version"],
+            "digest": catalogue.digest(),
+            "tools_count": len(entries),
+            "tools": entries,
+        }
+        await request.respond_json(200, to_json(body))
+
+    async def openapi(self, request: HTTPRequest) -> None:
+        """Answer `GET /openapi.json`."""
+        request.require_method("GET", "HEAD")
+        await request.respond_json(200, to_json(self.openapi_document(prefix_of(request))))
+
+    def openapi_document(self, prefix: str = "") -> dict[str, Any]:
+        """Return the OpenAPI description of the tools."""
+        return openapi_document(
+            self._dispatcher.catalogue,
+            self._dispatcher.identity,
+            prefix=prefix,
+            with_key=self._with_key,
+        )
+
+    async def _report(self) -> dict[str, Any]:
+        info = self._dispatcher.identity.info
+        return await self._health.report(
+            service=info["name"],
+            version=info["version"],
+            tools_count=len(self._dispatcher.catalogue.tools),
+        )
+
+
+class RootDoor:
+    """`/`: a page for browsers; everything else speaks Streamable HTTP to it."""
+
+    def __init__(self, streamable: StreamableDoor) -> None:
+        self._streamable = streamable
+
+    async def __call__(self, request: HTTPRequest) -> None:
+        """Answer one request."""
+        if request.method in ("GET", "HEAD") and b"mcp-session-id" not in request.headers:
+            await request.respond(200, PAGE, PAGE_HEADERS)
+        else:
+            await self._streamable(request)

@@ -1,0 +1,162 @@
+"""`POST /tools/{name}`: each tool as one REST operation, for Open WebUI and any OpenAPI client.
+
+The body is the arguments, the answer is the tool's structured result and nothing around it. A
+failure is a 4xx with `error` (the whole error) and `detail` (a sentence, which Open WebUI shows).
+`openapi_document` describes them with everything inlined, because clients do not resolve `$ref`.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from pydantic_core import to_json
+
+from core.catalogue import Catalogue
+from core.errors import PathNotFound, did_you_mean
+from core.protocol.dispatch import Identity, Outcome
+from core.protocol.messages import parse
+from core.protocol.revisions import LATEST_LEGACY
+from core.tools import Tool
+from core.transports.callers import plain_caller
+from core.transports.exchange import Exchange
+from core.transports.http import HTTPRequest
+from core.transports.runtime import Runtime
+
+PREFIX = "/tools/"
+MEDIA_BLOCKS = ("image", "audio")
+
+
+class RESTDoor:
+    """`POST /tools/{name}`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def __call__(self, request: HTTPRequest) -> None:
+        """Call one tool."""
+        tool = self._tool(request)
+        request.require_method("POST")
+        request.require_json()
+        body = await self._runtime.read(request)
+        arguments = parse(body) if body.strip() else {}
+        caller = plain_caller(request, LATEST_LEGACY, session=None)
+        work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
+        exchange = Exchange(request, self._runtime.streams)
+        await _send(request, await self._runtime.exchanges.watch(exchange, work))
+
+    def _tool(self, request: HTTPRequest) -> Tool:
+        tools = self._runtime.dispatcher.catalogue.tools
+        name = request.path.removeprefix(PREFIX).rstrip("/")
+        if name not in tools:
+            guess = did_you_mean(name, tools)
+            raise PathNotFound(
+                f"There is no tool {name[:100]!r}. {guess}".strip(), hint="GET /tools lists all."
+            )
+        return tools[name]
+
+
+async def _send(request: HTTPRequest, outcome: Outcome) -> None:
+    status = 422 if outcome.is_error else 200
+    if outcome.error is not None:
+        await request.refuse(outcome.error)
+    elif outcome.structured is not None:
+        await request.respond_json(status, outcome.structured)
+    elif len(outcome.blocks) == 1 and outcome.blocks[0]["type"] in MEDIA_BLOCKS:
+        block = outcome.blocks[0]
+        media_type = (b"content-type", block["mimeType"].encode("latin-1"))
+        await request.respond(status, base64.b64decode(block["data"]), (media_type,))
+    elif outcome.is_error:
+        detail = " ".join(block.get("text", "") for block in outcome.blocks)
+        error = {"code": "TOOL_ERROR", "message": detail}
+        await request.respond_json(status, to_json({"error": error, "detail": detail}))
+    else:
+        await request.respond_json(status, to_json({"content": list(outcome.blocks)}))
+
+
+_ERROR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "hint": {"type": "string"},
+                "retryable": {"type": "boolean"},
+            },
+            "required": ["code", "message"],
+        },
+        "detail": {"type": "string"},
+    },
+    "required": ["error", "detail"],
+}
+_ERRORS = {
+    "400": "The request is malformed.",
+    "401": "No credentials, or wrong ones.",
+    "403": "A policy forbids it.",
+    "404": "It does not exist.",
+    "405": "Only POST is served here.",
+    "408": "It took too long.",
+    "409": "It conflicts with what is there.",
+    "413": "Too large.",
+    "415": "Not application/json.",
+    "421": "This server does not answer for that host.",
+    "422": "The arguments are wrong, or the tool could not do it.",
+    "424": "Something the tool depends on is down.",
+    "429": "Too many calls.",
+    "503": "The server is at its limits.",
+}
+
+
+def openapi_document(
+    catalogue: Catalogue, identity: Identity, *, prefix: str, with_key: bool
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of the tools.
+
+    Args:
+        prefix: Path below which the server is seen; the `servers` entry.
+        with_key: Whether calls need a key.
+    """
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": identity.info.get("title") or identity.info["name"],
+            "version": identity.info["version"],
+            "description": identity.instructions or identity.info.get("description", ""),
+        },
+        "servers": [{"url": prefix or "/"}],
+        "paths": {PREFIX + tool.name: {"post": _operation(tool)} for tool in catalogue.tools.values()},
+    }
+    if with_key:
+        document["components"] = {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            }
+        }
+        document["security"] = [{"bearer": []}, {"api_key": []}]
+    return document
+
+
+def _operation(tool: Tool) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": "The tool's result."}
+    schema = tool.output_schema or {"type": "object"}
+    success["content"] = {"application/json": {"schema": dict(schema)}}
+    failures = {
+        status: {
+            "description": description,
+            "content": {"application/json": {"schema": _ERROR_SCHEMA}},
+        }
+        for status, description in _ERRORS.items()
+    }
+    return {
+        "operationId": tool.name,
+        "summary": tool.description,
+        "description": tool.description,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"required": [], **tool.input_schema}}},
+        },
+        "responses": {"200": success, **failures},
+    }

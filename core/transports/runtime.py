@@ -1,0 +1,37 @@
+"""The parts of a running server that all its doors share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.protocol.changes import Changes
+from core.protocol.dispatch import Dispatcher
+from core.protocol.sessions import Sessions
+from core.settings import Settings
+from core.transports.exchange import Exchanges
+from core.transports.http import HTTPRequest, OpenStreams
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a door is made with.
+
+    Attributes:
+        dispatcher: Answers methods.
+        sessions: Of the older revisions, on `/mcp`.
+        changes: Who hears about changes.
+        streams: Every open event stream.
+        exchanges: Every POST that is being answered.
+    """
+
+    settings: Settings
+    dispatcher: Dispatcher
+    sessions: Sessions
+    changes: Changes
+    streams: OpenStreams
+    exchanges: Exchanges
+
+    async def read(self, request: HTTPRequest) -> bytes:
+        """Return a request's body within the limits of the settings."""
+        server = self.settings.server
+        return await request.body(server.max_body_bytes, server.body_time_limit_s)

@@ -1,0 +1,238 @@
+"""HTTP+SSE, the transport of 2024-11-05: a `GET /sse` stream and `POST /messages` beside it.
+
+```
+client                                server
+  │ GET /sse ───────────────────────────▶ │
+  │ ◀── event: endpoint      /messages?session_id=…
+  │ ◀── event: capabilities  service, version, tools, digest   (can be switched off)
+  │ POST /messages?session_id=… ────────▶ │ 202
+  │ ◀── event: message       the response, notifications, requests
+  │ ◀── : ping               when nothing was sent for 15 s
+```
+
+The stream is the session: when it closes, the session's calls are cancelled. Newer clients speak
+2026-07-28 over it as well; their requests are recognised by their `_meta`.
+
+Source: https://modelcontextprotocol.io/specification/2024-11-05/basic/transports
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+from urllib.parse import parse_qs
+
+from pydantic_core import to_json
+
+from core.context import Caller
+from core.errors import (
+    InvalidRequest,
+    ServerBusy,
+    SessionNotFound,
+    SessionRequired,
+    SuiteError,
+)
+from core.protocol import modern
+from core.protocol.calls import CallCancelled
+from core.protocol.dispatch import Reply
+from core.protocol.messages import (
+    JSON,
+    Kind,
+    claims_modern,
+    encode_error,
+    id_of,
+    kind_of,
+    params_of,
+    parse,
+)
+from core.protocol.revisions import MODERN_METHODS, V2024_11_05
+from core.protocol.sessions import Session
+from core.transports.callers import (
+    answer_legacy,
+    modern_caller,
+    opening_of,
+    session_caller,
+    subscribe,
+    take,
+)
+from core.transports.http import EventStream, HTTPRequest, frame
+from core.transports.runtime import Runtime
+from core.transports.streamable import StreamableDoor
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+MAX_BATCH = 100
+
+
+class _StreamChannel:
+    """The one stream of a session: its channel for calls, and its streams for everything else."""
+
+    can_request = True
+    is_open = True
+
+    def __init__(self, stream: EventStream, session: Session) -> None:
+        self._stream = stream
+        self._session = session
+
+    async def notify(self, message: bytes) -> None:
+        await self._stream.send(frame(message))
+
+    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
+        id_, answer = self._session.open_question()
+        try:
+            message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+            await self._stream.send(frame(to_json(message)))
+            return await answer
+        finally:
+            answer.cancel()
+
+    async def pause(self, retry_ms: int) -> None:
+        """Do nothing: this transport cannot resume."""
+
+    def push(self, message: bytes) -> None:
+        self._stream.push(frame(message))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class SSEDoor:
+    """`GET /sse`; other methods speak Streamable HTTP, because users paste this URL anywhere."""
+
+    def __init__(
+        self, runtime: Runtime, sessions: dict[str, Session], streamable: StreamableDoor
+    ) -> None:
+        self._runtime = runtime
+        self._sessions = sessions
+        self._streamable = streamable
+
+    async def __call__(self, request: HTTPRequest) -> None:
+        """Answer one request."""
+        if request.method != "GET" or b"mcp-session-id" in request.headers:
+            await self._streamable(request)
+            return
+        if self._runtime.streams.full:
+            raise ServerBusy("No further event stream can be opened now.", retry_after_s=5)
+        key = secrets.token_hex(16)
+        session = Session(key, key, request.principal.name, revision=V2024_11_05)
+        stream = EventStream(request, self._runtime.streams)
+        session.streams = _StreamChannel(stream, session)
+        self._sessions[key] = session
+        try:
+            await stream.open()
+            endpoint = f"{prefix_of(request)}/messages?session_id={key}"
+            await stream.send(frame(endpoint.encode(), event=b"endpoint"))
+            if self._runtime.settings.server.announce_capabilities:
+                await stream.send(frame(self._announcement(), event=b"capabilities"))
+            subscribe(self._runtime, session)
+            await stream.wait()
+        finally:
+            del self._sessions[key]
+            if session.subscriber is not None:
+                self._runtime.changes.remove(session.subscriber)
+            session.close()
+            self._runtime.dispatcher.calls.cancel_session(key)
+
+    def _announcement(self) -> bytes:
+        dispatcher = self._runtime.dispatcher
+        return to_json(
+            {
+                "service": dispatcher.identity.info["name"],
+                "version": dispatcher.identity.info["version"],
+                "tools": list(dispatcher.catalogue.tools),
+                "catalogue_digest": dispatcher.catalogue.digest(),
+            }
+        )
+
+
+class MessagesDoor:
+    """`POST /messages?session_id=…`: what the client of a `/sse` stream has to say."""
+
+    def __init__(self, runtime: Runtime, sessions: dict[str, Session]) -> None:
+        self._runtime = runtime
+        self._sessions = sessions
+
+    async def __call__(self, request: HTTPRequest) -> None:
+        """Take one message; its answer travels on the stream."""
+        request.require_method("POST")
+        session = self._session(request)
+        request.require_json()
+        message = parse(await self._runtime.read(request))
+        messages = message if type(message) is list else [message]
+        if not messages or len(messages) > MAX_BATCH:
+            raise InvalidRequest(f"A batch has 1 to {MAX_BATCH} messages.")
+        kinds = [kind_of(m) for m in messages]
+        await request.respond(202, b"Accepted", ((b"content-type", b"text/plain"),))
+        for item, kind in zip(messages, kinds, strict=True):
+            if kind is Kind.REQUEST:
+                await self._answer(request, session, item)
+            else:
+                take(self._runtime, session, item, kind)
+
+    def _session(self, request: HTTPRequest) -> Session:
+        query = parse_qs(request.scope.get("query_string", b"").decode("latin-1"))
+        ids = query.get("session_id") or query.get("sessionId")
+        if not ids:
+            raise SessionRequired(
+                "The query parameter session_id is missing.",
+                hint="Open GET /sse first and post to the address in its endpoint event.",
+            )
+        session = self._sessions.get(ids[0])
+        if session is None or session.principal != request.principal.name:
+            raise SessionNotFound(
+                "There is no such stream; it has closed, or never was.",
+                hint="Open GET /sse again and post to the address in its endpoint event.",
+            )
+        return session
+
+    async def _answer(self, request: HTTPRequest, session: Session, message: JSON) -> None:
+        channel = session.streams
+        assert isinstance(channel, _StreamChannel)
+        try:
+            reply = await self._work(request, session, channel, message)
+        except CallCancelled:
+            return
+        await channel.notify(reply.body)
+
+    async def _work(
+        self, request: HTTPRequest, session: Session, channel: _StreamChannel, message: JSON
+    ) -> Reply:
+        id_, method = message["id"], message["method"]
+        request.trace["method"] = method
+        try:
+            params = params_of(message)
+            if claims_modern(message):
+                caller = self._modern_caller(request, session, channel, method, params)
+                return await self._runtime.dispatcher.answer(
+                    id_, method, params, caller, MODERN_METHODS
+                )
+            if method == "initialize":
+                session.begin(*opening_of(params))
+        except SuiteError as error:
+            return Reply(encode_error(id_of(message), error), 200)
+        caller = session_caller(request, session, channel)
+        return await answer_legacy(self._runtime, id_, method, params, caller, session)
+
+    def _modern_caller(
+        self,
+        request: HTTPRequest,
+        session: Session,
+        channel: _StreamChannel,
+        method: str,
+        params: JSON,
+    ) -> Caller:
+        meta = modern.check_meta(params)
+        modern.check_version(meta, None, header_required=False)
+        modern.check_method(method)
+        caller = modern_caller(request, meta, channel)
+        caller.session = session.key
+        return caller
+
+
+def prefix_of(request: HTTPRequest) -> str:
+    """Return the path below which a proxy or a mount shows this server; empty for none."""
+    mounted = str(request.scope.get("root_path", ""))
+    forwarded = request.headers.get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+    if forwarded and _PREFIX.fullmatch(forwarded):
+        return forwarded if mounted.startswith(forwarded) else forwarded + mounted
+    return mounted.rstrip("/")
