@@ -1,0 +1,1 @@
+"""Commands for developers and operators; `README.md` beside this file lists them."""

@@ -1,0 +1,18 @@
+"""What stands behind `./deploy.sh`: install, start, watch, check and stop the services.
+
+The way of one command:
+
+```
+deploy.sh ──► __main__ ──► command_line      what was asked; standard library only
+                 │
+                 ├──► bootstrap              the virtual environment, then the same again inside it
+                 │
+                 ├──► local ──► database     PostgreSQL and demo data, without a DATABASE_URL
+                 │      └─────► supervision  supervisord: starts, restarts, stops
+                 │                 └──► launch     one service: its environment, then exec
+                 └──► docker                 docker compose
+```
+
+`__main__`, `command_line`, `bootstrap`, `console`, `errors` and `paths` import nothing that has to
+be installed first.
+"""

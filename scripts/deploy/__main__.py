@@ -1,0 +1,84 @@
+"""`python -m scripts.deploy COMMAND …`: understand, install what is missing, and do it.
+
+Runs twice for most commands: first on any Python, to make the virtual environment, then on that
+one's. Everything that needs installed packages is therefore imported late.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from scripts.deploy import bootstrap, console
+from scripts.deploy.command_line import COMMANDS, Request, help_text, parse
+from scripts.deploy.errors import DeployError
+from scripts.deploy.paths import Project, project_here
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run one command line and return its exit code."""
+    try:
+        return _run(parse(sys.argv[1:]))
+    except DeployError as error:
+        _tell(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.complain("\nInterrupted. Run the same command again to go on.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python's own flush at exit would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        _tell(f"{error.filename or 'Writing'}: {os.strerror(error.errno)}.", _remedy(error.errno))
+        return 1
+
+
+def _run(request: Request) -> int:
+    project = project_here()
+    if request.command == "help":
+        console.say(help_text())
+        return 0
+    if not bootstrap.is_inside(project):
+        if not COMMANDS[request.command].installs and not bootstrap.venv_python(project).exists():
+            return _nothing_there(request)
+        _require_permission(project)
+        bootstrap.ensure(project, "runtime")
+        python = str(bootstrap.venv_python(project))
+        os.execv(python, [python, "-m", "scripts.deploy", *sys.argv[1:]])  # noqa: S606
+    bootstrap.ensure(project, "runtime")
+    from scripts.deploy import commands
+
+    return commands.run(project, request)
+
+
+def _nothing_there(request: Request) -> int:
+    """Answer a command that only makes sense after a first `up`."""
+    console.say("Nothing was ever started here; ./deploy.sh up does.")
+    return 1 if request.command in ("status", "restart") else 0
+
+
+def _require_permission(project: Project) -> None:
+    if not bootstrap.venv_folder(project).exists():
+        project.make_folders()
+
+
+def _tell(message: str, hint: str) -> None:
+    console.complain(f"\n{message}")
+    for line in hint.splitlines():
+        console.complain(f"  {line}")
+
+
+def _remedy(number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space on the disk and run the same command again."
+    return "Run as the user that the clone belongs to, or take a clone of your own."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The commands: choose local processes or containers, run there, and show what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from scripts.deploy import calls, console, environment, registry
+from scripts.deploy.command_line import Request
+from scripts.deploy.database import read_record, write_record
+from scripts.deploy.docker import Docker, engine_answers
+from scripts.deploy.environment import API_KEYS, Endpoint
+from scripts.deploy.errors import DeployError
+from scripts.deploy.health import Row
+from scripts.deploy.local import Local, remove
+from scripts.deploy.paths import Project
+from scripts.deploy.registry import Registry
+
+HEADERS = ("service", "url", "status", "tools", "log")
+
+
+class Deployment(Protocol):
+    """Where the suite runs: local processes or containers."""
+
+    name: str
+
+    def up(self, request: Request, *, values: Mapping[str, str]) -> None:
+        """Start services and wait until they answer."""
+
+    def down(self, request: Request) -> None:
+        """Stop services."""
+
+    def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
+        """Stop and start services."""
+
+    def build(self, request: Request) -> None:
+        """Make ready what `up` would otherwise make."""
+
+    def show_logs(self, request: Request) -> int:
+        """Print logs."""
+
+    def clean(self) -> list[Path]:
+        """Remove what only this deployment can, and return the folders that are left to remove."""
+
+    def rows(self, service: str | None = None) -> Iterator[Row]:
+        """Yield how everything is doing."""
+
+    def running(self, service: str | None = None) -> dict[str, Endpoint]:
+        """Return the endpoints of the services that run."""
+
+    def is_running(self) -> bool:
+        """Whether anything runs."""
+
+
+def run(project: Project, request: Request) -> int:
+    """Run one command and return its exit code."""
+    project.make_folders()
+    known = registry.load(project)
+    deployment = _choose(project, known, request)
+    if request.command == "logs":
+        return deployment.show_logs(request)
+    if request.command == "status":
+        return _status(deployment, request)
+    if request.command == "test":
+        return calls.run(known, deployment.running(request.service), request.service)
+    with _alone(project):
+        return _change(project, known, deployment, request)
+
+
+def _change(project: Project, known: Registry, deployment: Deployment, request: Request) -> int:
+    """Run one of the commands that change something."""
+    if request.command in ("up", "restart"):
+        values = environment.gather(project, known, remember=request.command == "restart")
+        write_record(project, mode=deployment.name)
+        if request.command == "up":
+            deployment.up(request, values=values)
+        else:
+            deployment.restart(request, values=values)
+        _show_what_runs(deployment, request)
+    elif request.command == "down":
+        deployment.down(request)
+    elif request.command == "build":
+        deployment.build(request)
+    else:
+        _clean(project, deployment, request)
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Let one command change things at a time; the lock is on the folder itself."""
+    folder = os.open(project.run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say("Another deploy.sh is at work here; waiting for it …")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _choose(project: Project, known: Registry, request: Request) -> Deployment:
+    """Return where to work: as asked, else where something runs, else where it can run."""
+    local, docker = Local(project, known), Docker(project, known)
+    recorded = read_record(project).get("mode")
+    if request.mode is not None:
+        chosen: Deployment = local if request.mode == "local" else docker
+        other: Deployment = docker if request.mode == "local" else local
+        if request.command == "up" and recorded == other.name and other.is_running():
+            raise DeployError(
+                f"The suite runs already, with --{other.name}.",
+                f"Stop it first: ./deploy.sh down --{other.name}",
+            )
+        return chosen
+    if recorded is not None:
+        remembered: Deployment = docker if recorded == "docker" else local
+        # What was stopped may be started anew where it fits best now.
+        if request.command not in ("up", "build") or remembered.is_running():
+            return remembered
+    return docker if engine_answers() else local
+
+
+def _status(deployment: Deployment, request: Request) -> int:
+    rows = list(deployment.rows(request.service))
+    console.say(_table(rows))
+    _say_details(rows)
+    return 0 if all(row.status in ("healthy", "running") for row in rows) else 1
+
+
+def _show_what_runs(deployment: Deployment, request: Request) -> None:
+    rows = list(deployment.rows(request.service))
+    console.say(f"\n{_table(rows)}")
+    _say_details(rows)
+    running = deployment.running(request.service)
+    if running:
+        console.say("\nTry it:")
+        console.say(_first_call(next(iter(running.values()))))
+        console.say("\n./deploy.sh test makes real calls, ./deploy.sh down stops everything.")
+
+
+def _first_call(endpoint: Endpoint) -> str:
+    key = f' -H "Authorization: Bearer ${API_KEYS[-1]}"' if endpoint.api_key else ""
+    insecure = " -k" if endpoint.secure else ""
+    body = '{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+    return (
+        f"  curl{insecure} {endpoint.url}/health\n"
+        f"  curl{insecure} {endpoint.url}/rpc{key} -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def _table(rows: list[Row]) -> str:
+    return console.table(HEADERS, [(r.name, r.url, r.status, r.tools, r.log) for r in rows])
+
+
+def _say_details(rows: list[Row]) -> None:
+    for row in rows:
+        if row.detail:
+            console.say(f"\n{row.name} is {row.status}: {row.detail}")
+
+
+def _clean(project: Project, deployment: Deployment, request: Request) -> None:
+    if request.service is not None:
+        raise DeployError("clean removes everything; it takes no service.", exit_code=2)
+    what = f"This stops everything and removes logs, keys and the demo database of {project.root}."
+    if not request.yes:
+        if not sys.stdin.isatty():
+            raise DeployError(what, "There is nobody to ask; ./deploy.sh clean --yes does it.")
+        console.say(what)
+        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+            console.say("Nothing was removed.")
+            return
+    deployment.down(Request(command="down"))
+    remove(deployment.clean())
+    console.say("Removed. The virtual environment stays; ./deploy.sh up starts from nothing.")

@@ -1,0 +1,223 @@
+"""Settings and secrets: from where they come and what each service gets of them.
+
+The caller's environment goes over the secrets file. A service gets `MCP_HTTP_*`, its own
+`MCP_<SERVICE>_*` and the variables that the registry names for it, and nothing of another's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.deploy.errors import DeployError
+from scripts.deploy.paths import Project
+from scripts.deploy.registry import Registry, Service
+
+ENV_FILE_VARIABLE = "MCP_ENV_FILE"
+DEFAULT_ENV_FILE = Path("config") / "secrets.env"
+COMMON_PREFIX = "MCP_HTTP_"
+HOST = "MCP_HTTP_SERVER__HOST"
+PORT = "MCP_HTTP_SERVER__PORT"
+STATE_DIR = "MCP_HTTP_SERVER__STATE_DIR"
+SEAL_KEY = "MCP_HTTP_SECURITY__SEAL_KEY"
+CERTIFICATE = "MCP_HTTP_TLS__CERTIFICATE"
+API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
+_ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where one service answers, and what it wants to see.
+
+    Attributes:
+        host: Address to connect to.
+        secure: Whether it speaks TLS.
+        api_key: The key that it asks for; None when it asks for none.
+    """
+
+    host: str
+    port: int
+    secure: bool = False
+    api_key: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
+
+
+def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str, str]:
+    """Return the secrets file under the caller's environment.
+
+    With `remember`, variables that an earlier `up` had from its shell still hold where this shell
+    does not set them: `restart` wants that, `up` begins anew.
+
+    Raises:
+        DeployError: The file is missing where one was named, is open to others, or is wrong.
+    """
+    memory = project.secrets / "shell.json"
+    earlier = json.loads(memory.read_text()) if remember and memory.exists() else {}
+    callers = {**earlier, **os.environ}
+    services = registry.services.values()
+    named = {name for service in services for name in service.environment}
+    ours = {
+        name: value for name, value in callers.items() if name.startswith("MCP_") or name in named
+    }
+    write_secret(memory, json.dumps(ours, indent=2) + "\n")
+    return {**read_env_file(env_file(project, callers)), **callers}
+
+
+def env_file(project: Project, callers: Values) -> Path | None:
+    """Return the secrets file: what `MCP_ENV_FILE` names, else config/secrets.env if it exists."""
+    named = callers.get(ENV_FILE_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    default = project.root / DEFAULT_ENV_FILE
+    return default if default.exists() else None
+
+
+def read_env_file(path: Path | None) -> dict[str, str]:
+    """Read lines of KEY=VALUE; blank lines, comments, `export` and quotes are understood.
+
+    Raises:
+        DeployError: It cannot be read, others may read it, or a line is wrong.
+    """
+    if path is None:
+        return {}
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeployError(f"The secrets file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise DeployError(f"The secrets file {path} is not UTF-8 text.") from None
+    if mode & 0o077:
+        raise DeployError(
+            f"The secrets file {path} is open to other users (mode {mode:o}).",
+            f"chmod 600 {path}",
+        )
+    lines = enumerate(text.splitlines(), start=1)
+    return dict(_assignment(path, number, line) for number, line in lines if _is_assignment(line))
+
+
+def _is_assignment(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _assignment(path: Path, number: int, line: str) -> tuple[str, str]:
+    name, equals, value = line.strip().removeprefix("export ").partition("=")
+    name, value = name.strip(), value.strip()
+    if not equals or not name.isidentifier():
+        raise DeployError(f"{path}, line {number}: expected NAME=VALUE.")
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    return name, value
+
+
+def port_of(variable: str, default: int, values: Values) -> int:
+    """Return the port that a variable names, or the default.
+
+    Raises:
+        DeployError: It is not a port number.
+    """
+    text = values.get(variable) or str(default)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise DeployError(f"{variable}={text} is not a port number (1 to 65535).")
+    return int(text)
+
+
+def given_database(service: Service, values: Values) -> bool:
+    """Whether the operator named a database for this service."""
+    names = service.database_given_by
+    nested = tuple(f"{name}__" for name in names)
+    return any(
+        value and (name in names or name.startswith(nested)) for name, value in values.items()
+    )
+
+
+def of_service(
+    project: Project, registry: Registry, service: Service, values: Values, database_url: str | None
+) -> dict[str, str]:
+    """Return the variables that a service is started with, on top of the plain environment.
+
+    `values` is what `gather` returned; `database_url` the bundled database, where this service is
+    to use it.
+    """
+    mine = {
+        name: value
+        for name, value in values.items()
+        if (name.startswith((COMMON_PREFIX, service.prefix)) or name in service.environment)
+        and name not in registry.variables
+    }
+    mine.setdefault(HOST, "127.0.0.1")
+    mine.setdefault(SEAL_KEY, seal_key(project))
+    mine.setdefault(STATE_DIR, str(project.run / "state"))
+    mine[PORT] = str(port_of(service.port_variable, service.port, values))
+    if database_url is not None:
+        mine["DATABASE_URL"] = database_url
+    return mine
+
+
+def endpoint_of(variables: Values) -> Endpoint:
+    """Return where a service started with these variables answers."""
+    host = variables.get(HOST, "127.0.0.1")
+    key = next((variables[name] for name in API_KEYS if variables.get(name)), None)
+    return Endpoint(
+        host="127.0.0.1" if host in _ANY_ADDRESS else host,
+        port=int(variables[PORT]),
+        secure=bool(variables.get(CERTIFICATE)),
+        api_key=key,
+    )
+
+
+def without_ours(registry: Registry) -> dict[str, str]:
+    """Return the plain environment for the supervisor: no setting and no secret of a service."""
+    named = {name for service in registry.services.values() for name in service.environment}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MCP_", "PG")) and name not in named
+    }
+
+
+def seal_key(project: Project) -> str:
+    """Return the key that seals session ids and cursors; made once and kept."""
+    path = project.secrets / "seal.key"
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(48) + "\n")
+    return path.read_text().strip()
+
+
+def saved(project: Project, service: Service) -> dict[str, str] | None:
+    """Return the variables that a service was last started with; None when it never was."""
+    path = _variables_file(project, service)
+    if not path.exists():
+        return None
+    found: dict[str, str] = json.loads(path.read_text())
+    return found
+
+
+def save(project: Project, service: Service, variables: Values) -> None:
+    """Keep a service's variables for `launch`, readable by this user only."""
+    write_secret(_variables_file(project, service), json.dumps(variables, indent=2) + "\n")
+
+
+def _variables_file(project: Project, service: Service) -> Path:
+    return project.secrets / f"{service.name}.json"
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file of mode 600 that appears whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)

@@ -1,0 +1,128 @@
+"""Whether the services answer, and what they say about themselves."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from scripts.deploy import console
+from scripts.deploy.environment import Endpoint
+
+ANSWER_TIME_LIMIT_S = 5.0
+START_TIME_LIMIT_S = 60.0
+# A service that answers but misses something, such as its database, gets this long to find it.
+DEGRADED_PATIENCE_S = 6.0
+POLL_INTERVAL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `GET /health` said, or why it said nothing.
+
+    Attributes:
+        status: healthy or degraded, as the service says; `no answer` otherwise.
+        detail: What is wrong, for people; empty when nothing is.
+    """
+
+    status: str
+    service: str = ""
+    tools: int | None = None
+    detail: str = ""
+
+    @property
+    def answers(self) -> bool:
+        """Whether the service runs and answers, healthy or not."""
+        return self.status in ("healthy", "degraded")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table that `up` and `status` show."""
+
+    name: str
+    url: str
+    status: str
+    tools: str = "-"
+    log: str = "-"
+    detail: str = ""
+
+
+def unverified_tls() -> ssl.SSLContext:
+    """Return a TLS context for the suite's own address, whose certificate names another host."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def ask(endpoint: Endpoint) -> Report:
+    """Ask a service how it is."""
+    request = urllib.request.Request(f"{endpoint.url}/health")  # noqa: S310  http and https only
+    # No proxy of the environment may stand between this machine and itself.
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified_tls())
+    )
+    try:
+        with opener.open(request, timeout=ANSWER_TIME_LIMIT_S) as response:
+            body = json.load(response)
+    except urllib.error.HTTPError as error:
+        return Report("no answer", detail=f"/health answered with status {error.code}")
+    except (OSError, ValueError) as error:
+        return Report("no answer", detail=f"/health: {getattr(error, 'reason', error)}")
+    if not isinstance(body, dict) or "status" not in body:
+        return Report("no answer", detail="something else answers on this port")
+    return Report(
+        str(body["status"]), str(body.get("service")), body.get("tools_count"), _troubles(body)
+    )
+
+
+def _troubles(body: Mapping[str, object]) -> str:
+    components = body.get("components")
+    if not isinstance(components, Mapping):
+        return ""
+    return "; ".join(
+        f"{name}: {state.get('detail') or state.get('status')}"
+        for name, state in components.items()
+        if isinstance(state, Mapping) and state.get("status") not in ("up", "off")
+    )
+
+
+def wait(endpoints: Mapping[str, Endpoint], failure_of: Callable[[str], str | None]) -> list[str]:
+    """Wait until every service is healthy, or answers and stays degraded.
+
+    `failure_of` says why a service will not come up any more, or None while it may.
+
+    Returns:
+        The names of those that do not answer.
+    """
+    progress = console.Progress(f"Waiting for {', '.join(endpoints)}")
+    started = time.monotonic()
+    reports = {name: Report("starting") for name in endpoints}
+    failed: dict[str, str] = {}
+    while time.monotonic() - started < START_TIME_LIMIT_S:
+        for name in _open(reports, failed, started):
+            reports[name] = ask(endpoints[name])
+            reason = None if reports[name].answers else failure_of(name)
+            if reason is not None:
+                failed[name] = reason
+        if not _open(reports, failed, started):
+            break
+        progress.update(", ".join(f"{name} {report.status}" for name, report in reports.items()))
+        time.sleep(POLL_INTERVAL_S)
+    silent = [name for name, report in reports.items() if not report.answers]
+    if silent:
+        progress.stop()
+    else:
+        progress.done(", ".join(sorted({report.status for report in reports.values()})))
+    return silent
+
+
+def _open(reports: Mapping[str, Report], failed: Iterable[str], started: float) -> list[str]:
+    patient = time.monotonic() - started < DEGRADED_PATIENCE_S
+    done = {"healthy"} if patient else {"healthy", "degraded"}
+    return [name for name in reports if name not in failed and reports[name].status not in done]

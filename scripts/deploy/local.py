@@ -1,0 +1,306 @@
+"""The suite as processes of this machine, under a supervisor."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scripts.deploy import (
+    bootstrap,
+    console,
+    database,
+    environment,
+    health,
+    log_files,
+    ports,
+    processes,
+)
+from scripts.deploy.command_line import Request, nearest
+from scripts.deploy.environment import Endpoint
+from scripts.deploy.errors import DeployError, UsageError
+from scripts.deploy.health import Row
+from scripts.deploy.paths import Project
+from scripts.deploy.registry import Registry, Service
+from scripts.deploy.supervision import Program, Supervisor
+
+DATABASE_START_LIMIT_S = 90.0
+# A service whose process was replaced this often while `up` waits will not come up by itself.
+MAX_STARTS = 3
+SHOWN_LOG_LINES = 12
+
+
+class Local:
+    """Runs the commands on local processes."""
+
+    name = "local"
+
+    def __init__(self, project: Project, registry: Registry) -> None:
+        self._project = project
+        self._registry = registry
+        self._supervisor = Supervisor(project)
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def up(self, request: Request, *, values: Mapping[str, str]) -> None:
+        """Start services and what they need, and wait until they answer.
+
+        `values` are the settings of now: the secrets file under the caller's environment.
+        """
+        chosen = self._registry.chosen(request.service)
+        self._end_orphans()
+        server = self._prepare_database(values)
+        self._supervisor.configure(self._programs(server), environment.without_ours(self._registry))
+        url = self._start_database(server) if server else None
+        for service in chosen:
+            self._start(service, values, url)
+        self._stop_unneeded_database(values)
+        silent = health.wait(
+            {s.name: self._endpoint(s) for s in chosen}, _Restarts(self._supervisor)
+        )
+        if silent:
+            raise self._not_started(silent)
+
+    def down(self, request: Request) -> None:
+        """Stop one service, or everything that `up` started."""
+        if request.service is not None:
+            for service in self._registry.chosen(request.service):
+                if self._supervisor.is_running():
+                    self._supervisor.stop(service.name)
+                console.say(f"{service.name} is stopped.")
+            return
+        was_running = self._supervisor.is_running()
+        if was_running:
+            progress = console.Progress("Stopping")
+            self._supervisor.shut_down()
+            progress.done()
+        if not self._end_orphans() and not was_running:
+            console.say("Nothing was running.")
+
+    def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
+        """Stop and start services, with the settings of now."""
+        for service in self._registry.chosen(request.service):
+            if self._supervisor.is_running():
+                self._supervisor.stop(service.name)
+        self.up(request, values=values)
+
+    def build(self, request: Request) -> None:
+        """Install the locked dependencies; there is nothing else to build."""
+        self._registry.chosen(request.service)
+        bootstrap.ensure(self._project, "runtime")
+        console.say("The locked dependencies are installed.")
+
+    def show_logs(self, request: Request) -> int:
+        """Print the last lines of one log or all, and what comes."""
+        known = {name: self._log(name) for name in (*self._registry.services, "database")}
+        name = request.service
+        if name is not None and name not in known:
+            raise UsageError(f"There is no log {name!r}. {nearest(name, known)}")
+        paths = (
+            [path for path in known.values() if path.exists()] if name is None else [known[name]]
+        )
+        if not any(path.exists() for path in paths) and not request.follow:
+            console.say("There are no logs yet.")
+        log_files.show(paths, lines=request.lines, follow=request.follow)
+        return 0
+
+    def clean(self) -> list[Path]:
+        """Return what `clean` removes, after everything has been stopped."""
+        outside = [f for f in database.home_folders(self._project) if f.parent != self._project.run]
+        return [*outside, self._project.run]
+
+    def rows(self, service: str | None = None) -> Iterator[Row]:
+        """Yield how each service, and the database where it runs, is doing."""
+        states = self._supervisor.states()
+        for chosen in self._registry.chosen(service):
+            state = states.get(chosen.name)
+            variables = environment.saved(self._project, chosen)
+            log = self._project.relative(self._log(chosen.name))
+            if variables is None or state is None or state.state in ("STOPPED", "STOPPING"):
+                yield Row(chosen.name, "-", "stopped")
+                continue
+            endpoint = environment.endpoint_of(variables)
+            report = health.ask(endpoint)
+            status = report.status if report.answers else _word_for(state.state)
+            tools = "-" if report.tools is None else str(report.tools)
+            detail = report.detail if report.answers else "see its log"
+            yield Row(chosen.name, endpoint.url, status, tools, log, detail if detail else "")
+        state = states.get("database")
+        if service is None and state is not None and state.state not in ("STOPPED", "STOPPING"):
+            port = database.read_record(self._project).get("database_port")
+            status = "running" if state.state == "RUNNING" else _word_for(state.state)
+            log = self._project.relative(self._log("database"))
+            yield Row("database", f"127.0.0.1:{port}", status, log=log)
+
+    def running(self, service: str | None = None) -> dict[str, Endpoint]:
+        """Return name → endpoint of the services that run."""
+        states = self._supervisor.states()
+        return {
+            chosen.name: self._endpoint(chosen)
+            for chosen in self._registry.chosen(service)
+            if chosen.name in states and states[chosen.name].is_up
+        }
+
+    def is_running(self) -> bool:
+        """Whether anything that `up` started runs."""
+        return self._supervisor.is_running() or bool(processes.recorded(self._project))
+
+    # --- the database ---------------------------------------------------------------------------
+
+    def _needs_database(self, values: Mapping[str, str]) -> bool:
+        return any(
+            service.database and not environment.given_database(service, values)
+            for service in self._registry.services.values()
+        )
+
+    def _prepare_database(self, values: Mapping[str, str]) -> database.Server | None:
+        if not self._needs_database(values):
+            return None
+        state = self._supervisor.states().get("database")
+        return database.prepare(
+            self._project,
+            self._registry.database,
+            values,
+            is_running=state is not None and state.is_up,
+        )
+
+    def _start_database(self, server: database.Server) -> str:
+        self._supervisor.start("database")
+        if not database.answers(server):
+            progress = console.Progress("Waiting for the database")
+            restarts = _Restarts(self._supervisor)
+            deadline = time.monotonic() + DATABASE_START_LIMIT_S
+            while not database.answers(server):
+                if restarts("database") is not None or time.monotonic() > deadline:
+                    progress.stop()
+                    raise self._not_started(["database"])
+                time.sleep(0.1)
+            progress.done()
+        database.fill(self._project, server)
+        return server.reader_url
+
+    def _stop_unneeded_database(self, values: Mapping[str, str]) -> None:
+        state = self._supervisor.states().get("database")
+        if state is not None and state.is_up and not self._needs_database(values):
+            console.say("The demo database is not needed any more; stopping it. Its data stay.")
+            self._supervisor.stop("database")
+
+    # --- the services ---------------------------------------------------------------------------
+
+    def _programs(self, server: database.Server | None) -> list[Program]:
+        programs = [self._program(service) for service in self._registry.services.values()]
+        if server is not None:
+            programs.append(self._database_program(server))
+        return programs
+
+    def _program(self, service: Service) -> Program:
+        python = self._project.relative(Path(sys.executable))
+        launch = (python, "-m", "scripts.deploy.launch", service.name, service.module)
+        return Program(name=service.name, command=launch)
+
+    def _database_program(self, server: database.Server) -> Program:
+        # SIGINT is PostgreSQL's fast shutdown: it cuts the clients and keeps the data safe.
+        return Program(
+            name="database",
+            command=tuple(server.command),
+            user=server.user,
+            stop_signal="INT",
+            stop_seconds=60,
+            priority=10,
+        )
+
+    def _start(self, service: Service, values: Mapping[str, str], url: str | None) -> None:
+        given = environment.given_database(service, values)
+        variables = environment.of_service(
+            self._project,
+            self._registry,
+            service,
+            values,
+            url if service.database and not given else None,
+        )
+        before = environment.saved(self._project, service)
+        state = self._supervisor.states()[service.name]
+        if state.is_up and before == variables:
+            return
+        if state.is_up:
+            changed = sorted(
+                name for name, _ in set(variables.items()) ^ set((before or {}).items())
+            )
+            console.say(f"{service.name}: {', '.join(changed)} changed; restarting it.")
+            self._supervisor.stop(service.name)
+        endpoint = environment.endpoint_of(variables)
+        ports.require_free(endpoint.port, service.port_variable, service.name, endpoint.host)
+        environment.save(self._project, service, variables)
+        self._supervisor.start(service.name)
+
+    def _endpoint(self, service: Service) -> Endpoint:
+        variables = environment.saved(self._project, service)
+        assert variables is not None, "only asked about services that were started"
+        return environment.endpoint_of(variables)
+
+    def _end_orphans(self) -> bool:
+        """End what has lost its supervisor; return whether there was anything."""
+        if self._supervisor.is_running():
+            return False
+        orphans = processes.recorded(self._project)
+        database_orphan = database.is_running(self._project)
+        for name, pid in orphans.items():
+            console.say(f"{name} (process {pid}) runs without its supervisor; stopping it.")
+            processes.end(pid)
+        if database_orphan:
+            console.say("The database runs without its supervisor; stopping it.")
+            database.stop_orphan(self._project)
+        return bool(orphans) or database_orphan
+
+    def _not_started(self, names: list[str]) -> DeployError:
+        for name in names:
+            self._supervisor.stop(name)
+            log = self._log(name)
+            console.complain(f"\nThe last lines of {self._project.relative(log)}:")
+            for line in log_files.last_lines(log, SHOWN_LOG_LINES):
+                console.complain(f"  {log_files.readable(line)}")
+        return DeployError(
+            f"{' and '.join(names)} did not start.",
+            "Correct what the log says and run ./deploy.sh up again.",
+        )
+
+    def _log(self, name: str) -> Path:
+        return self._project.logs / f"{name}.log"
+
+
+class _Restarts:
+    """Notices that a program dies again and again, by its process ids."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._seen: dict[str, set[int]] = {}
+
+    def __call__(self, name: str) -> str | None:
+        """Return why the program will not come up any more; None while it may."""
+        state = self._supervisor.states().get(name)
+        if state is None or state.state in ("FATAL", "STOPPED"):
+            return "it ended"
+        seen = self._seen.setdefault(name, set())
+        if state.pid:
+            seen.add(state.pid)
+        return "it ends again and again" if len(seen) >= MAX_STARTS else None
+
+
+def _word_for(state: str) -> str:
+    return {
+        "STARTING": "starting",
+        "RUNNING": "unhealthy",
+        "BACKOFF": "crashed",
+        "EXITED": "crashed",
+        "FATAL": "crashed",
+        "STOPPED": "stopped",
+        "STOPPING": "stopped",
+    }.get(state, state.lower())
+
+
+def remove(paths: list[Path]) -> None:
+    """Remove folders of ours."""
+    for path in paths:
+        shutil.rmtree(path)

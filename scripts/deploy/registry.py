@@ -1,0 +1,147 @@
+"""The registry: `config/services.yaml` and `config/networks.yaml` as typed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scripts.deploy.command_line import nearest
+from scripts.deploy.errors import DeployError, UsageError
+from scripts.deploy.paths import Project
+
+SERVICES_FILE = Path("config") / "services.yaml"
+NETWORKS_FILE = Path("config") / "networks.yaml"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Check(_Row):
+    """The tool call that shows that a service works."""
+
+    tool: str
+    arguments: dict[str, Any] = {}
+
+
+class Service(_Row):
+    """One service; `config/services.yaml` explains the members."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    port: int = Field(ge=1, le=65535)
+    port_variable: str
+    container: str
+    module: str
+    description: str
+    networks: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    database: bool = False
+    database_given_by: tuple[str, ...] = ()
+    check: Check | None = None
+    memory: str = "256m"
+    cpus: str = "1.0"
+    pids: int = 128
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the service's own settings."""
+        return f"MCP_{self.name.upper()}_"
+
+    @property
+    def env_file_variable(self) -> str:
+        """The variable that names the container's environment file to compose."""
+        return f"{self.prefix}ENV_FILE"
+
+
+class Database(_Row):
+    """The bundled PostgreSQL."""
+
+    name: Literal["database"] = "database"
+    port: int = Field(ge=1, le=65535)
+    port_variable: str
+    binaries_variable: str
+    container: str
+    image: str
+    image_variable: str
+    networks: tuple[str, ...]
+
+
+class Network(_Row):
+    """One container network."""
+
+    description: str
+
+
+class Registry(_Row):
+    """Everything that can be started."""
+
+    services: dict[str, Service]
+    database: Database
+    networks: dict[str, Network]
+
+    def chosen(self, name: str | None) -> list[Service]:
+        """Return the one service of that name, or all without a name.
+
+        Raises:
+            UsageError: No such service.
+        """
+        if name is None:
+            return list(self.services.values())
+        if name not in self.services:
+            raise UsageError(f"There is no service {name!r}. {nearest(name, self.services)}")
+        return [self.services[name]]
+
+    @property
+    def variables(self) -> set[str]:
+        """Variables that are read here and are no settings of a service."""
+        database = self.database
+        names = {database.port_variable, database.binaries_variable, database.image_variable}
+        for service in self.services.values():
+            names |= {service.port_variable, service.env_file_variable}
+        return names
+
+
+def load(project: Project) -> Registry:
+    """Read the registry.
+
+    Raises:
+        DeployError: A file is missing or wrong; says where.
+    """
+    data = _read(project.root / SERVICES_FILE)
+    entries = data.get("services")
+    if not isinstance(entries, Mapping):
+        raise DeployError(f"{SERVICES_FILE} has no section services.")
+    named = {
+        name: {"name": name, **entry} if isinstance(entry, Mapping) else entry
+        for name, entry in entries.items()
+    }
+    networks = _read(project.root / NETWORKS_FILE)
+    return _validated(Registry, {**data, "services": named, **networks})
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _validated(model: type[Model], data: Mapping[str, Any]) -> Model:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DeployError(f"{SERVICES_FILE}: {place}: {first['msg']}.") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeployError(f"{path} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise DeployError(f"{path} is not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise DeployError(f"{path} has no sections.")
+    return data
