@@ -163,7 +163,9 @@ class Catalogue:
         """Add a prompt; ValueError when its name is taken or not fit for clients."""
         _refuse_taken("prompt", prompt.name, self.prompts)
         if not NAME_PATTERN.fullmatch(prompt.name):
-            raise ValueError(f"prompt name {prompt.name!r}: 1 to 64 characters of A-Z a-z 0-9 _ . -")
+            raise ValueError(
+                f"prompt name {prompt.name!r}: 1 to 64 characters of A-Z a-z 0-9 _ . -"
+            )
         self.prompts[prompt.name] = prompt
         self.version += 1
 
@@ -178,8 +180,9 @@ class Catalogue:
 
     def has_completions(self) -> bool:
         """Return whether anything completes its arguments."""
-        offers = [*self.prompts.values(), *self.templates.values()]
-        return any(offer.completions for offer in offers)
+        return any(p.completions for p in self.prompts.values()) or any(
+            t.completions for t in self.templates.values()
+        )
 
     def digest(self) -> str:
         """Return a short fingerprint of the tools: the same tools, the same digest."""

@@ -1,4 +1,4 @@
-"""The server: register tools, resources and prompts, and get a FastAPI application with every way in.
+"""The server: register tools, resources and prompts, get a FastAPI application with every way in.
 
 ```python
 server = MCPServer("clock", version="1.0.0")
@@ -161,8 +161,9 @@ class MCPServer:
         icons: tuple[Mapping[str, Any], ...] = (),
         time_limit_s: float | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Register the decorated function; models come from its annotations, the description from
-        its docstring when not given.
+        """Register the decorated function as a tool.
+
+        Models come from its annotations, and the description from its docstring when not given.
         """
 
         def register(handler: Handler) -> Handler:
@@ -407,9 +408,7 @@ class MCPServer:
         app.add_middleware(guarded)
         return app
 
-    def _routes(
-        self, runtime: Runtime, pages: Pages
-    ) -> tuple[dict[str, Route], dict[str, Route]]:
+    def _routes(self, runtime: Runtime, pages: Pages) -> tuple[dict[str, Route], dict[str, Route]]:
         """Return the table of doors; each path with and without a slash, and never a redirect."""
         settings = self.settings
         streamable = StreamableDoor(runtime)
@@ -417,9 +416,7 @@ class MCPServer:
         public = settings.auth.public_openapi
         table = {
             "/mcp": Route(streamable, "/mcp", rpc_errors=True),
-            "/sse": Route(
-                SSEDoor(runtime, sse_sessions, streamable), "/sse", rpc_errors=True
-            ),
+            "/sse": Route(SSEDoor(runtime, sse_sessions, streamable), "/sse", rpc_errors=True),
             "/messages": Route(MessagesDoor(runtime, sse_sessions), "/messages", rpc_errors=True),
             "/health": Route(pages.health, "/health", public=True),
             "/ready": Route(pages.ready, "/ready", public=True),

@@ -337,7 +337,8 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
         path = ".".join(str(part) for part in detail["loc"])
         line = f"{path}: {detail['msg']}"
         if detail["type"] == "extra_forbidden":
-            line = f"{path}: no such setting. {did_you_mean(str(detail['loc'][-1]), _keys(cls, detail['loc']))}"
+            guess = did_you_mean(str(detail["loc"][-1]), _keys(cls, detail["loc"]))
+            line = f"{path}: no such setting. {guess}"
         lines.append(line.strip())
     return "; ".join(lines)
 

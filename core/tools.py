@@ -30,7 +30,7 @@ Handler = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """Hints about a tool's behaviour (MCP `ToolAnnotations`); clients decide on approval by them."""
+    """Hints about a tool's behaviour (MCP `ToolAnnotations`), for clients that ask for approval."""
 
     read_only: bool = True
     destructive: bool = False
@@ -225,7 +225,9 @@ def _dumper(name: str, model: type[BaseModel] | None) -> Callable[[Any], bytes]:
     if model is None:
 
         def refuse(value: Any) -> bytes:
-            raise TypeError(f"tool {name!r} returned a {type(value).__name__} but has no output model")
+            raise TypeError(
+                f"tool {name!r} returned a {type(value).__name__} but has no output model"
+            )
 
         return refuse
 

@@ -48,7 +48,10 @@ class Metrics:
         labels = ["service", "method", "endpoint"]
         self._requests = self._counter("http_requests_total", "HTTP requests.", [*labels, "status"])
         self._durations = self._histogram(
-            "http_request_duration_seconds", "From the head of the request to its answer.", labels, SECONDS
+            "http_request_duration_seconds",
+            "From the head of the request to its answer.",
+            labels,
+            SECONDS,
         )
         self._sizes_in = self._histogram(
             "http_request_size_bytes", "Size of request bodies.", labels, BYTES

@@ -26,7 +26,7 @@ class Reason(enum.Enum):
     CANCELLED = "cancelled by the client"
 
 
-class CallCancelled(Exception):  # noqa: N818  (a request was withdrawn; nothing failed)
+class CallCancelled(Exception):
     """The client cancelled the request; no result is sent."""
 
 

@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 
 from core.catalogue import Catalogue, ResourceData
 from core.content import Block, PromptMessage, PromptResult, ResourceContents, ToolResult, text
-from core.context import LOG_LEVELS, Caller, Context, InputRequired
+from core.context import LOG_LEVELS, Caller, Context
 from core.errors import (
     BadCursor,
     BadRequestState,
@@ -42,6 +42,7 @@ from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
 from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
 from core.protocol.messages import JSON, RequestId, encode_error, encode_result
 from core.protocol.revisions import MODERN, SUPPORTED, V2025_03_26, negotiated
+from core.questions import InputRequired
 from core.sealing import Sealer
 from core.tools import Tool
 
@@ -334,9 +335,7 @@ class Dispatcher:
         async def list_page(params: JSON, caller: Caller, key: CallKey | None) -> bytes:
             if "cursor" not in params or params["cursor"] is None:
                 return self._first_page(what, member, caller.revision)
-            return self._page(
-                what, member, caller.revision, self._offset(what, params["cursor"])
-            )
+            return self._page(what, member, caller.revision, self._offset(what, params["cursor"]))
 
         return list_page
 
@@ -452,10 +451,10 @@ class Dispatcher:
         values: list[str] = []
         if completer is not None:
 
-            async def complete(_: Any, context: Context) -> Sequence[str]:
-                return await completer(value, chosen, context)
+            async def complete(_: Any, context: Context) -> list[str]:
+                return list(await completer(value, chosen, context))
 
-            values = list(await self._run(complete, None, params, caller, key, "complete"))
+            values = await self._run(complete, None, params, caller, key, "complete")
         completion: JSON = {
             "values": values[:MAX_COMPLETIONS],
             "total": len(values),
@@ -537,9 +536,7 @@ class Dispatcher:
         answers: JSON = settled
         return answers
 
-    def _questions(
-        self, needed: InputRequired, method: str, params: JSON, caller: Caller
-    ) -> bytes:
+    def _questions(self, needed: InputRequired, method: str, params: JSON, caller: Caller) -> bytes:
         state = [
             int(self._clock()) + STATE_LIFETIME_S,
             *self._bound_to(method, params, caller),

@@ -7,7 +7,7 @@ are not objects, and the members that only 2026-07-28 has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -92,7 +92,7 @@ def _block_for(block: Block, revision: str) -> Block:
     return block
 
 
-def is_wrapped(schema: JSON | None) -> bool:
+def is_wrapped(schema: Mapping[str, Any] | None) -> bool:
     """Return whether legacy revisions see the structured content inside an object."""
     return schema is not None and schema.get("type") != "object"
 

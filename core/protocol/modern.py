@@ -119,9 +119,7 @@ def _check_header_params(tool: Tool, arguments: Any, headers: Mapping[bytes, str
         for part in path:
             value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
         header = "Mcp-Param-" + suffix
-        _compare(
-            header, headers.get(header.lower().encode()), _ABSENT if value is None else value
-        )
+        _compare(header, headers.get(header.lower().encode()), _ABSENT if value is None else value)
 
 
 def _compare(header: str, given: str | None, value: Any) -> None:

@@ -130,8 +130,8 @@ class Guard:
             await self._refuse(request, error)
         except Exception:
             logger.exception("%s %s failed", request.method, route.label)
-            error = InternalError("Internal error.", correlation_id=request.correlation_id)
-            await self._refuse(request, error, status=500)
+            failed = InternalError("Internal error.", correlation_id=request.correlation_id)
+            await self._refuse(request, failed, status=500)
         finally:
             self.active -= 1
             self._record(request, route, time.perf_counter() - started)
@@ -228,9 +228,9 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *request.extra_headers]
             else:
                 request.bytes_out += len(message.get("body", b""))
-            await request._send(message)  # noqa: SLF001  (the raw ASGI pair is what is passed on)
+            await request._send(message)
 
-        await self._app(request.scope, request._receive, send)  # noqa: SLF001
+        await self._app(request.scope, request._receive, send)
 
     # -- what is noted ----------------------------------------------------------------------------
 

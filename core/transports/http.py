@@ -37,7 +37,7 @@ NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 NO_STORE: Header = (b"cache-control", b"no-store")
 
 
-class ClientGone(Exception):  # noqa: N818  (nothing failed; nobody is there to be answered)
+class ClientGone(Exception):
     """The client closed the connection."""
 
 
@@ -97,7 +97,8 @@ class HTTPRequest:
         if given != b"application/json":
             kind, _, parameters = given.partition(b";")
             charset = parameters.replace(b" ", b"").replace(b'"', b"").lower()
-            if kind.strip().lower() != b"application/json" or charset not in (b"", b"charset=utf-8"):
+            is_json = kind.strip().lower() == b"application/json"
+            if not is_json or charset not in (b"", b"charset=utf-8"):
                 raise UnsupportedMediaType("The body has to be application/json in UTF-8.")
 
     async def body(self, limit: int, time_limit_s: float) -> bytes:

@@ -1,4 +1,4 @@
-"""What is read with `GET`: health, readiness, metrics, the catalogue, OpenAPI, and a page for people."""
+"""What is read with `GET`: health, readiness, metrics, the catalogue, OpenAPI, a page."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ def openapi_document(
             "description": identity.instructions or identity.info.get("description", ""),
         },
         "servers": [{"url": prefix or "/"}],
-        "paths": {PREFIX + tool.name: {"post": _operation(tool)} for tool in catalogue.tools.values()},
+        "paths": {
+            PREFIX + tool.name: {"post": _operation(tool)} for tool in catalogue.tools.values()
+        },
     }
     if with_key:
         document["components"] = {

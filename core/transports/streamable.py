@@ -273,9 +273,7 @@ class StreamableDoor:
         caller = _legacy_caller(request, session, None)
         replies = await asyncio.gather(
             *(
-                answer_legacy(
-                    self._runtime, m["id"], m["method"], params_of(m), caller, session
-                )
+                answer_legacy(self._runtime, m["id"], m["method"], params_of(m), caller, session)
                 for m in requests
             )
         )
