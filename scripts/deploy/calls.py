@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +45,7 @@ class Door:
         """Send a request with the service's key; the answer is open inside the context.
 
         Raises:
-            CallFailed: The status is not 200.
+            CallFailed: The status is not one of success.
         """
         host, port = self.endpoint.host, self.endpoint.port
         connection = (
@@ -63,7 +64,7 @@ class Door:
         try:
             connection.request(method, path, data, headers)
             response = connection.getresponse()
-            if response.status != http.client.OK:
+            if response.status >= http.client.MULTIPLE_CHOICES:
                 text = response.read(2000).decode(errors="replace")
                 raise CallFailed(f"status {response.status}: {text}")
             yield response
@@ -119,7 +120,7 @@ def _openapi(door: Door) -> str:
 
 def _event_stream(door: Door) -> str:
     with door.request("GET", "/sse", Accept="text/event-stream") as stream:
-        events = [event for event, _ in zip(_events(stream), range(FIRST_EVENTS), strict=False)]
+        events = list(itertools.islice(_events(stream), FIRST_EVENTS))
     if not events or events[0] != "endpoint":
         raise CallFailed(f"the first event is {events[0] if events else 'missing'}, not endpoint")
     return f"events: {', '.join(events)}"
@@ -142,8 +143,8 @@ def _handshake(door: Door) -> str:
         answer = _first_message(response)
     result = answer["result"]
     if session is not None:
-        with contextlib.suppress(CallFailed):
-            door.json("DELETE", "/mcp", **{"Mcp-Session-Id": session})
+        with door.request("DELETE", "/mcp", **{"Mcp-Session-Id": session}):
+            pass
     server = result["serverInfo"]
     return f"{server['name']} {server['version']}, revision {result['protocolVersion']}"
 

@@ -163,6 +163,8 @@ def _say_details(rows: list[Row]) -> None:
     for row in rows:
         if row.detail:
             console.say(f"\n{row.name} is {row.status}: {row.detail}")
+            if row.status == "degraded":
+                console.say("  It answers, and recovers by itself when what is missing is back.")
 
 
 def _clean(project: Project, deployment: Deployment, request: Request) -> None:

@@ -16,6 +16,7 @@ _COLOURS = {
     "starting": _YELLOW,
     "skip": _YELLOW,
     "unhealthy": _RED,
+    "orphaned": _RED,
     "crashed": _RED,
     "fail": _RED,
 }

@@ -24,12 +24,17 @@ from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.health import Row
 from scripts.deploy.paths import Project
 from scripts.deploy.registry import Registry, Service
-from scripts.deploy.supervision import Program, Supervisor
+from scripts.deploy.supervision import ProcessState, Program, Supervisor
 
 DATABASE_START_LIMIT_S = 90.0
 # A service whose process was replaced this often while `up` waits will not come up by itself.
 MAX_STARTS = 3
 SHOWN_LOG_LINES = 12
+
+_STOPPED = ("STOPPED", "STOPPING")
+# What a service that does not answer is doing, from the supervisor's word for its process.
+_WORDS = {"STARTING": "starting", "RUNNING": "unhealthy"}
+_ORPHANED = "its supervisor is gone; ./deploy.sh up puts that right"
 
 
 class Local:
@@ -51,6 +56,7 @@ class Local:
         """
         chosen = self._registry.chosen(request.service)
         self._end_orphans()
+        self._require_ports(chosen, values)
         server = self._prepare_database(values)
         self._supervisor.configure(self._programs(server), environment.without_ours(self._registry))
         url = self._start_database(server) if server else None
@@ -114,25 +120,36 @@ class Local:
     def rows(self, service: str | None = None) -> Iterator[Row]:
         """Yield how each service, and the database where it runs, is doing."""
         states = self._supervisor.states()
+        orphans = processes.recorded(self._project) if not states else {}
         for chosen in self._registry.chosen(service):
-            state = states.get(chosen.name)
-            variables = environment.saved(self._project, chosen)
-            log = self._project.relative(self._log(chosen.name))
-            if variables is None or state is None or state.state in ("STOPPED", "STOPPING"):
-                yield Row(chosen.name, "-", "stopped")
-                continue
-            endpoint = environment.endpoint_of(variables)
-            report = health.ask(endpoint)
-            status = report.status if report.answers else _word_for(state.state)
-            tools = "-" if report.tools is None else str(report.tools)
-            detail = report.detail if report.answers else "see its log"
-            yield Row(chosen.name, endpoint.url, status, tools, log, detail if detail else "")
+            yield self._row(chosen, states.get(chosen.name), orphaned=chosen.name in orphans)
         state = states.get("database")
-        if service is None and state is not None and state.state not in ("STOPPED", "STOPPING"):
-            port = database.read_record(self._project).get("database_port")
-            status = "running" if state.state == "RUNNING" else _word_for(state.state)
-            log = self._project.relative(self._log("database"))
-            yield Row("database", f"127.0.0.1:{port}", status, log=log)
+        if service is None and state is not None and state.state not in _STOPPED:
+            yield self._database_row(state)
+
+    def _row(self, service: Service, state: ProcessState | None, *, orphaned: bool) -> Row:
+        log = self._project.relative(self._log(service.name))
+        if orphaned:
+            return Row(
+                service.name, self._endpoint(service).url, "orphaned", log=log, detail=_ORPHANED
+            )
+        if state is None or state.state in _STOPPED:
+            return Row(service.name, "-", "stopped")
+        endpoint = self._endpoint(service)
+        report = health.ask(endpoint)
+        if not report.answers:
+            status = _WORDS.get(state.state, "crashed")
+            return Row(service.name, endpoint.url, status, log=log, detail=report.detail)
+        tools = "-" if report.tools is None else str(report.tools)
+        return Row(service.name, endpoint.url, report.status, tools, log, report.detail)
+
+    def _database_row(self, state: ProcessState) -> Row:
+        port = int(database.read_record(self._project)["database_port"])
+        status = _WORDS.get(state.state, "crashed")
+        if state.is_up:
+            status = "running" if ports.is_answered(port) else "starting"
+        log = self._project.relative(self._log("database"))
+        return Row("database", f"127.0.0.1:{port}", status, log=log)
 
     def running(self, service: str | None = None) -> dict[str, Endpoint]:
         """Return name → endpoint of the services that run."""
@@ -211,6 +228,14 @@ class Local:
             priority=10,
         )
 
+    def _require_ports(self, chosen: list[Service], values: Mapping[str, str]) -> None:
+        """Refuse before anything is started or stopped when somebody else holds a port."""
+        running = self.running()
+        for service in chosen:
+            port = environment.port_of(service.port_variable, service.port, values)
+            if service.name not in running or running[service.name].port != port:
+                ports.require_free(port, service.port_variable, service.name)
+
     def _start(self, service: Service, values: Mapping[str, str], url: str | None) -> None:
         given = environment.given_database(service, values)
         variables = environment.of_service(
@@ -225,13 +250,9 @@ class Local:
         if state.is_up and before == variables:
             return
         if state.is_up:
-            changed = sorted(
-                name for name, _ in set(variables.items()) ^ set((before or {}).items())
-            )
-            console.say(f"{service.name}: {', '.join(changed)} changed; restarting it.")
+            changed = {name for name, _ in variables.items() ^ (before or {}).items()}
+            console.say(f"{service.name}: {', '.join(sorted(changed))} changed; restarting it.")
             self._supervisor.stop(service.name)
-        endpoint = environment.endpoint_of(variables)
-        ports.require_free(endpoint.port, service.port_variable, service.name, endpoint.host)
         environment.save(self._project, service, variables)
         self._supervisor.start(service.name)
 
@@ -286,18 +307,6 @@ class _Restarts:
         if state.pid:
             seen.add(state.pid)
         return "it ends again and again" if len(seen) >= MAX_STARTS else None
-
-
-def _word_for(state: str) -> str:
-    return {
-        "STARTING": "starting",
-        "RUNNING": "unhealthy",
-        "BACKOFF": "crashed",
-        "EXITED": "crashed",
-        "FATAL": "crashed",
-        "STOPPED": "stopped",
-        "STOPPING": "stopped",
-    }.get(state, state.lower())
 
 
 def remove(paths: list[Path]) -> None:

@@ -11,17 +11,25 @@ from scripts.deploy.errors import DeployError
 _LISTENING = "0A"
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on a port now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on a port of the loopback address now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: connections of an ended server that fade out do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True
+
+
+def is_answered(port: int) -> bool:
+    """Whether somebody takes connections on a port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def any_free_port() -> int:
@@ -32,7 +40,7 @@ def any_free_port() -> int:
         return port
 
 
-def require_free(port: int, variable: str, what: str, host: str = "127.0.0.1") -> None:
+def require_free(port: int, variable: str, what: str) -> None:
     """Check that a port is free.
 
     Raises:
@@ -43,7 +51,7 @@ def require_free(port: int, variable: str, what: str, host: str = "127.0.0.1") -
             f"Port {port} for {what} is one of those that only root may use.",
             f"Choose another one: {variable}={port + 8000} ./deploy.sh up",
         )
-    if is_free(port, host):
+    if is_free(port):
         return
     found = holder(port)
     by = f", held by {found}" if found else " by a process that this user cannot see"
