@@ -13,6 +13,7 @@ _find_python() {
     python3 python3.13 python3.12 python3.11 python; do
     command -v "$candidate" >/dev/null 2>&1 || continue
     if _is_new_enough "$candidate"; then
+      # shellcheck disable=SC2034  # read by whoever sources this file
       PYTHON="$candidate"
       return 0
     fi

@@ -1,8 +1,13 @@
 -- The demo database: a coffee roastery with a web shop, its people, its warehouses.
 -- Tables, types, keys and comments; 20_rows.sql fills them, 30_views.sql looks at them.
 
-COMMENT ON DATABASE demo_unfinished IS
-    'Demo data of the postgres tool server: a coffee roastery. Invented, made by deploy.sh.';
+DO $comment$
+BEGIN
+    -- deploy.sh fills it under another name and renames it when it is whole.
+    EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(),
+        'Demo data of the postgres tool server: a coffee roastery. Invented, made by deploy.sh.');
+END
+$comment$;
 
 CREATE SCHEMA shop;
 COMMENT ON SCHEMA shop IS 'The web shop: customers, products, orders, payments, reviews.';

@@ -29,7 +29,6 @@ from scripts.deploy.supervision import ProcessState, Program, Supervisor
 DATABASE_START_LIMIT_S = 90.0
 # A service whose process was replaced this often while `up` waits will not come up by itself.
 MAX_STARTS = 3
-SHOWN_LOG_LINES = 12
 
 _STOPPED = ("STOPPED", "STOPPING")
 # What a service that does not answer is doing, from the supervisor's word for its process.
@@ -280,7 +279,7 @@ class Local:
             self._supervisor.stop(name)
             log = self._log(name)
             console.complain(f"\nThe last lines of {self._project.relative(log)}:")
-            for line in log_files.last_lines(log, SHOWN_LOG_LINES):
+            for line in log_files.last_words(log):
                 console.complain(f"  {log_files.readable(line)}")
         return DeployError(
             f"{' and '.join(names)} did not start.",

@@ -12,6 +12,8 @@ from pathlib import Path
 from scripts.deploy import console
 
 FOLLOW_INTERVAL_S = 0.3
+LAST_WORDS = 12
+LONGEST_LAST_WORDS = 80
 
 
 def last_lines(path: Path, count: int) -> list[str]:
@@ -21,6 +23,15 @@ def last_lines(path: Path, count: int) -> list[str]:
             return [line.rstrip("\n") for line in deque(file, maxlen=count)]
     except FileNotFoundError:
         return []
+
+
+def last_words(path: Path) -> list[str]:
+    """Return what a process said before it ended: from its `error:` on, else the last lines."""
+    lines = last_lines(path, LONGEST_LAST_WORDS)
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith("error: "):
+            return lines[number:]
+    return lines[-LAST_WORDS:]
 
 
 def readable(line: str) -> str:

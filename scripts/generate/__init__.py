@@ -1,0 +1,9 @@
+"""Files and tables that are written from something else; `scripts/docs` runs it.
+
+| written | from |
+|---|---|
+| docker-compose.yml | config/services.yaml, config/networks.yaml |
+| requirements.txt | the dependencies of pyproject.toml |
+| config/secrets.env.example | the settings classes |
+| tables between `<!-- generated:… -->` marks | the settings classes, the tools, the registry |
+"""

@@ -1,0 +1,113 @@
+"""docker-compose.yml, from the registry.
+
+Both compose v2 and docker-compose 1.29 read it; what only one of them knows is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from scripts.deploy.docker import DATABASE_PASSWORDS, DATABASE_PROFILE
+from scripts.deploy.registry import Database, Registry, Service
+
+HEADER = """\
+# Written by scripts/docs from config/services.yaml and config/networks.yaml; change those.
+#
+# ./deploy.sh up --docker runs it. Without deploy.sh: docker compose up --detach --build, with
+# MCP_<SERVICE>_ENV_FILE naming a file of settings and secrets (mode 600) for each service.
+# The profile "database" adds a PostgreSQL with demo data; deploy.sh switches it on where no
+# DATABASE_URL is given. Every port is published on 127.0.0.1 only.
+"""
+EMPTY_ENV_FILE = "./config/secrets.env.example"
+ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
+
+HARDENED: dict[str, Any] = {
+    "restart": "unless-stopped",
+    "init": True,
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "tmpfs": ["/tmp"],  # noqa: S108  the container's own, in memory
+}
+
+
+def render(registry: Registry) -> str:
+    """Return the text of docker-compose.yml."""
+    services = {s.container: _service(s) for s in registry.services.values()}
+    services[registry.database.container] = _database(registry.database)
+    document = {
+        "services": services,
+        "networks": {name: {"name": name} for name in registry.networks},
+        "volumes": {
+            **{f"{s.container}-state": {} for s in registry.services.values()},
+            f"{registry.database.container}-data": {},
+        },
+    }
+    body = yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True)
+    return f"{HEADER}\n{body}"
+
+
+def _service(service: Service) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{service.port}/health"
+    probe = f"import urllib.request as r; r.urlopen('{url}', timeout=4)"
+    return {
+        "container_name": service.container,
+        "image": f"mcp-tool-servers/{service.name}",
+        "build": {
+            "context": ".",
+            "dockerfile": f"services/{service.name}/Dockerfile",
+            "args": {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.12-slim}"},
+        },
+        "env_file": [f"${{{service.env_file_variable}:-{EMPTY_ENV_FILE}}}"],
+        # The port below is published on loopback only, so the service may go without a key.
+        "environment": {"MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED": "1"},
+        "ports": [f"127.0.0.1:${{{service.port_variable}:-{service.port}}}:{service.port}"],
+        "networks": list(service.networks),
+        "extra_hosts": ["host.docker.internal:host-gateway"],
+        "volumes": [f"{service.container}-state:/var/lib/mcp"],
+        "healthcheck": {
+            "test": ["CMD", "python", "-c", probe],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": "20s",
+        },
+        "stop_grace_period": "20s",
+        "mem_limit": service.memory,
+        "cpus": float(service.cpus),
+        "pids_limit": service.pids,
+        **HARDENED,
+    }
+
+
+def _database(database: Database) -> dict[str, Any]:
+    return {
+        "container_name": database.container,
+        "image": f"${{{database.image_variable}:-{database.image}}}",
+        "profiles": [DATABASE_PROFILE],
+        "command": ["postgres", "-c", "shared_preload_libraries=pg_stat_statements"],
+        "environment": {
+            "POSTGRES_USER": "mcp_admin",
+            "POSTGRES_DB": "demo",
+            "POSTGRES_PASSWORD": f"${{{ADMIN_PASSWORD}:-}}",
+            READER_PASSWORD: f"${{{READER_PASSWORD}:-}}",
+        },
+        "networks": list(database.networks),
+        "volumes": [
+            f"{database.container}-data:/var/lib/postgresql/data",
+            "./scripts/demo_database:/docker-entrypoint-initdb.d:ro",
+            "./services/postgres/role.sql:/opt/mcp/role.sql:ro",
+        ],
+        "healthcheck": {
+            "test": ["CMD", "pg_isready", "--username", "mcp_admin", "--dbname", "demo"],
+            "interval": "5s",
+            "timeout": "5s",
+            "retries": 20,
+        },
+        "shm_size": "128m",
+        "mem_limit": "1g",
+        "restart": "unless-stopped",
+        "security_opt": ["no-new-privileges:true"],
+    }

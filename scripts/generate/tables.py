@@ -1,0 +1,129 @@
+"""Markdown tables of settings, tools and services, and the marks that they stand between.
+
+A mark is `<!-- generated:KIND [NAME] -->`; everything up to `<!-- /generated -->` is replaced.
+KIND is `settings` (NAME: core or a service), `tools` (NAME: a service) or `services`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+
+from core.settings import PROJECT_ROOT, ServiceSettings, Settings, variables_of
+from core.tools import Tool
+from scripts.deploy.registry import Registry
+from scripts.generate.discover import create_server, settings_class
+
+_MARK = re.compile(
+    r"(<!-- generated:(?P<kind>[a-z]+)(?: (?P<name>[a-z0-9_]+))? -->\n).*?(<!-- /generated -->)",
+    re.DOTALL,
+)
+
+
+def refresh(text: str, registry: Registry) -> str:
+    """Return a document with everything between its marks written anew.
+
+    Raises:
+        ValueError: A mark of an unknown kind.
+    """
+    kinds: dict[str, Callable[[str], str]] = {
+        "settings": settings_table,
+        "tools": tools_table,
+        "services": lambda _: services_table(registry),
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        if match["kind"] not in kinds:
+            raise ValueError(f"generated:{match['kind']} is not one of {', '.join(kinds)}")
+        return f"{match[1]}\n{kinds[match['kind']](match['name'] or '')}\n\n{match[4]}"
+
+    return _MARK.sub(fill, text)
+
+
+def settings_table(name: str) -> str:
+    """Return the settings of `core`, or of a service, as a table."""
+    cls = Settings if name == "core" else settings_class(name)
+    rows = [
+        (names, f"`{default}`" if default else "-", field.description or "")
+        for names, default, field in settings_rows(cls)
+    ]
+    return _table(("variable", "default", "what it is"), rows)
+
+
+def settings_rows(
+    cls: type[Settings] | type[ServiceSettings],
+) -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield variables, default and field of each setting; variables as Markdown."""
+    for variable, field in variables_of(cls):
+        names = dict.fromkeys([variable, *_aliases(field)])
+        yield ", ".join(f"`{name}`" for name in names), default_of(field), field
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str)]
+    return [alias] if isinstance(alias, str) else []
+
+
+def default_of(field: FieldInfo) -> str:
+    """Return a default as it would be written into a variable; empty when there is none."""
+    value: Any = field.get_default(call_default_factory=True)
+    if value is None or isinstance(value, SecretStr):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Path) and value.is_relative_to(PROJECT_ROOT):
+        return str(value.relative_to(PROJECT_ROOT))
+    if isinstance(value, tuple | list | dict):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def tools_table(service: str) -> str:
+    """Return a service's tools as a table."""
+    tools: Iterable[Tool] = create_server(service).catalogue.tools.values()
+    rows = [
+        (f"`{tool.name}`", _first_sentence(tool.description), ", ".join(_arguments(tool)) or "-")
+        for tool in tools
+    ]
+    return _table(("tool", "what for", "arguments"), rows)
+
+
+def _arguments(tool: Tool) -> Iterator[str]:
+    required = tool.input_schema.get("required", [])
+    for name in tool.input_schema["properties"]:
+        yield f"**`{name}`**" if name in required else f"`{name}`"
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?])\s", " ".join(text.split()), maxsplit=1)[0]
+
+
+def services_table(registry: Registry) -> str:
+    """Return the registry as a table."""
+    rows = [
+        (
+            f"[{service.name}](services/{service.name}/README.md)",
+            str(service.port),
+            f"`{service.port_variable}`",
+            f"`{service.container}`",
+            service.description,
+        )
+        for service in registry.services.values()
+    ]
+    return _table(("service", "port", "changed by", "container", "what it does"), rows)
+
+
+def _table(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [headers, tuple("---" for _ in headers), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

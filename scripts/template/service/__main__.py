@@ -1,0 +1,5 @@
+"""Run the service: `python -m services.{{name}}`."""
+
+from services.{{name}}.service import main
+
+main()
