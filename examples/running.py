@@ -22,9 +22,9 @@ def quiet_settings() -> Settings:
 
 
 @asynccontextmanager
-async def running(server: MCPServer) -> AsyncIterator[str]:
+async def running(server: MCPServer, *, config: uvicorn.Config | None = None) -> AsyncIterator[str]:
     """Serve on a free port of the loopback address; yield the base URL."""
-    config = uvicorn.Config(
+    config = config or uvicorn.Config(
         server.app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1
     )
     service = uvicorn.Server(config)
