@@ -1,0 +1,1 @@
+"""Benchmarks: this suite beside its peers, on one machine and in one run. See README.md."""
