@@ -21,12 +21,13 @@ from tests.servers.processes import ServerProcess
 
 AT_ONCE = 3
 Case = tuple[Released, str]
-CASES = [
-    pytest.param((client, transport), id=f"{client.name}-{transport}")
-    for client in CLIENTS
-    for transport in client.transports
+MATRIX: list[Case] = [(client, transport) for client in CLIENTS for transport in client.transports]
+CASES = [pytest.param(case, id=f"{case[0].name}-{case[1]}") for case in MATRIX]
+LONGER = [
+    pytest.param(case, id=f"{case[0].name}-{case[1]}")
+    for case in MATRIX
+    if case[0].driver != "python_1.py"
 ]
-LONGER = [case for case in CASES if case.values[0][0].driver != "python_1.py"]
 """The clients whose drivers take the longer tour."""
 
 
