@@ -26,7 +26,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -607,7 +607,7 @@ def _role_sql(project: Project, server: Server) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _connection(server: Server, database: str) -> Any:
+async def _connection(server: Server, database: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(server.admin_url(database), timeout=10)
     try:
         yield connection

@@ -79,9 +79,13 @@ class _Followed:
             self._open()
             yield from self._read()
 
-    def _open(self) -> None:
+    def close(self) -> None:
+        """Let go of the file."""
         if self._file is not None:
             self._file.close()
+
+    def _open(self) -> None:
+        self.close()
         self._file = self.path.open(errors="replace")
         self._inode = self.path.stat().st_ino
 

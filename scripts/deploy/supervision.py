@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import xmlrpc.client
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,8 @@ class Supervisor:
     def is_running(self) -> bool:
         """Whether supervisord answers."""
         try:
-            self._rpc().getState()
+            with self._rpc() as rpc:
+                rpc.getState()
         except _UNREACHABLE:
             return False
         return True
@@ -90,7 +91,8 @@ class Supervisor:
     def states(self) -> dict[str, ProcessState]:
         """Return name → state of every program; empty when supervisord does not run."""
         try:
-            found = self._rpc().getAllProcessInfo()
+            with self._rpc() as rpc:
+                found = rpc.getAllProcessInfo()
         except _UNREACHABLE:
             return {}
         return {
@@ -120,13 +122,13 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Start a program that does not run; returns before it is ready."""
-        with _accepting("ALREADY_STARTED"):
-            self._rpc().startProcess(name, False)
+        with self._rpc() as rpc, _accepting("ALREADY_STARTED"):
+            rpc.startProcess(name, False)
 
     def stop(self, name: str) -> None:
         """Stop a program and wait until it has ended."""
-        with _accepting("NOT_RUNNING", "BAD_NAME"):
-            self._rpc().stopProcess(name, True)
+        with self._rpc() as rpc, _accepting("NOT_RUNNING", "BAD_NAME"):
+            rpc.stopProcess(name, True)
 
     def shut_down(self) -> None:
         """Stop every program, then supervisord itself.
@@ -134,9 +136,9 @@ class Supervisor:
         Raises:
             DeployError: It does not end.
         """
-        rpc = self._rpc()
-        pid = int(rpc.getPID())
-        rpc.shutdown()
+        with self._rpc() as rpc:
+            pid = int(rpc.getPID())
+            rpc.shutdown()
         # The process, not its socket: that one goes first, the programs' last words come later.
         if not processes.wait_until(
             lambda: processes.start_mark(pid) is None, seconds=STOP_PATIENCE_S
@@ -146,10 +148,14 @@ class Supervisor:
                 f"See {self._project.logs / 'supervisord.log'}; kill {pid} ends it.",
             )
 
-    def _rpc(self) -> Any:
+    @contextlib.contextmanager
+    def _rpc(self) -> Iterator[Any]:
         transport = SupervisorTransport(None, None, f"unix://{self._project.socket}")
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-        return proxy.supervisor
+        try:
+            yield proxy.supervisor
+        finally:
+            transport.close()
 
     def _start(self, environment: Mapping[str, str]) -> None:
         result = subprocess.run(
@@ -168,14 +174,14 @@ class Supervisor:
             )
 
     def _reload(self) -> None:
-        rpc = self._rpc()
-        (added, changed, removed) = rpc.reloadConfig()[0]
-        for name in (*changed, *removed):
-            with _accepting("BAD_NAME"):
-                rpc.stopProcessGroup(name)
-                rpc.removeProcessGroup(name)
-        for name in (*added, *changed):
-            rpc.addProcessGroup(name)
+        with self._rpc() as rpc:
+            (added, changed, removed) = rpc.reloadConfig()[0]
+            for name in (*changed, *removed):
+                with _accepting("BAD_NAME"):
+                    rpc.stopProcessGroup(name)
+                    rpc.removeProcessGroup(name)
+            for name in (*added, *changed):
+                rpc.addProcessGroup(name)
 
     def _render(self, programs: list[Program]) -> str:
         logs = self._project.relative(self._project.logs)
@@ -226,7 +232,7 @@ def _escaped(value: str) -> str:
 
 
 @contextlib.contextmanager
-def _accepting(*faults: str) -> Any:
+def _accepting(*faults: str) -> Iterator[None]:
     """Let supervisord answer that there is nothing to do, by the names of its faults.
 
     Raises:

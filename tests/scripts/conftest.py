@@ -1,0 +1,28 @@
+"""A project in a temporary folder, with the registry of this tree."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.deploy import registry
+from scripts.deploy.paths import Project, project_here
+from scripts.deploy.registry import Registry
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A clone with nothing in it but the configuration."""
+    shutil.copytree(project_here().root / "config", tmp_path / "config")
+    (tmp_path / "config" / "secrets.env").unlink(missing_ok=True)
+    made = Project(tmp_path)
+    made.make_folders()
+    return made
+
+
+@pytest.fixture
+def known(project: Project) -> Registry:
+    """The registry."""
+    return registry.load(project)

@@ -1,0 +1,389 @@
+"""`./deploy.sh --local` for real: a copy of this tree, its own ports, database and processes.
+
+The tests of one clone run in their order: the first ones look at the suite as `up` left it, the
+later ones kill parts of it, stop it and start it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from scripts.deploy.paths import Project
+from scripts.deploy.ports import any_free_port
+from scripts.deploy.processes import postmaster, recorded, start_mark
+from tests.conftest import missing
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, both streams together, and its exit code."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of this tree that can be deployed."""
+
+    root: Path
+    port: int
+
+    def deploy(self, *arguments: str, **variables: str) -> Answer:
+        """Run deploy.sh from another folder, as a person with these variables would."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "PG"))}
+        environment.pop("DATABASE_URL", None)
+        environment |= {"MCP_VENV": sys.prefix, "MCP_POSTGRES_PORT": str(self.port), **variables}
+        result = subprocess.run(
+            [str(self.root / "deploy.sh"), *arguments],
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return Answer(result.returncode, result.stdout)
+
+    def health(self) -> dict[str, Any]:
+        """Return the body of /health, or nothing while there is no answer."""
+        with contextlib.suppress(OSError, ValueError):
+            url = f"http://127.0.0.1:{self.port}/health"
+            with urllib.request.urlopen(url, timeout=5) as response:
+                body: dict[str, Any] = json.load(response)
+                return body
+        return {}
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool through /rpc and return the result."""
+        params = {"name": tool, "arguments": arguments}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/rpc",
+            json.dumps(message).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as response:
+            answer = json.load(response)
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    @property
+    def service_pid(self) -> int:
+        """The process of the postgres service."""
+        return recorded(self.project)["postgres"]
+
+    @property
+    def database_pid(self) -> int:
+        """The process of the database server."""
+        pid = postmaster(self.data)
+        assert pid is not None
+        return pid
+
+    @property
+    def project(self) -> Project:
+        """The folders of the clone."""
+        return Project(self.root)
+
+    @property
+    def data(self) -> Path:
+        """The database's folder."""
+        return self.project.run / "postgres" / "data"
+
+    def secret(self, name: str) -> dict[str, str]:
+        """Return one of the kept secrets."""
+        found: dict[str, str] = json.loads((self.project.secrets / name).read_text())
+        return found
+
+
+def _copy_tree(target: Path) -> None:
+    """Copy what a commit of the working tree would hold."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        source = ROOT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def _has_postgresql() -> bool:
+    folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return any(folders) or shutil.which("initdb") is not None
+
+
+@pytest.fixture(scope="module")
+def clone() -> Iterator[Clone]:
+    """A fresh clone with a blank in its path that any user may pass; cleaned at the end."""
+    if not _has_postgresql():
+        missing("PostgreSQL", "apt-get install postgresql")
+    with tempfile.TemporaryDirectory(prefix="mcp deploy ") as folder:
+        Path(folder).chmod(0o755)
+        root = Path(folder) / "a clone"
+        root.mkdir()
+        _copy_tree(root)
+        made = Clone(root, any_free_port())
+        try:
+            yield made
+        finally:
+            left = made.deploy("clean", "--yes")
+            assert left.code == 0, left.text
+
+
+@pytest.fixture(scope="module")
+def first_up(clone: Clone) -> Answer:
+    """What the very first `up` said."""
+    answer = clone.deploy("up", "--local", MCP_DATABASE_PORT=str(any_free_port()))
+    assert answer.code == 0, answer.text
+    return answer
+
+
+@pytest.fixture
+def running(clone: Clone, first_up: Answer) -> Clone:
+    """The clone with the suite up and healthy, whatever the test before did."""
+    if clone.health().get("status") != "healthy":
+        answer = clone.deploy("up", "--local")
+        assert answer.code == 0, answer.text
+    return clone
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
+        time.sleep(0.05)
+
+
+def _command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+# --- as `up` left it --------------------------------------------------------------------------
+
+
+def test_up_says_where_everything_is(clone: Clone, first_up: Answer) -> None:
+    """A table with URL, state, number of tools and log, and a first call to copy."""
+    row = rf"postgres +http://127\.0\.0\.1:{clone.port} +healthy +\d+ +\.run/logs/postgres\.log"
+    assert re.search(row, first_up.text), first_up.text
+    assert f"curl http://127.0.0.1:{clone.port}/health" in first_up.text
+
+
+def test_up_makes_a_demo_database_of_some_100_000_rows(running: Clone) -> None:
+    """The schemas, keys and rows are really there, through the service."""
+    sql = (
+        "SELECT (SELECT count(*) FROM shop.order_items), (SELECT count(*) FROM people.employees), "
+        "(SELECT count(*) FROM logistics.shipment_events), "
+        "(SELECT count(*) FROM analytics.monthly_revenue)"
+    )
+    result = running.call("execute_sql", sql=sql)
+    assert not result.get("isError"), result
+    items, employees, events, months = result["structuredContent"]["rows"][0]
+    assert int(items) + int(events) > 100_000
+    assert int(employees) == 120
+    assert int(months) > 100
+
+
+def test_the_service_works_as_the_least_privilege_role(running: Clone) -> None:
+    """It neither owns anything nor may it write, also without the service's own guard."""
+    url = running.secret("postgres.json")["DATABASE_URL"]
+
+    async def attempt() -> str:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute("DELETE FROM shop.reviews")
+        except asyncpg.InsufficientPrivilegeError:
+            return str(await connection.fetchval("SELECT current_user"))
+        finally:
+            await connection.close()
+        return "it could write"
+
+    assert asyncio.run(attempt()) == "mcp_reader"
+
+
+def test_secrets_are_for_their_owner_only_and_on_no_command_line(running: Clone) -> None:
+    """Everything below .run/secrets is 600; passwords and keys are in no argument list."""
+    secrets = [path for path in running.project.secrets.iterdir() if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    hidden = [
+        *running.secret("database.json").values(),
+        (running.project.secrets / "seal.key").read_text().strip(),
+    ]
+    seen = "\n".join([*_command_lines(), (running.project.run / "supervisord.conf").read_text()])
+    assert not [value for value in hidden if value in seen]
+
+
+def test_up_again_changes_nothing(running: Clone) -> None:
+    """The same processes go on, and it is quick."""
+    before = running.service_pid, running.database_pid
+    started = time.monotonic()
+    answer = running.deploy("up")
+    assert answer.code == 0, answer.text
+    assert (running.service_pid, running.database_pid) == before
+    assert time.monotonic() - started < 10
+
+
+def test_status_shows_health(running: Clone) -> None:
+    """Exit code 0 while everything is healthy."""
+    answer = running.deploy("status")
+    assert answer.code == 0, answer.text
+    assert re.search(r"postgres .* healthy", answer.text)
+    assert re.search(r"database .* running", answer.text)
+
+
+def test_test_makes_real_calls(running: Clone) -> None:
+    """Health, tools, SQL, OpenAPI, the event stream and a handshake, each with its time."""
+    answer = running.deploy("test", "postgres")
+    assert answer.code == 0, answer.text
+    for step in ("health", "tools", "tool call", "openapi", "event stream", "mcp handshake"):
+        assert re.search(rf"postgres +{step} +pass +\d+", answer.text), answer.text
+
+
+def test_logs_shows_the_last_lines(running: Clone) -> None:
+    """Of one service, as many as asked for."""
+    answer = running.deploy("logs", "database", "-n", "2")
+    assert answer.code == 0
+    assert len(answer.text.splitlines()) == 2
+
+
+def test_an_unknown_service_is_refused_with_the_nearest_name(running: Clone) -> None:
+    """Nothing is started or stopped by a slip."""
+    answer = running.deploy("restart", "postgers")
+    assert answer.code == 2
+    assert "Did you mean 'postgres'?" in answer.text
+
+
+# --- what dies comes back ---------------------------------------------------------------------
+
+
+def test_a_killed_service_comes_back(running: Clone) -> None:
+    """The supervisor starts it again, with the same settings."""
+    before = running.service_pid
+    os.kill(before, signal.SIGKILL)
+    _wait_until(lambda: start_mark(before) is None)
+    _wait_until(lambda: running.health().get("status") == "healthy")
+    assert running.service_pid != before
+
+
+def test_a_killed_database_comes_back(running: Clone) -> None:
+    """It recovers from the unclean end, and the service finds it again by itself."""
+    before, service = running.database_pid, running.service_pid
+    os.kill(before, signal.SIGKILL)
+    _wait_until(lambda: postmaster(running.data) not in (None, before))
+    _wait_until(lambda: running.health().get("status") == "healthy")
+    _wait_until(lambda: not running.call("execute_sql", sql="SELECT 1").get("isError"))
+    assert running.service_pid == service
+
+
+def test_up_repairs_a_killed_supervisor(running: Clone) -> None:
+    """What it left without supervision is said, stopped, and started again."""
+    supervisor = int((running.project.run / "supervisord.pid").read_text())
+    orphan = running.service_pid
+    os.kill(supervisor, signal.SIGKILL)
+    _wait_until(lambda: start_mark(supervisor) is None)
+    status = running.deploy("status", "--local")
+    assert status.code == 1
+    assert "orphaned" in status.text
+    answer = running.deploy("up", "--local")
+    assert answer.code == 0, answer.text
+    assert f"process {orphan}" in answer.text
+    assert start_mark(orphan) is None
+    assert running.health()["status"] == "healthy"
+
+
+# --- down, and up again -----------------------------------------------------------------------
+
+
+def test_down_leaves_nothing_and_data_survive(running: Clone) -> None:
+    """No process of the clone is left; the next `up` finds the same database."""
+
+    def database_oid() -> int:
+        async def ask() -> int:
+            password = running.secret("database.json")["admin"]
+            port = running.deploy("status").text.split("127.0.0.1:")[-1].split()[0]
+            connection = await asyncpg.connect(
+                host="127.0.0.1",
+                port=int(port),
+                user="mcp_admin",
+                password=password,
+                database="demo",
+            )
+            oid = await connection.fetchval("SELECT oid FROM pg_database WHERE datname = 'demo'")
+            await connection.close()
+            return int(oid)
+
+        return asyncio.run(ask())
+
+    before, pids = database_oid(), (running.service_pid, running.database_pid)
+    answer = running.deploy("down")
+    assert answer.code == 0, answer.text
+    assert [start_mark(pid) for pid in pids] == [None, None]
+    assert not [line for line in _command_lines() if str(running.root) in line]
+    assert running.deploy("status").code == 1
+    assert "Nothing was running" in running.deploy("down").text
+    assert running.deploy("up").code == 0
+    assert database_oid() == before
+
+
+def test_a_taken_port_is_named_with_its_holder(running: Clone) -> None:
+    """The sentence says which port, who has it and which variable changes it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answer = running.deploy("up", MCP_POSTGRES_PORT=str(port))
+    assert answer.code == 1
+    assert f"Port {port} for postgres is in use" in answer.text
+    assert f"process {os.getpid()}" in answer.text
+    assert "MCP_POSTGRES_PORT=" in answer.text
+    assert running.health()["status"] == "healthy", "what ran goes on"
+
+
+def test_a_dead_database_leaves_the_service_degraded_and_answering(running: Clone) -> None:
+    """`up` says it clearly; the service answers; the unused demo database is stopped."""
+    dead = f"postgresql://nobody:secret-word@127.0.0.1:{any_free_port()}/none"
+    answer = running.deploy("up", DATABASE_URL=dead)
+    assert answer.code == 0, answer.text
+    assert "postgres is degraded: database:" in answer.text
+    assert "secret-word" not in answer.text
+    assert running.health()["status"] == "degraded"
+    assert running.call("execute_sql", sql="SELECT 1")["isError"] is True
+    assert postmaster(running.data) is None
+    assert running.deploy("status").code == 1
+
+
+def test_a_wrong_setting_is_told_with_the_last_words_of_the_log(running: Clone) -> None:
+    """A service that cannot start is not waited for in vain."""
+    answer = running.deploy("up", MCP_HTTP_LOGGING__LEVEL="LOUD")
+    assert answer.code == 1
+    assert "postgres did not start" in answer.text
+    assert "logging.level" in answer.text
