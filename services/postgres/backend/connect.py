@@ -1,0 +1,121 @@
+"""How a connection is made: its pins, its codecs, and what is learnt from the server once.
+
+The pins travel in the startup packet, so `RESET ALL` returns to them: a statement that got past
+everything else and changed a setting changes it for itself only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from services.postgres.settings import PostgresSettings
+
+MARK = "/* mcp-postgres */"
+"""Stands inside each of our own statements, so that query_stats can leave them out."""
+
+Connection = Any
+"""An asyncpg connection or its pool's proxy; asyncpg's own types differ between the two."""
+
+# Scalar types that travel as text in both directions: PostgreSQL reads a parameter as it would
+# read a literal, and no digit or infinity is lost on the way back.
+_TEXT_TYPES = """
+    anyarray aclitem bit box bytea cid cidr circle date inet interval json jsonb jsonpath line
+    lseg macaddr macaddr8 money numeric path pg_lsn point polygon regclass regnamespace regproc
+    regrole regtype tid time timestamp timestamptz timetz tsquery tsvector uuid varbit xid xid8 xml
+"""
+
+RESET = (
+    f"ROLLBACK {MARK}; SELECT {MARK} pg_catalog.pg_advisory_unlock_all(); CLOSE {MARK} ALL; "
+    f"UNLISTEN {MARK} *; RESET {MARK} ALL; DEALLOCATE {MARK} ALL; DISCARD {MARK} SEQUENCES; "
+    f"DISCARD {MARK} TEMP"
+)
+"""DISCARD ALL in one round trip: it may not share a query string, and the pins have to stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a connection tells about its server, its database and its role.
+
+    Attributes:
+        version: `server_version_num`, such as 150004.
+    """
+
+    version: int
+    version_text: str
+    database: str
+    user: str
+    superuser: bool
+
+    @property
+    def major(self) -> int:
+        """Major version, such as 15."""
+        return self.version // 10_000
+
+
+FACTS = f"""SELECT {MARK} current_setting('server_version_num')::int AS version,
+    current_setting('server_version') AS version_text, current_database()::text AS database,
+    current_user::text AS "user",
+    coalesce((SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user), true)
+        AS superuser"""  # noqa: S608  (a constant mark is put in)
+
+
+async def facts_of(connection: Connection) -> ServerFacts:
+    """Ask a connection who and where it is."""
+    row = await connection.fetchrow(FACTS)
+    return ServerFacts(**dict(row))
+
+
+def pins(settings: PostgresSettings) -> dict[str, str]:
+    """Return the settings every connection starts with."""
+    return {
+        "application_name": settings.application_name,
+        "default_transaction_read_only": "on",
+        "standard_conforming_strings": "on",
+        "backslash_quote": "safe_encoding",
+        "search_path": settings.search_path,
+        "statement_timeout": str(settings.max_statement_timeout_ms),
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_transaction_timeout_ms),
+        "jit": "off",
+        "client_encoding": "UTF8",
+        "DateStyle": "ISO, YMD",
+        "IntervalStyle": "postgres",
+        "TimeZone": "UTC",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "xmloption": "content",
+        "row_security": "on",
+        "client_min_messages": "notice",
+    }
+
+
+async def _prepare_connection(connection: Connection) -> None:
+    for name in _TEXT_TYPES.split():
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=str, decoder=str, format="text"
+        )
+
+
+async def _nothing(connection: Connection) -> None:
+    """Stand in for asyncpg's reset: the pool has sent its own already."""
+
+
+def make_pool(
+    dsn: str, settings: PostgresSettings, *, database: str | None, min_size: int, max_size: int
+) -> asyncpg.Pool[Any]:
+    """Return a pool that has not connected yet; await it to connect `min_size` times."""
+    return asyncpg.create_pool(
+        dsn,
+        database=database,
+        min_size=min_size,
+        max_size=max_size,
+        max_inactive_connection_lifetime=60,
+        statement_cache_size=0,
+        timeout=settings.connect_timeout_s,
+        server_settings=pins(settings),
+        init=_prepare_connection,
+        reset=_nothing,
+    )

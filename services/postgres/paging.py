@@ -1,0 +1,118 @@
+"""Lists in pages: signed cursors, and answers cut by bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from core.sealing import Sealer
+from services.postgres.errors import CursorRefused
+
+PURPOSE = "postgres-cursor"
+FRAME_BYTES = 1_500
+"""Room for the members of an answer besides its list."""
+
+ItemT = TypeVar("ItemT", bound=BaseModel)
+
+
+def digest_of(*parts: Any) -> str:
+    """Return what binds a cursor to the call it was made for."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Cursors:
+    """Seals the offset of the next page together with the call it belongs to."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def offset_of(self, cursor: str | None, digest: str) -> int:
+        """Return where the page begins; 0 without a cursor.
+
+        Raises:
+            CursorRefused: Not a cursor of ours, or of another call.
+        """
+        if cursor is None:
+            return 0
+        try:
+            bound, offset = json.loads(self._sealer.open(PURPOSE, cursor))
+        except ValueError:
+            raise CursorRefused("The cursor was not made by this server.") from None
+        if bound != digest:
+            raise CursorRefused("The cursor belongs to a call with other arguments.")
+        return int(offset)
+
+    def make(self, offset: int, digest: str) -> str:
+        """Return the cursor of the page that begins at `offset`."""
+        return self._sealer.seal(PURPOSE, to_json([digest, offset]))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The members that say how much of a list was returned."""
+
+    returned: int
+    total: int | None
+    truncated: bool
+    truncated_by: Literal["limit", "bytes"] | None
+    next_cursor: str | None
+
+    def members(self) -> dict[str, Any]:
+        """Return them as arguments of a `Page`."""
+        return {
+            "returned": self.returned,
+            "total": self.total,
+            "truncated": self.truncated,
+            "truncated_by": self.truncated_by,
+            "next_cursor": self.next_cursor,
+        }
+
+
+def fitting(items: Iterable[BaseModel], max_bytes: int) -> int:
+    """Return how many items fit into an answer of so many bytes; at least one if there is one."""
+    count, size = 0, FRAME_BYTES
+    for item in items:
+        size += len(to_json(item)) + 1
+        if size > max_bytes and count:
+            break
+        count += 1
+    return count
+
+
+def cut(
+    items: Sequence[ItemT],
+    *,
+    limit: int,
+    max_bytes: int,
+    offset: int = 0,
+    total: int | None = None,
+    cursors: Cursors | None = None,
+    digest: str = "",
+) -> tuple[list[ItemT], Cut]:
+    """Return the items of one page and what to say about the rest.
+
+    Args:
+        items: From `offset` on; more than `limit` of them means that there is a next page.
+        total: Of the whole list, when it is known.
+        cursors: None where a list has no further pages to offer.
+    """
+    wanted = items[:limit]
+    fit = fitting(wanted, max_bytes)
+    shown = list(wanted[:fit])
+    end = offset + len(shown)
+    more = len(shown) < len(items) or (total is not None and end < total)
+    by_bytes = len(shown) < len(wanted)
+    return shown, Cut(
+        returned=len(shown),
+        total=total,
+        truncated=more,
+        truncated_by=("bytes" if by_bytes else "limit") if more else None,
+        next_cursor=cursors.make(end, digest) if more and cursors is not None else None,
+    )

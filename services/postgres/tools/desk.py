@@ -1,0 +1,93 @@
+"""What every tool works with, and the ways of working that several of them share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from core.context import Context
+from services.postgres.backend import Backend
+from services.postgres.errors import SqlRefused, SqlSyntaxError
+from services.postgres.paging import Cursors
+from services.postgres.policy import Verdict, judge
+from services.postgres.settings import PostgresSettings
+
+PROGRESS_INTERVAL_S = 1.0
+FRESH_CATALOG_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Shared by all tools of one server."""
+
+    backend: Backend
+    settings: PostgresSettings
+    cursors: Cursors
+
+    async def judged(self, sql: str, database: str | None) -> Verdict:
+        """Return what the guard says of a statement, by the functions this database has.
+
+        A refusal by a catalog that is older than a second is asked again with a new one, since
+        the function may have been created or changed meanwhile.
+        """
+        snapshot = await self.backend.snapshot(database)
+        verdict = judge(sql, snapshot)
+        if verdict.allowed or not (verdict.functions or verdict.tables):
+            return verdict
+        fresh = await self.backend.snapshot(database, max_age_s=FRESH_CATALOG_S)
+        return verdict if fresh is snapshot else judge(sql, fresh)
+
+    async def accepted(self, sql: str, database: str | None) -> Verdict:
+        """Return the guard's verdict on a statement that may run.
+
+        Raises:
+            SqlSyntaxError: It does not parse.
+            SqlRefused: It parses but may not run; says why and what would.
+        """
+        verdict = await self.judged(sql, database)
+        if not verdict.allowed:
+            raise refusal(verdict)
+        return verdict
+
+    def timeout_ms(self, asked: int | None) -> int:
+        """Return the time limit of a statement: what was asked for, within the setting."""
+        limit = self.settings.max_statement_timeout_ms
+        return min(asked or self.settings.statement_timeout_ms, limit)
+
+
+def refusal(verdict: Verdict) -> SqlRefused | SqlSyntaxError:
+    """Return a verdict as the error that tells it."""
+    cls = SqlSyntaxError if verdict.code == "SQL_SYNTAX_ERROR" else SqlRefused
+    return cls(
+        verdict.reason or "The statement is not allowed.",
+        hint=verdict.suggestion,
+        reason_code=verdict.code,
+        position=verdict.position,
+        suggestion=verdict.suggestion,
+        functions=[f.name for f in verdict.functions if f.verdict != "allowed"],
+    )
+
+
+@contextlib.asynccontextmanager
+async def reporting(context: Context, what: str, limit_s: float) -> AsyncIterator[None]:
+    """Report each second that work inside is still going on, to clients that asked for it."""
+    if context.progress_token is None:
+        yield
+        return
+    task = asyncio.create_task(_report(context, what, limit_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _report(context: Context, what: str, limit_s: float) -> None:
+    seconds = 0
+    while True:
+        await asyncio.sleep(PROGRESS_INTERVAL_S)
+        seconds += 1
+        await context.progress(seconds, limit_s, f"{what}: {seconds} s of at most {limit_s:g} s")

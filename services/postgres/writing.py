@@ -1,0 +1,145 @@
+"""What the unrestricted mode adds to the guard: which single statements may write, once confirmed.
+
+Several statements, transaction control, COPY, DO, CALL, SET, roles, databases and extensions stay
+refused, and so does every function that the guard refuses for more than being volatile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.postgres.errors import BadConfirmation, SqlRefused
+from services.postgres.policy import Verdict
+from services.postgres.policy.known import FUNCTION_REFUSED, refused_group
+from services.postgres.policy.text import parse
+from services.postgres.policy.walk import NOT_READ_ONLY
+
+# Statements of libpg_query that run inside a transaction, so that a dry run can be rolled back.
+WRITING_STATEMENTS: dict[str, str] = {
+    "InsertStmt": "INSERT",
+    "UpdateStmt": "UPDATE",
+    "DeleteStmt": "DELETE",
+    "MergeStmt": "MERGE",
+    "SelectStmt": "SELECT",
+    "TruncateStmt": "TRUNCATE",
+    "CreateStmt": "CREATE TABLE",
+    "CreateTableAsStmt": "CREATE TABLE AS",
+    "ViewStmt": "CREATE VIEW",
+    "IndexStmt": "CREATE INDEX",
+    "AlterTableStmt": "ALTER TABLE",
+    "RenameStmt": "ALTER … RENAME",
+    "DropStmt": "DROP",
+    "CommentStmt": "COMMENT",
+    "CreateSchemaStmt": "CREATE SCHEMA",
+    "CreateSeqStmt": "CREATE SEQUENCE",
+    "AlterSeqStmt": "ALTER SEQUENCE",
+    "CreateEnumStmt": "CREATE TYPE",
+    "CompositeTypeStmt": "CREATE TYPE",
+    "CreateDomainStmt": "CREATE DOMAIN",
+    "AlterDomainStmt": "ALTER DOMAIN",
+    "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW",
+    "CreateStatsStmt": "CREATE STATISTICS",
+    "AlterObjectSchemaStmt": "ALTER … SET SCHEMA",
+    "CreatePolicyStmt": "CREATE POLICY",
+    "AlterPolicyStmt": "ALTER POLICY",
+    "CreateTrigStmt": "CREATE TRIGGER",
+}
+_JUDGED_CODES = (NOT_READ_ONLY, FUNCTION_REFUSED)
+
+
+def writing_kind(verdict: Verdict) -> str | None:
+    """Return what a refused statement writes, such as `UPDATE`; None where it stays refused."""
+    if verdict.code not in _JUDGED_CODES or not verdict.statement:
+        return None
+    kind, node = next(iter(parse(verdict.statement)[0]["stmt"].items()))
+    if any(refused_group(name) for name in _functions(node)):
+        return None
+    return WRITING_STATEMENTS.get(kind)
+
+
+def _functions(root: Any) -> Iterator[str]:
+    """Yield the last part of each called function's name."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            call = node.get("FuncCall")
+            if isinstance(call, dict):
+                yield str(call["funcname"][-1].get("String", {}).get("sval", ""))
+            stack.extend(node.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A statement exactly as it would be committed."""
+
+    sql: str
+    params: Sequence[Any]
+    database: str | None
+    principal: str
+
+    def digest(self) -> bytes:
+        """Return what a token is bound to."""
+        parts = [self.sql, list(self.params), self.database, self.principal]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
+
+
+class Confirmations:
+    """Tokens that let the statement of a dry run be committed: once, and soon.
+
+    The secret lives as long as the process, so a restart forgets every token.
+
+    Args:
+        lifetime_s: Seconds for which a token is accepted.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._used: dict[str, float] = {}
+
+    def make(self, ticket: Ticket) -> str:
+        """Return a token for one statement."""
+        expires_at = self._clock() + self._lifetime_s
+        head = f"{expires_at:.0f}.{secrets.token_hex(8)}"
+        return f"{head}.{self._seal(head, ticket)}"
+
+    def redeem(self, token: str, ticket: Ticket) -> None:
+        """Accept a token once.
+
+        Raises:
+            BadConfirmation: Of another statement, expired, used, or not ours.
+        """
+        head, _, seal = token.rpartition(".")
+        if not hmac.compare_digest(seal.encode(), self._seal(head, ticket).encode()):
+            raise BadConfirmation("The token is not for this statement, params and database.")
+        now = self._clock()
+        expires_at = float(head.partition(".")[0])
+        if expires_at < now:
+            raise BadConfirmation("The token has expired.")
+        self._used = {known: until for known, until in self._used.items() if until >= now}
+        if head in self._used:
+            raise BadConfirmation("The token was used already.")
+        self._used[head] = expires_at
+
+    def _seal(self, head: str, ticket: Ticket) -> str:
+        return hmac.new(self._secret, head.encode() + ticket.digest(), hashlib.sha256).hexdigest()
+
+
+def stays_refused(verdict: Verdict, refused: SqlRefused) -> SqlRefused:
+    """Return a refusal whose hint is true of a server that writes, too."""
+    if verdict.code in _JUDGED_CODES:
+        kinds = ", ".join(dict.fromkeys(WRITING_STATEMENTS.values()))
+        refused.hint = f"Besides reading, this server runs one of: {kinds}."
+    return refused
