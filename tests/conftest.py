@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from typing import Any
 
 import pytest
 
@@ -13,18 +15,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run every `async def` test without marking each."""
-    for item in items:
-        if isinstance(item, pytest.Function) and _is_async(item):
-            item.add_marker(pytest.mark.anyio)
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
+    """Run every `async def` test without marking each.
 
-
-def _is_async(item: pytest.Function) -> bool:
-    import inspect
-
-    function = inspect.unwrap(getattr(item.obj, "hypothesis", item.obj))
-    return inspect.iscoroutinefunction(getattr(function, "inner_test", function))
+    The mark has to be there before the test is collected: anyio makes the item anew for one that
+    comes later, and its parameters are lost.
+    """
+    if collector.istestfunction(obj, name):
+        function = obj.hypothesis.inner_test if hasattr(obj, "hypothesis") else obj
+        if inspect.iscoroutinefunction(function):
+            pytest.mark.anyio(obj)
 
 
 def missing(part: str, how: str) -> None:
