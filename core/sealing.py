@@ -37,7 +37,7 @@ class Sealer:
         """Return a URL-safe token that holds `payload`."""
         nonce = os.urandom(NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, payload, purpose.encode())
-        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode("ascii")
+        return _encode(nonce + sealed)
 
     def open(self, purpose: str, token: str) -> bytes:
         """Return the payload of a token.
@@ -49,9 +49,15 @@ class Sealer:
             raise ValueError("not a token of this server")
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            if _encode(raw) != token:  # one content, one spelling: what is denied stays denied
+                raise ValueError("not canonical")
             return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], purpose.encode())
         except (binascii.Error, InvalidTag, ValueError):
             raise ValueError("not a token of this server") from None
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def load_or_make_secret(state_dir: Path) -> str:
