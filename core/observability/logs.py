@@ -1,9 +1,9 @@
 """Structured logs: one JSON object a line, written by a thread of its own.
 
-Whoever logs makes the line, which takes two microseconds, and appends it to a queue; writing happens
-in batches on the writer's thread, so that a slow disk or terminal holds no request up. (Lines made
-on that thread would take the interpreter from the requests for milliseconds at a time.) A queue
-that nobody empties is bounded, and what it had to drop is counted and said.
+Whoever logs makes the line, which takes two microseconds, and appends it to a queue; writing
+happens in batches on the writer's thread, so that a slow disk or terminal holds no request up.
+(Lines made on that thread would take the interpreter from the requests for milliseconds at a time.)
+A queue that nobody empties is bounded, and what it had to drop is counted and said.
 """
 
 from __future__ import annotations
