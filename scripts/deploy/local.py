@@ -57,11 +57,12 @@ class Local:
         self._end_orphans()
         self._require_ports(chosen, values)
         server = self._prepare_database(values)
+        if server is None:
+            self._stop_database()
         self._supervisor.configure(self._programs(server), environment.without_ours(self._registry))
         url = self._start_database(server) if server else None
         for service in chosen:
             self._start(service, values, url)
-        self._stop_unneeded_database(values)
         silent = health.wait(
             {s.name: self._endpoint(s) for s in chosen}, _Restarts(self._supervisor)
         )
@@ -197,9 +198,9 @@ class Local:
         database.fill(self._project, server)
         return server.reader_url
 
-    def _stop_unneeded_database(self, values: Mapping[str, str]) -> None:
+    def _stop_database(self) -> None:
         state = self._supervisor.states().get("database")
-        if state is not None and state.is_up and not self._needs_database(values):
+        if state is not None and state.is_up:
             console.say("The demo database is not needed any more; stopping it. Its data stay.")
             self._supervisor.stop("database")
 
