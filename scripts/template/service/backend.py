@@ -1,4 +1,4 @@
-"""The only file that touches the outside world; takes its clock, and later its client, from outside."""
+"""The only file that touches the outside world; takes its clock and client from outside."""
 
 from __future__ import annotations
 

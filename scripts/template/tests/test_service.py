@@ -41,7 +41,7 @@ async def test_echo_says_that_it_cut_something_off(client: Client) -> None:
 async def test_an_unknown_argument_is_refused_with_the_nearest_name(client: Client) -> None:
     """Models misspell; the error says what would be right."""
     result = await client.call("{{name}}_echo", txt="hello")
-    assert result.is_error
+    assert result.error is not None
     assert "'text'" in result.error["message"]
 
 
