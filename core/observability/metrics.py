@@ -89,6 +89,7 @@ class Metrics:
         )
         self._request_children: dict[tuple[str, str, int], _RequestChildren] = {}
         self._tool_children: dict[tuple[str, str], tuple[Any, Any]] = {}
+        self._auth_children: dict[str, Any] = {}
 
     def observe(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when the metrics are."""
@@ -130,7 +131,10 @@ class Metrics:
 
     def auth_accepted(self, method: str) -> None:
         """Count accepted credentials."""
-        self._auth_success.labels(self._service, method).inc()
+        child = self._auth_children.get(method)
+        if child is None:
+            child = self._auth_children[method] = self._auth_success.labels(self._service, method)
+        child.inc()
 
     def auth_refused(self, reason: str) -> None:
         """Count refused credentials; `reason` is `missing` or `wrong`."""
