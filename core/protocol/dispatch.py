@@ -75,8 +75,7 @@ class Reply(NamedTuple):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a tool call came to, before any door puts it into its own words.
 
     Attributes:
