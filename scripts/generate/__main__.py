@@ -22,7 +22,9 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "config" / "secrets.env.example", env_example.render(registry)
     for pattern in _DOCUMENTS:
         for path in sorted(root.glob(pattern)):
-            yield path, tables.refresh(path.read_text(encoding="utf-8"), registry)
+            to_root = "../" * (len(path.relative_to(root).parts) - 1)
+            text = path.read_text(encoding="utf-8")
+            yield path, tables.refresh(text, registry, to_root=to_root)
 
 
 def requirements(root: Path) -> str:

@@ -25,8 +25,10 @@ _MARK = re.compile(
 )
 
 
-def refresh(text: str, registry: Registry) -> str:
+def refresh(text: str, registry: Registry, *, to_root: str = "") -> str:
     """Return a document with everything between its marks written anew.
+
+    `to_root` leads from the document's folder to the clone's, as in `../`.
 
     Raises:
         ValueError: A mark of an unknown kind.
@@ -34,7 +36,7 @@ def refresh(text: str, registry: Registry) -> str:
     kinds: dict[str, Callable[[str], str]] = {
         "settings": settings_table,
         "tools": tools_table,
-        "services": lambda _: services_table(registry),
+        "services": lambda _: services_table(registry, to_root),
     }
 
     def fill(match: re.Match[str]) -> str:
@@ -105,11 +107,11 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=[.!?])\s", " ".join(text.split()), maxsplit=1)[0]
 
 
-def services_table(registry: Registry) -> str:
+def services_table(registry: Registry, to_root: str) -> str:
     """Return the registry as a table."""
     rows = [
         (
-            f"[{service.name}](services/{service.name}/README.md)",
+            f"[{service.name}]({to_root}services/{service.name}/README.md)",
             str(service.port),
             f"`{service.port_variable}`",
             f"`{service.container}`",
