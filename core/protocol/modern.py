@@ -28,7 +28,7 @@ from core.tools import Tool
 
 MCP_HEADERS = b"mcp-"
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
-_NUMBER = re.compile(r"-?[0-9]+(\.0+)?")
+_NUMBER = re.compile(r"-?[0-9]{1,400}(\.0+)?")  # Python refuses to convert thousands of digits
 _ABSENT = object()
 
 
