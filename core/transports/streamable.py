@@ -27,13 +27,15 @@ from core.errors import (
     wire_of,
 )
 from core.protocol import modern
+from core.protocol.calls import CallCancelled
 from core.protocol.changes import Subscriber
-from core.protocol.dispatch import LISTEN_KINDS
+from core.protocol.dispatch import LISTEN_KINDS, Reply
 from core.protocol.messages import (
     JSON,
     Kind,
     RequestId,
     claims_modern,
+    encode_cancelled,
     encode_error,
     encode_result,
     id_of,
@@ -271,13 +273,21 @@ class StreamableDoor:
             await request.respond_empty(202)
             return
         caller = _legacy_caller(request, session, None)
-        replies = await asyncio.gather(
-            *(
-                answer_legacy(self._runtime, m["id"], m["method"], params_of(m), caller, session)
-                for m in requests
-            )
-        )
+        replies = await asyncio.gather(*(self._of_batch(m, caller, session) for m in requests))
         await request.respond_json(200, b"[%b]" % b",".join(reply.body for reply in replies))
+
+    async def _of_batch(self, message: JSON, caller: Caller, session: Session | None) -> Reply:
+        """Answer one request of a batch; what is wrong with it does not touch the others."""
+        id_: RequestId = message["id"]
+        try:
+            params = params_of(message)
+            return await answer_legacy(
+                self._runtime, id_, message["method"], params, caller, session
+            )
+        except CallCancelled:
+            return Reply(encode_cancelled(id_), 200)
+        except SuiteError as error:
+            return Reply(encode_error(id_, error), 200)
 
     # -- GET --------------------------------------------------------------------------------------
 
