@@ -275,6 +275,12 @@ def _add_asking_tools(server: MCPDemo) -> None:
     async def ask_roots(arguments: NoArguments, context: Context) -> Said:
         return Said(text=", ".join(str(root["uri"]) for root in await context.list_roots()))
 
+    @server.tool(description="Say something, then ask.")
+    async def say_and_ask(arguments: NoArguments, context: Context) -> Said:
+        await context.log("error", "about to ask")
+        answer = await context.elicit("Who are you?", Name, key="name")
+        return Said(text=answer.content.name if answer.content else answer.action)
+
     @server.tool(description="Ask everything at once.")
     async def ask_all(arguments: NoArguments, context: Context) -> Anything:
         answers = await context.ask(
