@@ -114,10 +114,12 @@ def our_environment(name: str, port: int, *, key: bool = False) -> dict[str, str
 
 
 @contextmanager
-def our_server(name: str, *, key: bool = False) -> Iterator[Server]:
-    """Run the tool in this suite."""
+def our_server(
+    name: str, *, key: bool = False, module: str = "benchmarks.servers.ours"
+) -> Iterator[Server]:
+    """Run the tool in this suite, or one of its services."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.servers.ours"]
+    command = [sys.executable, "-m", module]
     environment = our_environment(name, port, key=key)
     with running(name, command, port=port, environment=environment) as server:
         yield server
