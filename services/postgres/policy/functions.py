@@ -91,6 +91,8 @@ def _objection_without_catalogue(name: str) -> tuple[str, Objection | None]:
 
 def candidates(use: FunctionUse, snapshot: CatalogSnapshot) -> list[FunctionFact]:
     """Return every function that the use may resolve to, whatever the types of its arguments."""
+    # FROM unnest(a, b) is short for ROWS FROM (unnest(a), unnest(b)) (manual, section 7.2.1.4).
+    args = 1 if use.name == "unnest" and use.args else use.args
     found = []
     for fact in snapshot.functions.get(use.name, ()):
         if use.schema is None:
@@ -98,7 +100,7 @@ def candidates(use: FunctionUse, snapshot: CatalogSnapshot) -> list[FunctionFact
                 continue
         elif fact.schema != use.schema:
             continue
-        if use.args is None or fact.min_args <= use.args <= fact.max_args:
+        if args is None or fact.min_args <= args <= fact.max_args:
             found.append(fact)
     return found
 

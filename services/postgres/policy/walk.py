@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.postgres.policy import known
 from services.postgres.policy.known import words
@@ -36,8 +37,7 @@ class Refusal:
     location: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionUse:
+class FunctionUse(NamedTuple):
     """A function called by name, or a name that may turn out to be one (`attribute`)."""
 
     schema: str | None
@@ -49,8 +49,7 @@ class FunctionUse:
     sql_syntax: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NameUse:
+class NameUse(NamedTuple):
     """A relation, type or operator mentioned by name."""
 
     schema: str | None
@@ -74,6 +73,8 @@ class Uses:
     json_calls: list[tuple[str, int]] = field(default_factory=list)
     max_parameter: int = 0
     selects: int = 0
+    recursive: bool = False
+    arrays: bool = False
     xml: bool = False
     nodes: int = 0
 
@@ -126,6 +127,9 @@ PLAIN = words(
     """
 )
 """Node types that may occur in a reading statement."""
+
+_NAMES = frozenset({"fields", "funcname", "name", "names", "colnames", "aliascolnames", "operName"})
+"""Fields that hold nothing but the parts of a name."""
 
 _LEAVES = frozenset({"String", "Integer", "Float", "Boolean", "BitString", "A_Star", "Alias"})
 
@@ -241,7 +245,8 @@ def _note_operator(node: Node, uses: Uses) -> None:
 
 
 def _note_sublink(node: Node, uses: Uses) -> None:
-    """Note the operator of `x op ANY (SELECT …)`; IN is `= ANY`."""
+    """Note ARRAY(SELECT …), and the operator of `x op ANY (SELECT …)`; IN is `= ANY`."""
+    uses.arrays = uses.arrays or node.get("subLinkType") == "ARRAY_SUBLINK"
     if "testexpr" in node:
         schema, name = split_name(strings(node.get("operName")) or ["="])
         uses.operators.append(NameUse(schema, name, location_of(node)))
@@ -308,6 +313,11 @@ def _note_common_table(node: Node, uses: Uses) -> None:
     uses.common_tables.add(node.get("ctename", ""))
 
 
+def _note_with(node: Node, uses: Uses) -> None:
+    """Note WITH RECURSIVE."""
+    uses.recursive = uses.recursive or bool(node.get("recursive"))
+
+
 def _note_select(node: Node, uses: Uses) -> None:
     """Count a SELECT and refuse what it may carry besides reading."""
     uses.selects += 1
@@ -363,6 +373,7 @@ _NOTES: dict[str, Callable[[Node, Uses], None]] = {
     "A_Const": _note_constant,
     "ParamRef": _note_parameter,
     "CommonTableExpr": _note_common_table,
+    "WithClause": _note_with,
     "SelectStmt": _note_select,
     "RangeTableSample": _note_sample,
     **{kind: _note_json(kind) for kind in known.JSON_NODES},
@@ -386,14 +397,14 @@ def walk(kind: str, root: Node) -> Uses:
         if kind == "A_Const":
             continue
         for name, value in node.items():
-            if type(value) is dict:
-                if value:
-                    push(_typed(kind, name, value))
-            elif type(value) is list:
-                for item in value:
-                    for item_kind, item_node in item.items():
-                        if item_kind not in _LEAVES:
-                            push((item_kind, item_node))
+            if type(value) is list:
+                if name not in _NAMES:
+                    for item in value:
+                        for item_kind, item_node in item.items():
+                            if item_kind not in _LEAVES:
+                                push((item_kind, item_node))
+            elif type(value) is dict and value:
+                push(_typed(kind, name, value))
     return uses
 
 
