@@ -15,7 +15,8 @@ SELECT s.c0, s.c1, s.upto FROM (
 ```
 
 Giving each column a name of ours makes duplicate names harmless, `::text` is exact for every type,
-and a subquery with LIMIT keeps its ORDER BY since nothing above it reorders.
+and a subquery with LIMIT keeps its ORDER BY since nothing above it reorders. (char(n) loses its
+padding, which SQL does not count as part of the value.)
 """
 
 # ruff: noqa: S608  (what is put into SQL here are constants of this file, or quoted names)
@@ -110,7 +111,7 @@ async def read(
     started_at = time.perf_counter()
     cell_chars = max(MIN_CELL_CHARS, min(caps.cell_chars, MAX_ROW_BYTES // max(1, len(columns))))
     if wrappable:
-        sql = wrapped(statement, len(columns), caps, cell_chars)
+        sql = wrapped(statement, columns, caps, cell_chars)
         records = await session.connection.fetch(sql, *args, timeout=session.answer_limit_s)
         rows = [tuple(record)[:-1] for record in records]
         stopped = bool(records) and records[-1][-1] >= caps.size_bytes
@@ -122,10 +123,21 @@ async def read(
     return RowSet(columns, rows, cell_chars, elapsed_ms, stopped)
 
 
-def wrapped(statement: str, width: int, caps: Caps, cell_chars: int) -> str:
+# Casting to text is the output function's text for every type but these.
+_TEXT_OF = {"inet": "abbrev(q.{})"}
+
+
+def wrapped(statement: str, columns: Sequence[Column], caps: Caps, cell_chars: int) -> str:
     """Return the statement inside the query that applies the caps."""
-    names = [f"c{i}" for i in range(width)]
-    cells = ", ".join(f"left(q.{name}::text, {cell_chars + 1}) AS {name}" for name in names)
+    names = [f"c{i}" for i in range(len(columns))]
+    texts = [
+        _TEXT_OF.get(column.type, "q.{}::text").format(name)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    cells = ", ".join(
+        f"left({text}, {cell_chars + 1}) AS {name}"
+        for name, text in zip(names, texts, strict=True)
+    )
     aliases = f"({', '.join(names)})" if names else ""
     shown = "".join(f"s.{name}, " for name in names)
     return (
