@@ -17,8 +17,6 @@ STORIES = sorted(
     if "async def main()" in path.read_text(encoding="utf-8")
 )
 
-pytestmark = pytest.mark.anyio
-
 
 def test_examples_are_found() -> None:
     """A folder that moved would otherwise pass."""

@@ -22,9 +22,7 @@ from examples.running import running
 from tests.conftest import missing
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
-
-pytestmark = pytest.mark.anyio
+    from playwright.async_api import Browser, Page
 
 HOSTILE = "<img src=x onerror=\"document.title='broken into'\"><script>document.title='x'</script>"
 KEY = "a-key-of-thirty-two-characters-00"
@@ -112,9 +110,9 @@ def create_server(key: str | None = None, *, public: bool = True) -> MCPServer:
     return server
 
 
-@asynccontextmanager
-async def browsing(url: str, **options: Any) -> AsyncIterator[Page]:
-    """Open a page in Chromium; nothing may go wrong in its scripts."""
+@pytest.fixture(scope="module")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """One Chromium for all tests; each has a context of its own in it."""
     try:
         from playwright.async_api import async_playwright
     except ImportError:
@@ -122,7 +120,6 @@ async def browsing(url: str, **options: Any) -> AsyncIterator[Page]:
     chromium = shutil.which("chromium")
     if chromium is None:
         missing("Chromium", "apt-get install chromium")
-    problems: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium,
@@ -135,20 +132,26 @@ async def browsing(url: str, **options: Any) -> AsyncIterator[Page]:
                 "--disable-sync",
             ],
         )
-        try:
-            page = await browser.new_page(**options)
-            page.set_default_timeout(15_000)
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on(
-                "console",
-                lambda message: (
-                    problems.append(message.text) if "Security Policy" in message.text else None
-                ),
-            )
-            await page.goto(url)
-            yield page
-        finally:
-            await browser.close()
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def browsing(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
+    """Open a page; nothing may go wrong in its scripts."""
+    problems: list[str] = []
+    async with await browser.new_context(**options) as context:
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(message.text) if "Security Policy" in message.text else None
+            ),
+        )
+        await page.goto(url)
+        yield page
     assert not problems
 
 
@@ -170,9 +173,9 @@ async def shown(page: Page) -> str:
     return await page.locator("#result .shown").inner_text()
 
 
-async def test_form_of_each_kind_of_argument_calls_the_tool() -> None:
+async def test_form_of_each_kind_of_argument_calls_the_tool(browser: Browser) -> None:
     """The form is made from the input schema, and sends only what was filled in."""
-    async with running(create_server()) as url, browsing(url) as page:
+    async with running(create_server()) as url, browsing(browser, url) as page:
         await choose(page, "everything")
         await page.fill("[name=text]", "it's 'quoted' $HOME \\ \n and \"long\"")
         await page.click("details.more summary")
@@ -192,11 +195,13 @@ async def test_form_of_each_kind_of_argument_calls_the_tool() -> None:
         assert "it's 'quoted' $HOME" in result
 
 
-async def test_curl_command_on_the_page_makes_the_same_call(tmp_path: Path) -> None:
+async def test_curl_command_on_the_page_makes_the_same_call(
+    browser: Browser, tmp_path: Path
+) -> None:
     """Quotes, dollars and line breaks survive the shell."""
     import asyncio
 
-    async with running(create_server()) as url, browsing(url) as page:
+    async with running(create_server()) as url, browsing(browser, url) as page:
         await choose(page, "everything")
         await page.fill("[name=text]", "it's $HOME `x` \\ \n two")
         command = await page.locator("#curl").inner_text()
@@ -211,10 +216,10 @@ async def test_curl_command_on_the_page_makes_the_same_call(tmp_path: Path) -> N
         assert output == b'{"arguments":{"text":"it\'s $HOME `x` \\\\ \\n two"}}'
 
 
-async def test_wrong_input_is_told_beside_its_field_and_not_sent() -> None:
+async def test_wrong_input_is_told_beside_its_field_and_not_sent(browser: Browser) -> None:
     """A person sees what is wrong before a call is made."""
     server = create_server()
-    async with running(server) as url, browsing(url) as page:
+    async with running(server) as url, browsing(browser, url) as page:
         await choose(page, "everything")
         await page.click("details.more summary")
         await page.fill("[name=count]", "11")
@@ -231,9 +236,9 @@ async def test_wrong_input_is_told_beside_its_field_and_not_sent() -> None:
         assert await page.locator("#result").is_hidden()
 
 
-async def test_hostile_texts_stay_text() -> None:
+async def test_hostile_texts_stay_text(browser: Browser) -> None:
     """Names, descriptions, results and errors come from elsewhere; none becomes markup."""
-    async with running(create_server()) as url, browsing(url) as page:
+    async with running(create_server()) as url, browsing(browser, url) as page:
         await choose(page, "rows")
         assert (await call(page)).startswith("HTTP 200")
         assert HOSTILE in await shown(page)
@@ -252,9 +257,9 @@ async def test_hostile_texts_stay_text() -> None:
         assert await page.evaluate("document.title") != "broken into"
 
 
-async def test_large_whole_numbers_keep_their_digits() -> None:
+async def test_large_whole_numbers_keep_their_digits(browser: Browser) -> None:
     """JavaScript's own numbers end at 2**53."""
-    async with running(create_server()) as url, browsing(url) as page:
+    async with running(create_server()) as url, browsing(browser, url) as page:
         await choose(page, "rows")
         await call(page)
         assert "9007199254740993" in await shown(page)
@@ -262,9 +267,9 @@ async def test_large_whole_numbers_keep_their_digits() -> None:
         assert "9007199254740993" in await page.locator("#result pre[aria-label]").inner_text()
 
 
-async def test_list_of_objects_is_a_table_and_a_picture_is_shown() -> None:
+async def test_list_of_objects_is_a_table_and_a_picture_is_shown(browser: Browser) -> None:
     """What people can read better than JSON is shown so."""
-    async with running(create_server()) as url, browsing(url) as page:
+    async with running(create_server()) as url, browsing(browser, url) as page:
         await choose(page, "records")
         await call(page)
         heads = await page.locator("#result th").all_inner_texts()
@@ -276,9 +281,9 @@ async def test_list_of_objects_is_a_table_and_a_picture_is_shown() -> None:
         assert source.startswith("data:image/png;base64,")
 
 
-async def test_page_asks_for_the_key_and_keeps_it_in_memory() -> None:
+async def test_page_asks_for_the_key_and_keeps_it_in_memory(browser: Browser) -> None:
     """With a key configured, the catalogue is public and calls are not."""
-    async with running(create_server(KEY)) as url, browsing(url) as page:
+    async with running(create_server(KEY)) as url, browsing(browser, url) as page:
         await choose(page, "records")
         assert (await call(page)).startswith("HTTP 401")
         assert await page.locator("#access").is_visible()
@@ -298,7 +303,7 @@ async def test_page_asks_for_the_key_and_keeps_it_in_memory() -> None:
         assert KEY not in stored
 
 
-async def test_page_works_below_a_path_prefix() -> None:
+async def test_page_works_below_a_path_prefix(browser: Browser) -> None:
     """A proxy may show the server at /pg; the page's addresses are relative to where it is."""
     server = create_server()
     application = server.app
@@ -313,7 +318,7 @@ async def test_page_works_below_a_path_prefix() -> None:
         await application(scope, receive, send)
 
     config = uvicorn.Config(below, port=0, log_config=None, ws="none")
-    async with running(server, config=config) as url, browsing(url + "/pg") as page:
+    async with running(server, config=config) as url, browsing(browser, url + "/pg") as page:
         await choose(page, "records")
         assert (await call(page)).startswith("HTTP 200")
         urls = await page.locator("#urls code").all_inner_texts()
@@ -322,9 +327,9 @@ async def test_page_works_below_a_path_prefix() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_texts_have_enough_contrast(scheme: str) -> None:
+async def test_texts_have_enough_contrast(browser: Browser, scheme: str) -> None:
     """WCAG 2.1 AA: 4.5 to 1 for text of this size, in both colour schemes."""
-    async with running(create_server()) as url, browsing(url, color_scheme=scheme) as page:
+    async with running(create_server()) as url, browsing(browser, url, color_scheme=scheme) as page:
         await choose(page, "fail")
         await call(page)
         poor = await page.evaluate(
@@ -354,10 +359,12 @@ async def test_texts_have_enough_contrast(scheme: str) -> None:
         assert poor == []
 
 
-async def test_every_field_has_a_label_and_narrow_screens_do_not_scroll_sideways() -> None:
+async def test_every_field_has_a_label_and_narrow_screens_do_not_scroll_sideways(
+    browser: Browser,
+) -> None:
     """Screen readers and phones."""
     viewport = {"width": 360, "height": 740}
-    async with running(create_server()) as url, browsing(url, viewport=viewport) as page:
+    async with running(create_server()) as url, browsing(browser, url, viewport=viewport) as page:
         await choose(page, "everything")
         unlabelled = await page.evaluate(
             "[...document.querySelectorAll('input,select,textarea')]"
