@@ -471,7 +471,7 @@ class Dispatcher:
             template = self.catalogue.templates.get(str(ref.get("uri")))
             if template is not None:
                 return template.completions
-            if ref.get("uri") in self.catalogue.resources:
+            if str(ref.get("uri")) in self.catalogue.resources:
                 return {}
         else:
             raise InvalidParams("ref.type has to be ref/prompt or ref/resource.")
