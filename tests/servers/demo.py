@@ -130,7 +130,7 @@ class Uri(InputModel):
     uri: str = Field(description="Its URI.")
 
 
-class Topic(BaseModel):
+class Topic(InputModel):
     """Arguments of the prompt `explain`."""
 
     topic: str = Field(description="What to explain.")
