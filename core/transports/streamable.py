@@ -156,6 +156,8 @@ class StreamableDoor:
         modern.check_headers(method, params, headers, runtime.dispatcher.catalogue.tools)
         modern.check_method(method)
         if method == "subscriptions/listen":
+            if not accepts_stream:
+                raise NotAcceptable("This answer is an event stream.")
             await self._listen(request, id_, params)
             return
         exchange = Exchange(
@@ -355,7 +357,9 @@ _MAX_REMEMBERED = 1000
 
 
 def accepted(header: bytes | None) -> tuple[bool, bool]:
-    """Return whether an `Accept` header allows JSON and whether it allows an event stream.
+    """Return whether a client wants JSON where it will do, and whether it reads event streams.
+
+    A client that names `text/event-stream` before `application/json` gets a stream for everything.
 
     Raises:
         NotAcceptable: It allows neither.
@@ -363,12 +367,13 @@ def accepted(header: bytes | None) -> tuple[bool, bool]:
     known = _ACCEPTED.get(header)
     if known is None:
         assert header is not None
-        types = {part.partition(b";")[0].strip().lower() for part in header.split(b",")}
-        anything = b"*/*" in types or types == {b""}
-        known = (
-            anything or not types.isdisjoint({b"application/json", b"application/*"}),
-            anything or not types.isdisjoint({b"text/event-stream", b"text/*"}),
-        )
+        types = [part.partition(b";")[0].strip().lower() for part in header.split(b",")]
+        ranks = {kind: rank for rank, kind in reversed(list(enumerate(types)))}
+        anything = b"*/*" in types or types == [b""]
+        json = anything or b"application/json" in types or b"application/*" in types
+        stream = anything or b"text/event-stream" in types or b"text/*" in types
+        stream_first = ranks.get(b"text/event-stream", 99) < ranks.get(b"application/json", -1)
+        known = (json and not stream_first, stream)
         if len(_ACCEPTED) < _MAX_REMEMBERED:
             _ACCEPTED[header] = known
     if known == (False, False):
