@@ -25,6 +25,8 @@ ResourceData = str | bytes | ResourceContents
 ResourceHandler = Callable[[Context], Awaitable[ResourceData]]
 TemplateHandler = Callable[[dict[str, str], Context], Awaitable[ResourceData]]
 PromptHandler = Callable[[Any, Context], Awaitable[str | PromptResult]]
+AnyHandler = Callable[..., Awaitable[Any]]
+"""A handler as it is registered: the context may be left out."""
 
 _VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 

@@ -27,14 +27,12 @@ from pydantic import BaseModel
 
 from core.backplane import Backplane, MemoryBackplane
 from core.catalogue import (
+    AnyHandler,
     Catalogue,
     Completer,
     Prompt,
-    PromptHandler,
     Resource,
-    ResourceHandler,
     ResourceTemplate,
-    TemplateHandler,
 )
 from core.models import NoArguments
 from core.observability.health import Check, Component, Health
@@ -98,7 +96,9 @@ class MCPServer:
         info |= {"title": title} if title else {}
         info |= {"description": description} if description else {}
         self._identity = Identity(info, instructions)
-        self._backplane = backplane or MemoryBackplane()
+        self._backplane = backplane or MemoryBackplane(
+            self.settings.server.state_dir / "ended-sessions"
+        )
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._ticker = Ticker()
@@ -113,7 +113,7 @@ class MCPServer:
         *,
         name: str,
         handler: Handler,
-        input_schema: type[BaseModel],
+        input_schema: type[BaseModel] | Mapping[str, Any],
         description: str,
         output_schema: type[BaseModel] | None = None,
         annotations: Annotations | None = None,
@@ -127,7 +127,7 @@ class MCPServer:
         Args:
             handler: `async (arguments, context)` or `async (arguments)`; returns the output model
                 or a `core.content.ToolResult`, raises `core.errors.ToolError`s for the model.
-            input_schema: Model of the arguments.
+            input_schema: Model of the arguments, or a JSON Schema (see `build_tool`).
             output_schema: Model of the structured result.
             description: For a model: when to use it, what comes back, what it costs.
             time_limit_s: Seconds a call may take; the server's default when not given.
@@ -188,7 +188,7 @@ class MCPServer:
         *,
         uri: str,
         name: str,
-        handler: ResourceHandler,
+        handler: AnyHandler,
         description: str | None = None,
         title: str | None = None,
         mime_type: str | None = None,
@@ -210,7 +210,7 @@ class MCPServer:
         *,
         uri_template: str,
         name: str,
-        handler: TemplateHandler,
+        handler: AnyHandler,
         description: str | None = None,
         title: str | None = None,
         mime_type: str | None = None,
@@ -233,7 +233,7 @@ class MCPServer:
         self,
         *,
         name: str,
-        handler: PromptHandler,
+        handler: AnyHandler,
         description: str,
         arguments: type[BaseModel] | None = None,
         title: str | None = None,

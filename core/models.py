@@ -62,10 +62,8 @@ def inline_references(schema: dict[str, Any]) -> dict[str, Any]:
     """Replace every local `$ref` by what it points to and drop `$defs`.
 
     A reference to itself (a tree) is cut at the first repetition by the empty schema, which
-    accepts anything: clients that cannot resolve references could not follow it either.
-
-    Raises:
-        ValueError: A reference that is not `#/$defs/…`.
+    accepts anything: clients that cannot resolve references could not follow it either. So is a
+    reference to anywhere else than `#/$defs/…`; nothing is ever fetched.
     """
     definitions = schema.get("$defs", {})
 
@@ -77,10 +75,9 @@ def inline_references(schema: dict[str, Any]) -> dict[str, Any]:
         reference = node.get("$ref")
         if isinstance(reference, str):
             name = reference.removeprefix("#/$defs/")
-            if name not in definitions:
-                raise ValueError(f"cannot inline the reference {reference!r}")
             siblings = {k: walk(v, open_names) for k, v in node.items() if k != "$ref"}
-            if name in open_names or len(open_names) >= MAX_INLINE_DEPTH:
+            known = name in definitions and name not in open_names
+            if not known or len(open_names) >= MAX_INLINE_DEPTH:
                 return siblings
             target = walk(copy.deepcopy(definitions[name]), (*open_names, name))
             target.pop("title", None)

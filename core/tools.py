@@ -96,7 +96,7 @@ def build_tool(
     *,
     name: str,
     handler: Handler,
-    input_schema: type[BaseModel],
+    input_schema: type[BaseModel] | Mapping[str, Any],
     description: str,
     output_schema: type[BaseModel] | None = None,
     annotations: Annotations | None = None,
@@ -107,6 +107,10 @@ def build_tool(
 ) -> Tool:
     """Compile a tool from its handler and models.
 
+    Args:
+        input_schema: The model of the arguments; or a JSON Schema, which is listed as it is while
+            the handler gets the arguments unchecked, for tools that live in another server.
+
     Raises:
         ValueError: A name, description, schema or header annotation that clients would reject.
         TypeError: The handler is not a coroutine function, or a model is not a model.
@@ -115,10 +119,14 @@ def build_tool(
         raise ValueError(f"tool name {name!r}: 1 to 64 characters of A-Z a-z 0-9 _ . -")
     if not description.strip():
         raise ValueError(f"tool {name!r} has no description; a model could not choose it")
-    for what, model in (("input_schema", input_schema), ("output_schema", output_schema)):
-        if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise TypeError(f"tool {name!r}: {what} has to be a pydantic model class")
-    schema = input_schema_of(input_schema)
+    parse: Callable[[dict[str, Any]], Any]
+    if isinstance(input_schema, Mapping):
+        schema, parse = dict(input_schema), _unchecked
+    else:
+        _require_model(name, "input_schema", input_schema)
+        schema, parse = input_schema_of(input_schema), _parser(input_schema)
+    if output_schema is not None:
+        _require_model(name, "output_schema", output_schema)
     return Tool(
         name=name,
         title=title,
@@ -127,7 +135,7 @@ def build_tool(
         input_schema=schema,
         output_schema=None if output_schema is None else output_schema_of(output_schema),
         output_model=output_schema,
-        parse=_parser(input_schema),
+        parse=parse,
         dump=_dumper(name, output_schema),
         annotations=annotations,
         icons=icons,
@@ -183,7 +191,16 @@ def models_of(handler: Handler) -> tuple[type[BaseModel], type[BaseModel] | None
     return models[0], returned if is_model else None
 
 
-def _parser(model: type[BaseModel]) -> Callable[[dict[str, Any]], BaseModel]:
+def _require_model(tool: str, what: str, model: Any) -> None:
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"tool {tool!r}: {what} has to be a pydantic model class")
+
+
+def _unchecked(arguments: dict[str, Any]) -> Any:
+    return arguments
+
+
+def _parser(model: type[BaseModel]) -> Callable[[dict[str, Any]], Any]:
     validate = model.__pydantic_validator__.validate_python
     known = [f.alias or name for name, f in model.model_fields.items()]
 

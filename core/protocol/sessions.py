@@ -200,7 +200,11 @@ class Sessions:
         session = self._live.get(name)
         if session is None:
             session = self._keep(self._reopen(name))
-        if session.principal != principal.name or session.expires_at < self._clock():
+        if (
+            session.principal != principal.name
+            or session.expires_at < self._clock()
+            or self._backplane.is_denied(session.key)
+        ):
             raise _not_found()
         session.last_used = time.monotonic()
         self._live.move_to_end(name)

@@ -233,20 +233,22 @@ class Exchange:
 
     async def finish(self, reply: Reply | None, id_: str | int) -> None:
         """Send the response; None when the client withdrew the request."""
-        if self.must_stream and reply is not None:
+        if self.must_stream and reply is not None and self._status(reply) == 200:
             await self._open()
         elif self._opening is not None:
             await self._opening
         if self._stream is None:
             body = encode_cancelled(id_) if reply is None else reply.body
-            status = reply.status if reply is not None and self.http_errors else 200
-            await self.request.respond_json(status, body)
+            await self.request.respond_json(self._status(reply), body)
             return
         if reply is not None:
             await self._write(reply.body)
         if self._log is not None:
             self._log.finish()
         await self._stream.finish()
+
+    def _status(self, reply: Reply | None) -> int:
+        return reply.status if reply is not None and self.http_errors else 200
 
     async def _write(self, message: bytes) -> None:
         if self._log is not None:

@@ -8,12 +8,14 @@ failure is a 4xx with `error` (the whole error) and `detail` (a sentence, which 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
 
 from core.catalogue import Catalogue
 from core.errors import PathNotFound, did_you_mean
+from core.models import inline_references
 from core.protocol.dispatch import Identity, Outcome
 from core.protocol.messages import parse
 from core.protocol.revisions import LATEST_LEGACY
@@ -141,10 +143,15 @@ def openapi_document(
     return document
 
 
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an input schema with everything inlined and `required` spelled out."""
+    return {"required": [], **inline_references(dict(schema))}
+
+
 def _operation(tool: Tool) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "The tool's result."}
-    schema = tool.output_schema or {"type": "object"}
-    success["content"] = {"application/json": {"schema": dict(schema)}}
+    schema = inline_references(dict(tool.output_schema or {"type": "object"}))
+    success["content"] = {"application/json": {"schema": schema}}
     failures = {
         status: {
             "description": description,
@@ -158,7 +165,7 @@ def _operation(tool: Tool) -> dict[str, Any]:
         "description": tool.description,
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"required": [], **tool.input_schema}}},
+            "content": {"application/json": {"schema": _closed(tool.input_schema)}},
         },
         "responses": {"200": success, **failures},
     }
