@@ -48,16 +48,21 @@ def main() -> None:
     options = parser.parse_args()
     database = "that of DATABASE_URL" if os.environ.get("DATABASE_URL") else "none"
     print(f"medians of {options.starts} starts; database of the postgres service: {database}\n")
-    print(f"{'':12}{'ready in s':>12}{'goal':>6}{'RSS MB':>9}{'goal':>6}")
+    print(f"{'':12}{'ready in s':>12}{'goal':>6}{'CPU s':>8}{'RSS MB':>9}{'goal':>6}")
     for name, (module, goal_mb) in SERVICES.items():
         times_s: list[float] = []
+        cpu_s: list[float] = []
         sizes_mb: list[float] = []
         for _ in range(options.starts):
             with our_server(f"start-{name}", module=module) as server:
                 times_s.append(seconds_to_ready(server))
+                cpu_s.append(server.cpu_s())
                 sizes_mb.append(server.rss_kib() / 1024)
         ready_s, size_mb = statistics.median(times_s), statistics.median(sizes_mb)
-        print(f"{name:12}{ready_s:>12.2f}{GOAL_S:>6.1f}{size_mb:>9.0f}{goal_mb:>6}")
+        print(
+            f"{name:12}{ready_s:>12.2f}{GOAL_S:>6.1f}{statistics.median(cpu_s):>8.2f}"
+            f"{size_mb:>9.0f}{goal_mb:>6}"
+        )
 
 
 if __name__ == "__main__":
