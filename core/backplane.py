@@ -8,19 +8,16 @@ channel that every replica reads, `deny` to a key with an expiry that every repl
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
+
+from core.journal import Journal
 
 Message = dict[str, Any]
 Receiver = Callable[[Message], None]
 MAX_DENIED = 100_000
-logger = logging.getLogger(__name__)
 
 
 class Backplane(Protocol):
@@ -43,16 +40,20 @@ class MemoryBackplane:
     """The backplane of a single process.
 
     Args:
-        journal: File that keeps the deny list over a restart, since session ids outlive one too;
-            without it an ended session would come back. Shared by services: keys are unique.
+        journal: Keeps the deny list over a restart, since session ids outlive one too; without
+            it an ended session would come back.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, journal: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, journal: Journal | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._receivers: dict[str, list[Receiver]] = {}
-        self._denied: OrderedDict[str, float] = OrderedDict(self._remembered())
+        self._denied: OrderedDict[str, float] = OrderedDict(
+            {} if journal is None else journal.load(clock())
+        )
 
     async def publish(self, channel: str, message: Message) -> None:
         """Call the channel's receivers, in the order in which they subscribed."""
@@ -76,7 +77,8 @@ class MemoryBackplane:
         now = self._clock()
         self._denied[key] = now + lifetime_s
         if self._journal is not None:
-            await asyncio.to_thread(self._note, self._journal, f"{key} {now + lifetime_s:.0f}\n")
+            # Not in a thread: one short append to the page cache costs less than the hand-over.
+            self._journal.append(key, now + lifetime_s, self._denied)
         while self._denied and (
             len(self._denied) > MAX_DENIED or next(iter(self._denied.values())) < now
         ):
@@ -85,28 +87,3 @@ class MemoryBackplane:
     def is_denied(self, key: str) -> bool:
         """Return whether the key was denied and has not expired."""
         return self._denied.get(key, 0.0) > self._clock()
-
-    def _remembered(self) -> list[tuple[str, float]]:
-        """Return what the journal holds and is not over; a torn last line is left out."""
-        if self._journal is None:
-            return []
-        try:
-            lines = self._journal.read_text(encoding="ascii", errors="replace").splitlines()
-        except OSError:
-            return []
-        entries = [line.split() for line in lines[-MAX_DENIED:]]
-        now = self._clock()
-        return [
-            (entry[0], float(entry[1]))
-            for entry in entries
-            if len(entry) == 2 and entry[1].isdecimal() and float(entry[1]) > now
-        ]
-
-    @staticmethod
-    def _note(journal: Path, line: str) -> None:
-        try:
-            fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with open(fd, "ab") as out:
-                out.write(line.encode("ascii"))
-        except OSError as error:
-            logger.warning("an ended session is remembered by this process only: %s", error)

@@ -1,0 +1,60 @@
+"""A file of keys that are remembered until they expire; it survives restarts and stays small."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+COMPACT_AFTER_LINES = 20_000
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Appends `key expiry` lines and rewrites the file when most of them are over.
+
+    A line is one `write`, so a crash can tear the last line only, and `load` leaves that out. A
+    folder that cannot be written costs the memory over a restart and nothing else.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lines = 0
+
+    def load(self, now: float) -> dict[str, float]:
+        """Return the keys that have not expired, with their expiry in seconds since the epoch."""
+        try:
+            lines = self._file.read_text(encoding="ascii", errors="replace").splitlines()
+        except OSError:
+            return {}
+        self._lines = len(lines)
+        entries = (line.split() for line in lines)
+        pairs = {e[0]: float(e[1]) for e in entries if len(e) == 2 and e[1].isdecimal()}
+        return {key: expiry for key, expiry in pairs.items() if expiry > now}
+
+    def append(self, key: str, expiry: float, living: Mapping[str, float]) -> None:
+        """Add one key; `living` is everything that is to be kept, for when the file is rewritten."""
+        self._lines += 1
+        try:
+            if self._lines > COMPACT_AFTER_LINES + 2 * len(living):
+                self._rewrite(living)
+                return
+            fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(fd, "ab") as out:
+                out.write(f"{key} {expiry:.0f}\n".encode("ascii"))
+        except OSError as error:
+            logger.warning("ended sessions are remembered by this process only: %s", error.strerror)
+
+    def _rewrite(self, living: Mapping[str, float]) -> None:
+        draft = self._file.with_suffix(f".{os.getpid()}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with open(fd, "w", encoding="ascii") as out:
+                out.writelines(f"{key} {expiry:.0f}\n" for key, expiry in living.items())
+            draft.replace(self._file)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                draft.unlink()
+        self._lines = len(living)
