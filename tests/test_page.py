@@ -65,12 +65,12 @@ class Records(OutputModel):
     items: list[dict[str, JsonValue]]
 
 
-def create_server(key: str | None = None, *, public: bool = True) -> MCPServer:
+def create_server(key: str | None = None) -> MCPServer:
     """Return a server whose tools try the page."""
     settings = Settings.from_dict(
         {
             "security": {"seal_key": "for tests only, as long as it should be"},
-            "auth": {"api_key": key, "public_openapi": public},
+            "auth": {"api_key": key},
         }
     )
     server = MCPServer(
