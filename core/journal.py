@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Appends `key expiry` lines and rewrites the file when most of them are over.
 
-    A line is one `write`, so a crash can tear the last line only, and `load` leaves that out. A
+    Each line begins with its line feed, so one that a crash tore spoils none of its neighbours. A
     folder that cannot be written costs the memory over a restart and nothing else.
     """
 
@@ -35,7 +35,7 @@ class Journal:
         return {key: expiry for key, expiry in pairs.items() if expiry > now}
 
     def append(self, key: str, expiry: float, living: Mapping[str, float]) -> None:
-        """Add one key; `living` is everything that is to be kept, for when the file is rewritten."""
+        """Add one key; `living` is all that is to be kept, for when the file is rewritten."""
         self._lines += 1
         try:
             if self._lines > COMPACT_AFTER_LINES + 2 * len(living):
@@ -43,7 +43,7 @@ class Journal:
                 return
             fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(fd, "ab") as out:
-                out.write(f"{key} {expiry:.0f}\n".encode("ascii"))
+                out.write(f"\n{key} {expiry:.0f}".encode("ascii"))
         except OSError as error:
             logger.warning("ended sessions are remembered by this process only: %s", error.strerror)
 
