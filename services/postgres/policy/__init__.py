@@ -4,7 +4,7 @@
 text       limits, libpg_query without a crash, the text of the one statement
 walk       every node of the tree against an allow-list; what it uses
 functions  which functions may be called      known, builtin   what is known without a server
-sizes      what constants alone would make of memory
+sizes      what constants alone would make of memory           growth   rules by function
 guard      all of it in order: the verdict
 facts      what the guard is told about a database; services.postgres.snapshot loads it
 ```

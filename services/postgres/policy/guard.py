@@ -7,6 +7,7 @@ looked up, and what constants alone would make of memory is estimated.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,8 @@ from services.postgres.policy.walk import (
     spoken,
     walk,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_PARAMETER = 32_767
 """Highest $n. PostgreSQL allocates room for all up to it: $268435455 alone is a gigabyte."""
@@ -132,14 +135,20 @@ def judge(
             position=error.position,
             suggestion=error.suggestion,
         )
-    except (RecursionError, MemoryError, RuntimeError):
-        # The caller's own stack is nearly used up, or no thread can be started.
-        return Verdict(
-            allowed=False,
-            reason="The statement is too large or too deep to be looked at here and now.",
-            code="SQL_TOO_DEEP",
-            suggestion="Send a smaller statement.",
-        )
+    except (RecursionError, MemoryError):
+        # The caller's own stack is nearly used up.
+        return _unjudged("SQL_TOO_DEEP", "The statement is too deep to be looked at here and now.")
+    except Exception:
+        # A fence that breaks has to stay shut.
+        logger.exception("the SQL guard broke")
+        return _unjudged("SQL_NOT_JUDGED", "The statement could not be judged, so it may not run.")
+
+
+def _unjudged(code: str, reason: str) -> Verdict:
+    """Return the verdict on a text that could not be looked at."""
+    return Verdict(
+        allowed=False, reason=reason, code=code, suggestion="Send a smaller, simpler statement."
+    )
 
 
 def _judge(sql: object, snapshot: CatalogSnapshot | None, max_sql_bytes: int) -> Verdict:
@@ -365,6 +374,7 @@ def _judge_uses(case: _Case, snapshot: CatalogSnapshot | None) -> None:
     refusals.extend(_found(_relation_refusal(use, uses, snapshot) for use in uses.relations))
     refusals.extend(_found(_type_refusal(use, snapshot) for use in uses.types))
     refusals.extend(_setting_refusals(uses))
+    refusals.extend(_named_type_refusals(uses, snapshot))
     refusals.extend(_entity_refusals(uses))
     if uses.max_parameter > MAX_PARAMETER:
         refusals.append(
@@ -422,6 +432,9 @@ def _relation_refusal(use: NameUse, uses: Uses, snapshot: CatalogSnapshot | None
                 use.location,
             )
     risks = snapshot.relations.get(use.name, ()) if snapshot else ()
+    if snapshot and any(used.name in known.ROW_MAKERS for used in uses.functions):
+        # jsonb_populate_record(t, …) makes rows of t's type without naming it.
+        risks += snapshot.types.get(use.name, ())
     for risk in _resolving(risks, use, snapshot):
         return Refusal(
             known.CREDENTIALS_REFUSED if risk.credentials else known.FUNCTION_REFUSED,
@@ -464,6 +477,20 @@ def _type_refusal(use: NameUse, snapshot: CatalogSnapshot | None) -> Refusal | N
             use.location,
         )
     return None
+
+
+def _named_type_refusals(uses: Uses, snapshot: CatalogSnapshot | None) -> Iterator[Refusal]:
+    """Yield refusals of functions that take the name of a type, where some type is a trap."""
+    if snapshot and snapshot.types:
+        for use in uses.functions:
+            if use.name in known.TYPE_TESTERS and not use.attribute:
+                yield Refusal(
+                    known.FUNCTION_REFUSED,
+                    f"{use.name}() may run the check of any type of this database, and some of "
+                    "them call functions that are refused.",
+                    "Cast the value instead.",
+                    use.location,
+                )
 
 
 # --- secrets -------------------------------------------------------------------------------------

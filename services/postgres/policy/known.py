@@ -270,6 +270,7 @@ SAFE_EXTENSION_VOLATILE: dict[str, frozenset[str]] = {
             "pg_wait_sampling_get_profile",
         }
     ),
+    "pg_uuidv7": frozenset({"uuid_generate_v7"}),
     "postgis": frozenset({"postgis_full_version"}),
 }
 """Volatile functions of extensions that only read or compute."""
@@ -349,6 +350,15 @@ EXPLAIN_OPTIONS = words(
     analyze verbose costs settings generic_plan buffers serialize wal timing summary memory format
     """
 )
+
+ROW_MAKERS = words(
+    "json_populate_record json_populate_recordset jsonb_populate_record jsonb_populate_recordset "
+    "populate_record"
+)
+"""Functions that make rows of their first argument's type."""
+
+TYPE_TESTERS = words("pg_input_is_valid pg_input_error_info")
+"""Functions that run the input function of a type named in a string (16 and later)."""
 
 SAMPLE_METHODS = frozenset({"system", "bernoulli", "system_rows", "system_time"})
 

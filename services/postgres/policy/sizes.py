@@ -19,15 +19,44 @@ Source: optimizer/plan/subselect.c, prep/prepjointree.c and util/clauses.c of Po
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.postgres.policy import known
+from services.postgres.policy.growth import (
+    AGGREGATES,
+    ANY_NUMBER,
+    FACTORS,
+    GATHERING,
+    GROWING,
+    GROWING_TYPES,
+    NUMBER_BYTES,
+    SIZES,
+    SMALL_FIELDS,
+    SPECIAL_SIZES,
+    USUAL_COUNT,
+    Value,
+    bytes_of,
+    constant_of,
+    hull,
+    literal_of,
+    numbers_of,
+    product,
+    quotient,
+    span,
+    together,
+)
 from services.postgres.policy.known import words
 from services.postgres.policy.text import Node
-from services.postgres.policy.walk import Refusal, Uses, location_of, split_name, strings
+from services.postgres.policy.walk import (
+    MAX_DIGITS,
+    Refusal,
+    Uses,
+    location_of,
+    split_name,
+    strings,
+)
 
 MAX_VALUE_BYTES = 8 * 1024 * 1024
 MAX_GROUP_BYTES = 64 * 1024 * 1024
@@ -35,13 +64,16 @@ MAX_GROUP_BYTES = 64 * 1024 * 1024
 
 MAX_TOTAL_BYTES = 32 * 1024 * 1024
 MAX_EXPRESSION_NODES = 200_000
-MAX_DIGITS = 5_000
 
-_COLUMN_BYTES = 1024
+MAX_FUNCTION_ROWS = 20_000_000
+"""Rows of a function in FROM, all of which PostgreSQL writes to disk before the first is read."""
+
+_COLUMN_BYTES = 128
 _PARAMETER_BYTES = 64 * 1024
-_USUAL_COUNT = 10_000.0
-_ANY_NUMBER = 1e12
-_NUMBER_BYTES = 24.0
+
+_USUAL_ROWS = 1000.0
+_GATHERED_BYTES = 1024.0 * 1024.0
+_LARGE_ELEMENT = 8192.0
 
 _ROUNDS = 12
 _FURTHER_ROUNDS = 100
@@ -58,50 +90,47 @@ class _TooMuch(Exception):
         self.location = location_of(node)
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What is known of an expression's value.
-
-    Attributes:
-        size: Most bytes it can have.
-        low: Least number it can be, if it is one or a text that is one.
-        high: Greatest number it can be.
-        nodes: Nodes of the expression once sub-selects are put into their parents.
-        known: Whether it is made of constants alone.
-    """
-
-    size: float = _NUMBER_BYTES
-    low: float = 0.0
-    high: float = 1.0
-    nodes: float = 1.0
-    known: bool = False
-
-    @property
-    def most(self) -> float:
-        """Return the greatest absolute number."""
-        return max(abs(self.low), abs(self.high))
-
-
 _TRUTH = Value(1.0, 0.0, 1.0)
-_COLUMN = Value(_COLUMN_BYTES, -_USUAL_COUNT, _USUAL_COUNT)
-_SYSTEM_COLUMN = Value(_COLUMN_BYTES, -_ANY_NUMBER, _ANY_NUMBER)
-_PARAMETER = Value(_PARAMETER_BYTES, -_ANY_NUMBER, _ANY_NUMBER)
+_COLUMN = Value(_COLUMN_BYTES, -USUAL_COUNT, USUAL_COUNT)
+_SYSTEM_COLUMN = Value(_COLUMN_BYTES, -ANY_NUMBER, ANY_NUMBER)
+_PARAMETER = Value(_PARAMETER_BYTES, -ANY_NUMBER, ANY_NUMBER)
 
 Columns = list[tuple[str, Value]]
 Work = Generator[Any, Any, Any]
 
 
+class _Result(NamedTuple):
+    """What a query gives.
+
+    Attributes:
+        columns: Its columns, as far as they are known.
+        rows: Rows that constants make.
+        more: Factor for rows of tables, of which nobody knows here how many there are.
+        weight: Sub-selects that it is planned as.
+    """
+
+    columns: Columns
+    rows: float = 1.0
+    more: float = 1.0
+    weight: float = 1.0
+
+
 @dataclass(slots=True)
 class _Scope:
-    """Names that can be referred to: relations by alias, common tables, and what is around."""
+    """One SELECT: the names that can be referred to in it, and what is around it."""
 
     parent: _Scope | None = None
     relations: dict[str, Columns | None] = field(default_factory=dict)
-    tables: dict[str, Columns] = field(default_factory=dict)
+    tables: dict[str, _Result] = field(default_factory=dict)
     rows: float = 1.0
+    more: float = 1.0
+    tables_joined: int = 0
+    conditions: int = 0
+    weight: float = 1.0
+    aggregated: bool = False
 
-    def table(self, name: str) -> Columns | None:
-        """Return the columns of the common table expression that a name refers to."""
+    def table(self, name: str) -> _Result | None:
+        """Return the common table expression that a name refers to."""
         scope: _Scope | None = self
         while scope is not None:
             if name in scope.tables:
@@ -126,13 +155,13 @@ def _is_worth_a_look(uses: Uses) -> bool:
 
     Nodes after putting k sub-selects into each other are at most the k-th power of what each has.
     """
-    if any(use.name in _GROWING for use in uses.functions):
+    if any(use.name in GROWING for use in uses.functions):
         return True
-    if any(use.name in _GROWING_TYPES for use in uses.types):
+    if any(use.name in GROWING_TYPES for use in uses.types):
         return True
     if any(use.name in ("^", "<<") for use in uses.operators):
         return True
-    if uses.recursive or uses.arrays:
+    if uses.recursive or uses.arrays or uses.inlined:
         return True
     each = uses.nodes / max(1, uses.selects)
     return uses.selects > 1 and uses.selects * math.log(each) > math.log(MAX_EXPRESSION_NODES)
@@ -152,208 +181,6 @@ def _run(work: Work) -> Any:
             stack.append(needed)
             answer = None
     return answer
-
-
-# --- numbers -------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"\s*[-+]?(?:0[xXoObB][0-9a-fA-F_]+|[\d_]*\.?[\d_]+(?:[eE][-+]?\d+)?\.?)\s*")
-
-
-def number_of(text: str) -> float | None:
-    """Return the number that a literal stands for, None if it is none."""
-    if _NUMBER.fullmatch(text) is None:
-        return None
-    plain = text.strip().replace("_", "")
-    try:
-        if plain.lower().lstrip("+-")[:2] in ("0x", "0o", "0b"):
-            return float(int(plain, 0))
-        return float(plain)
-    except (ValueError, OverflowError):
-        return math.inf
-
-
-def _range(*ends: float) -> tuple[float, float]:
-    """Return the least and greatest of some numbers; what is undefined may be anything."""
-    if any(math.isnan(end) for end in ends):
-        return -math.inf, math.inf
-    return min(ends), max(ends)
-
-
-def _product(a: Value, b: Value) -> tuple[float, float]:
-    """Return the range of a times b."""
-    return _range(a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
-
-
-def _quotient(a: Value, b: Value) -> tuple[float, float]:
-    """Return the range of a / b; a divisor that is not a constant is taken to be 1 or more."""
-    if b.known and b.low == b.high and b.low != 0:
-        return _range(a.low / b.low, a.high / b.low)
-    return -a.most, a.most
-
-
-def _hull(values: Iterable[Value]) -> Value:
-    """Return a value that covers each of some."""
-    listed = list(values)
-    if not listed:
-        return Value()
-    if len(listed) == 1:
-        return listed[0]
-    return Value(
-        max(v.size for v in listed),
-        min(v.low for v in listed),
-        max(v.high for v in listed),
-        1 + sum(v.nodes for v in listed),
-        all(v.known for v in listed),
-    )
-
-
-def _sum(values: Iterable[Value]) -> Value:
-    """Return the value of a row or list of values."""
-    listed = list(values)
-    return Value(
-        sum(v.size for v in listed) + 24,
-        min((v.low for v in listed), default=0.0),
-        max((v.high for v in listed), default=0.0),
-        1 + sum(v.nodes for v in listed),
-        all(v.known for v in listed),
-    )
-
-
-# --- functions -----------------------------------------------------------------------------------
-
-
-def _count(values: Sequence[Value], index: int) -> float:
-    """Return the greatest count that an argument can be."""
-    return max(0.0, values[index].high) if index < len(values) else 0.0
-
-
-def _total(values: Sequence[Value]) -> float:
-    """Return the bytes of all arguments."""
-    return sum(v.size for v in values)
-
-
-_SIZES: dict[str, Callable[[Sequence[Value]], float]] = {
-    "repeat": lambda a: a[0].size * _count(a, 1),
-    "lpad": lambda a: 4 * _count(a, 1),
-    "rpad": lambda a: 4 * _count(a, 1),
-    "bpchar": lambda a: a[0].size + _count(a, 1),
-    "bit": lambda a: a[0].size + _count(a, 1) / 8,
-    "varbit": lambda a: a[0].size + _count(a, 1) / 8,
-    "polygon": lambda a: _total(a) + (16 * _count(a, 0) if len(a) == 2 else 0),
-    "array_to_string": lambda a: a[0].size * (1 + _total(a[1:])),
-    "concat_ws": lambda a: _total(a) + a[0].size * len(a),
-    "jsonb_pretty": lambda a: a[0].size * (min(a[0].size, 6000) * 4 if a[0].known else 8),
-    "to_char": lambda a: 64 + 16 * a[-1].size,
-    "ts_headline": lambda a: _total(a) * 8 * (1 + (a[-1].size / 8 if a[-1].known else 0)),
-}
-"""Bytes of a function's result from its arguments, where that is more than their sum."""
-
-_FACTORS: dict[str, float] = {
-    **dict.fromkeys(("encode", "quote_literal", "quote_nullable", "quote_ident"), 2.2),
-    **dict.fromkeys(
-        words(
-            """
-            to_json to_jsonb row_to_json array_to_json json_build_object json_build_array
-            jsonb_build_object jsonb_build_array json_object jsonb_object
-            """
-        ),
-        6.0,
-    ),
-    **dict.fromkeys(("string_to_array", "regexp_split_to_array", "parse_ident"), 40.0),
-    **dict.fromkeys(("xmlcomment", "xmltext", "xpath", "array_positions"), 6.0),
-    **dict.fromkeys(("convert", "convert_to", "convert_from"), 4.0),
-    **dict.fromkeys(("to_tsvector", "json_to_tsvector", "jsonb_to_tsvector"), 8.0),
-    "normalize": 18.0,
-    "to_bin": 8.0,
-}
-"""How many times its arguments a function's result can be."""
-
-_GATHERING = words(
-    """
-    array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg xmlagg
-    json_agg_strict jsonb_agg_strict json_object_agg_strict json_object_agg_unique
-    json_object_agg_unique_strict jsonb_object_agg_strict jsonb_object_agg_unique
-    jsonb_object_agg_unique_strict
-    """
-)
-"""Aggregates that keep every value."""
-
-_AGGREGATES = _GATHERING | words("count sum min max avg bool_and bool_or every bit_and bit_or")
-
-_SPECIAL = words("array_fill format replace regexp_replace factorial power pow exp")
-
-_GROWING = frozenset(_SIZES) | frozenset(_FACTORS) | _GATHERING | _SPECIAL
-
-_GROWING_TYPES = words("bpchar bit varbit")
-
-_SAME_NUMBER = words(
-    """
-    abs ceil ceiling floor round trunc min max avg first_value last_value nth_value lag lead
-    any_value mode percentile_disc percentile_cont generate_series unnest int2 int4 int8 numeric
-    float4 float8 text to_number nullif sqrt
-    """
-)
-"""Functions whose result is within the range of their arguments, up to sign and one."""
-
-_LENGTHS = words(
-    """
-    length char_length character_length octet_length bit_length array_length cardinality strpos
-    position ascii array_upper array_ndims json_array_length jsonb_array_length
-    """
-)
-
-_SMALL_COUNTS = words("count row_number rank dense_rank ntile random num_nulls num_nonnulls")
-
-_SMALL_FIELDS = words(
-    """
-    century day decade dow doy hour isodow isoyear minute month quarter second
-    timezone_hour timezone_minute week year
-    """
-)
-
-
-def _numbers_of(name: str, values: Sequence[Value], rows: float) -> tuple[float, float]:
-    """Return the range of the number that a function gives."""
-    if name in _SMALL_COUNTS:
-        return 0.0, max(_USUAL_COUNT, rows)
-    if name in _LENGTHS:
-        return 0.0, max(1.2e6 if name == "ascii" else 8.0, 8 * _total(values))
-    if name in _SAME_NUMBER and values:
-        most = max(v.most for v in values) + 1
-        return -most, most
-    if name == "sum" and values:
-        times = max(_USUAL_COUNT, rows)
-        return _range(values[0].low * times, values[0].high * times)
-    if name == "mod" and len(values) == 2:
-        return -values[1].most, values[1].most
-    if name == "sign":
-        return -1.0, 1.0
-    return -_ANY_NUMBER, _ANY_NUMBER
-
-
-_FORMAT_PART = re.compile(r"%(?:(\d+)\$)?-?(\d+|\*(?:(\d+)\$)?)?([sIL%])")
-
-
-def _format_bytes(template: str, values: Sequence[Value]) -> float:
-    """Return the bytes of format(template, …)."""
-    total = float(len(template.encode()))
-    following = 0
-    for number, width, width_from, kind in _FORMAT_PART.findall(template):
-        if kind == "%":
-            continue
-        if width.startswith("*"):
-            following = int(width_from) if width_from else following + 1
-            total += 4 * _nth(values, following).most
-        elif width:
-            total += 4 * float(width)
-        following = int(number) if number else following + 1
-        total += 2.2 * _nth(values, following).size
-    return total
-
-
-def _nth(values: Sequence[Value], number: int) -> Value:
-    """Return the argument of that number, from 1; the empty one if there is none."""
-    return values[number - 1] if 0 < number <= len(values) else Value(0.0, 0.0, 0.0)
 
 
 # --- the estimate --------------------------------------------------------------------------------
@@ -393,7 +220,10 @@ class _Estimate:
                     _LESS,
                     node,
                 )
-        return replace(value, size=min(value.size, MAX_VALUE_BYTES))
+        if limit == MAX_GROUP_BYTES:
+            # What is put on top of what was gathered does not multiply it as a rule.
+            return replace(value, size=min(value.size, _GATHERED_BYTES))
+        return value
 
     def _digits(self, digits: float, node: Node) -> None:
         """Refuse numbers that take seconds to compute, in which nothing can interrupt."""
@@ -408,63 +238,83 @@ class _Estimate:
     # -- queries --------------------------------------------------------------------------------
 
     def select(self, node: Node, around: _Scope) -> Work:
-        """Return the columns of a SELECT, and its rows as far as constants say how many."""
+        """Return the result of a query: its columns, and its rows as far as constants say."""
         scope = _Scope(around)
         if "withClause" in node:
             yield self._with(node["withClause"], scope)
         if "larg" in node:
-            columns, rows = yield self._set_operation(node, scope)
+            result = yield self._set_operation(node, scope)
         elif "valuesLists" in node:
-            columns, rows = yield self._values(node, scope)
+            result = yield self._values(node, scope)
         else:
-            columns, rows = yield self._plain(node, scope)
+            result = yield self._plain(node, scope)
         for clause in ("sortClause", "limitCount", "limitOffset"):
             yield self._all(node.get(clause), scope)
-        return columns, rows
+        most = _limit(node)
+        weight = result.weight + scope.weight
+        if weight > MAX_EXPRESSION_NODES:
+            raise _TooMuch(
+                f"The common table expressions are put into each other {_many(weight)} times.",
+                "Leave out NOT MATERIALIZED.",
+                node.get("fromClause", [{}])[0].get("RangeVar", {}),
+            )
+        return _Result(
+            result.columns,
+            min(result.rows, most),
+            min(result.more, most),
+            weight,
+        )
 
     def _set_operation(self, node: Node, scope: _Scope) -> Work:
-        """Return the columns of UNION, INTERSECT or EXCEPT."""
-        left, left_rows = yield self.select(node["larg"], scope)
-        right, right_rows = yield self.select(node["rarg"], scope)
-        columns = [
-            (name, _hull((value, right[i][1] if i < len(right) else self._column)))
-            for i, (name, value) in enumerate(left)
-        ]
-        return columns, left_rows + right_rows
+        """Return the result of UNION, INTERSECT or EXCEPT."""
+        left = yield self.select(node["larg"], scope)
+        right = yield self.select(node["rarg"], scope)
+        columns = _merged(left.columns, right.columns, self._column)
+        return _Result(
+            columns,
+            left.rows + right.rows,
+            max(left.more, right.more),
+            left.weight + right.weight,
+        )
 
     def _values(self, node: Node, scope: _Scope) -> Work:
-        """Return the columns of VALUES, each covering all rows."""
+        """Return the result of VALUES, each column covering all rows."""
         covering: list[Value] = []
         for row in node["valuesLists"]:
-            for i, item in enumerate(row["List"].get("items", ())):
-                value = yield self.value(item, scope)
+            values = yield self._each(row["List"].get("items", ()), scope)
+            for i, value in enumerate(values):
                 if i < len(covering):
                     # A VALUES list is scanned like a table: its expressions stay where they are.
-                    covering[i] = replace(_hull((covering[i], value)), nodes=1.0)
+                    covering[i] = replace(hull((covering[i], value)), nodes=1.0)
                 else:
                     covering.append(value)
         columns = [(f"column{i}", value) for i, value in enumerate(covering, 1)]
-        return columns, float(len(node["valuesLists"]))
+        return _Result(columns, float(len(node["valuesLists"])))
 
     def _plain(self, node: Node, scope: _Scope) -> Work:
-        """Return the columns of a SELECT without set operation."""
+        """Return the result of a SELECT without set operation."""
         for item in node.get("fromClause", ()):
             yield self._from(item, scope)
-        for clause in (
-            "whereClause",
-            "groupClause",
-            "havingClause",
-            "windowClause",
-            "distinctClause",
-        ):
+        scope.conditions += _conjuncts(node.get("whereClause"))
+        crossed = max(1, scope.tables_joined - scope.conditions) if scope.tables_joined else 0
+        scope.more *= _USUAL_ROWS**crossed
+        for clause in _CLAUSES:
             yield self._all(node.get(clause), scope)
-        stays = _stays_apart(node)
         columns: Columns = []
         for item in node.get("targetList", ()):
             target = item["ResTarget"]
             found = yield self._target(target, scope)
             columns.extend(found)
             scope.rows *= yield self._rows_of(target.get("val", {}), scope)
+        self._check_nodes(columns, node)
+        if _stays_apart(node) or scope.aggregated:
+            columns = [(name, replace(value, nodes=1.0)) for name, value in columns]
+        if scope.aggregated and "groupClause" not in node:
+            return _Result(columns)
+        return _Result(columns, scope.rows, scope.more)
+
+    def _check_nodes(self, columns: Columns, node: Node) -> None:
+        """Refuse sub-selects that PostgreSQL would multiply while putting them together."""
         nodes = sum(value.nodes for _, value in columns)
         if nodes > MAX_EXPRESSION_NODES:
             raise _TooMuch(
@@ -473,9 +323,6 @@ class _Estimate:
                 "Use each column of a sub-select once, or write WITH … AS MATERIALIZED.",
                 node.get("targetList", [{}])[0].get("ResTarget", {}),
             )
-        if stays:
-            columns = [(name, replace(value, nodes=1.0)) for name, value in columns]
-        return columns, scope.rows
 
     def _target(self, target: Node, scope: _Scope) -> Work:
         """Return the columns that one entry of a target list stands for."""
@@ -489,7 +336,11 @@ class _Estimate:
     def _star(self, names: list[str], scope: _Scope) -> Columns:
         """Return the columns of * or t.*, as far as they are known."""
         chosen = [names[-1]] if names else list(scope.relations)
-        return [column for alias in chosen for column in (self._relation(alias, scope) or ())]
+        columns: Columns = []
+        for alias in chosen:
+            found = self._relation(alias, scope)
+            columns.extend([("*", self._column)] if found is None else found)
+        return columns
 
     def _with(self, clause: Node, scope: _Scope) -> Work:
         """Add common table expressions to the scope."""
@@ -499,36 +350,37 @@ class _Estimate:
             names = strings(table.get("aliascolnames"))
             query = table.get("ctequery", {}).get("SelectStmt", {})
             if clause.get("recursive") and "larg" in query:
-                columns = yield self._recursive(name, names, query, scope)
+                result = yield self._recursive(name, names, query, scope)
             else:
-                columns, _ = yield self.select(query, scope)
-            if table.get("ctematerialized") == "CTEMaterializeAlways":
+                result = yield self.select(query, scope)
+            columns = result.columns
+            how = table.get("ctematerialized")
+            if how == "CTEMaterializeAlways":
                 columns = [(label, replace(value, nodes=1.0)) for label, value in columns]
-            scope.tables[name] = _renamed(columns, names)
+            weight = result.weight if how == "CTEMaterializeNever" else 1.0
+            scope.tables[name] = result._replace(columns=_renamed(columns, names), weight=weight)
 
     def _recursive(self, name: str, names: list[str], query: Node, scope: _Scope) -> Work:
-        """Return the columns of a recursive query after as many rounds as it may make."""
+        """Return the result of a recursive query after as many rounds as it may make."""
         inner = _Scope(scope)
         if "withClause" in query:
             yield self._with(query["withClause"], inner)
-        columns, _ = yield self.select(query["larg"], inner)
-        history = [_flat(columns)]
+        first = yield self.select(query["larg"], inner)
+        history = [_flat(first.columns)]
         for _ in range(_ROUNDS):
-            inner.tables[name] = _renamed(history[-1], names)
+            inner.tables[name] = _Result(_renamed(history[-1], names))
             total = self._total
-            step, _ = yield self.select(query["rarg"], inner)
+            step = yield self.select(query["rarg"], inner)
             self._total = total
-            merged = [
-                (label, _hull((value, step[i][1] if i < len(step) else self._column)))
-                for i, (label, value) in enumerate(history[-1])
-            ]
-            history.append(_flat(merged))
+            history.append(_flat(_merged(history[-1], step.columns, self._column)))
             if history[-1] == history[-2]:
                 break
-        return [
-            (label, self._after_rounds([row[i][1] for row in history], query))
-            for i, (label, _) in enumerate(columns)
-        ]
+        return _Result(
+            [
+                (label, self._after_rounds([row[i][1] for row in history], query))
+                for i, (label, _) in enumerate(first.columns)
+            ]
+        )
 
     def _after_rounds(self, values: list[Value], query: Node) -> Value:
         """Return what a column becomes if it goes on as it did in the first rounds."""
@@ -546,8 +398,8 @@ class _Estimate:
         low, fall = _continued(-before.low, -last.low, -now.low, 1e-9)
         return Value(
             size,
-            -low - fall * _USUAL_COUNT,
-            high + rate * _USUAL_COUNT,
+            -low - fall * USUAL_COUNT,
+            high + rate * USUAL_COUNT,
         )
 
     # -- FROM -----------------------------------------------------------------------------------
@@ -556,16 +408,16 @@ class _Estimate:
         """Add what stands in FROM to the scope."""
         ((kind, node),) = item.items()
         if kind == "RangeVar":
-            columns = None if node.get("schemaname") else scope.table(node.get("relname", ""))
-            self._add(node, columns, scope, node.get("relname", ""))
+            self._from_table(node, scope)
         elif kind == "RangeSubselect":
-            columns, rows = yield self.select(node["subquery"]["SelectStmt"], scope)
-            scope.rows *= max(1.0, rows)
-            self._add(node, columns, scope, "")
+            result = yield self.select(node["subquery"]["SelectStmt"], scope)
+            self._from_query(node, result, scope, "")
         elif kind == "JoinExpr":
             yield self._from(node["larg"], scope)
             yield self._from(node["rarg"], scope)
             yield self._all(node.get("quals"), scope)
+            named = "usingClause" in node or "isNatural" in node
+            scope.conditions += 1 if named else _conjuncts(node.get("quals"))
             if "alias" in node:
                 every = [c for columns in scope.relations.values() for c in columns or ()]
                 self._add(node, every, scope, "")
@@ -577,6 +429,25 @@ class _Estimate:
             yield self._generic(node, scope)
             self._add(node, None, scope, "")
 
+    def _from_table(self, node: Node, scope: _Scope) -> None:
+        """Add a table or a common table expression."""
+        name = node.get("relname", "")
+        result = None if node.get("schemaname") else scope.table(name)
+        if result is None:
+            scope.tables_joined += 1
+            self._add(node, None, scope, name)
+        else:
+            self._from_query(node, result, scope, name)
+
+    def _from_query(self, node: Node, result: _Result, scope: _Scope, name: str) -> None:
+        """Add the result of a query; with rows of tables in it, it is joined like a table."""
+        scope.rows *= max(1.0, result.rows)
+        scope.weight += result.weight
+        if result.more > 1:
+            scope.tables_joined += 1
+            scope.more *= result.more / _USUAL_ROWS
+        self._add(node, result.columns, scope, name)
+
     def _range_function(self, node: Node, scope: _Scope) -> Work:
         """Add the columns of functions in FROM, and their rows where constants give them."""
         columns: Columns = []
@@ -585,9 +456,16 @@ class _Estimate:
             call = item["List"]["items"][0]
             value = yield self.value(call, scope)
             rows = max(rows, (yield self._rows_of(call, scope)))
+            if rows > MAX_FUNCTION_ROWS:
+                raise _TooMuch(
+                    f"A function in FROM would write {_many(rows)} rows to disk before the first "
+                    "is read.",
+                    "Put generate_series() into the SELECT list, or ask for less.",
+                    call.get("FuncCall", {}),
+                )
             columns.append((_label(call), replace(value, nodes=1.0)))
         if node.get("ordinality"):
-            columns.append(("ordinality", Value(high=max(_USUAL_COUNT, rows))))
+            columns.append(("ordinality", Value(high=max(USUAL_COUNT, rows))))
         scope.rows *= rows
         alias = node.get("alias", {})
         if len(columns) == 1 and alias and not alias.get("colnames"):
@@ -636,11 +514,11 @@ class _Estimate:
         """Return the value of a column, or of a whole row."""
         names = strings(node.get("fields"))
         if "A_Star" in node.get("fields", [{}])[-1]:
-            return _sum(value for _, value in self._star(names, scope))
+            return together(value for _, value in self._star(names, scope))
         if len(names) > 1:
             columns = self._relation(names[-2], scope)
             found = [value for label, value in columns or () if label == names[-1]]
-            return _hull(found) if found else self._column
+            return hull(found) if found else self._column
         level: _Scope | None = scope
         while level is not None:
             found = [
@@ -650,9 +528,9 @@ class _Estimate:
                 if label == names[0]
             ]
             if found:
-                return _hull(found)
+                return hull(found)
             if level.relations.get(names[0]) is not None:
-                return _sum(value for _, value in level.relations[names[0]] or ())
+                return together(value for _, value in level.relations[names[0]] or ())
             level = level.parent
         return self._column
 
@@ -678,13 +556,15 @@ class _Estimate:
         """Return the value of an expression."""
         for kind, node in item.items():
             if kind == "A_Const":
-                return _constant(node)
+                return constant_of(node)
             if kind == "ColumnRef":
                 return self._reference(node, scope)
             if kind == "ParamRef":
                 return _PARAMETER
             handler = _EXPRESSIONS.get(kind)
             result = yield handler(self, node, scope) if handler else self._generic(node, scope)
+            if result.size > MAX_VALUE_BYTES:
+                return self._grown("A value", result, node)
             return result
         return Value()
 
@@ -698,7 +578,7 @@ class _Estimate:
                         values.append((yield self.value(item, scope)))
                     else:
                         values.append((yield self._generic(item, scope)))
-        return _sum(values)
+        return together(values)
 
     def _truth(self, node: Node, scope: _Scope) -> Work:
         """Return a truth value, having looked at its parts."""
@@ -707,17 +587,19 @@ class _Estimate:
 
     def _query(self, node: Node, scope: _Scope) -> Work:
         """Look at a query that stands where no rule expects one."""
-        columns, _ = yield self.select(node, scope)
-        return _sum(value for _, value in columns)
+        result = yield self.select(node, scope)
+        return together(value for _, value in result.columns)
 
     def _sublink(self, node: Node, scope: _Scope) -> Work:
         """Return the value of a sub-select in an expression."""
         yield self._all(node.get("testexpr"), scope)
-        columns, rows = yield self.select(node["subselect"]["SelectStmt"], scope)
-        first = columns[0][1] if columns else self._column
+        result = yield self.select(node["subselect"]["SelectStmt"], scope)
+        first = result.columns[0][1] if result.columns else self._column
         if node.get("subLinkType") == "ARRAY_SUBLINK":
-            gathered = replace(first, size=24 + rows * (first.size + 8), nodes=1.0)
-            return self._grown("ARRAY(…)", gathered, node, MAX_GROUP_BYTES)
+            size = _gathered(first.size + 8, result.rows, result.more)
+            return self._grown(
+                "ARRAY(…)", replace(first, size=size, nodes=1.0), node, MAX_GROUP_BYTES
+            )
         if node.get("subLinkType") == "EXPR_SUBLINK":
             return replace(first, nodes=1.0)
         return _TRUTH
@@ -731,13 +613,13 @@ class _Estimate:
             limit = _INTEGERS[name]
             return replace(
                 value,
-                size=_NUMBER_BYTES,
+                size=NUMBER_BYTES,
                 low=max(value.low, -limit),
                 high=min(value.high, limit),
                 nodes=value.nodes + 1,
             )
         value = replace(value, nodes=value.nodes + 1)
-        if name in _GROWING_TYPES and target.get("typmods"):
+        if name in GROWING_TYPES and target.get("typmods"):
             length = yield self.value(target["typmods"][0], scope)
             padded = replace(value, size=value.size + length.most / (1 if name == "bpchar" else 8))
             return self._grown(f"A cast to {name}({_many(length.most)})", padded, node)
@@ -747,7 +629,7 @@ class _Estimate:
         """Return the value of COALESCE or CASE: any of its branches."""
         parts = (*node.get("args", ()), node.get("defresult"), node.get("arg"))
         values = yield self._each((part for part in parts if part), scope)
-        return _hull(values)
+        return hull(values)
 
     def _when(self, node: Node, scope: _Scope) -> Work:
         """Return the value of one WHEN of a CASE."""
@@ -758,7 +640,7 @@ class _Estimate:
     def _extreme(self, node: Node, scope: _Scope) -> Work:
         """Return the value of GREATEST or LEAST: LEAST is how a caller bounds a count."""
         values = yield self._each(node.get("args", ()), scope)
-        covering = _hull(values)
+        covering = hull(values)
         if node.get("op") == "IS_LEAST":
             return replace(covering, high=min(v.high for v in values))
         return replace(covering, low=max(v.low for v in values))
@@ -786,18 +668,18 @@ class _Estimate:
             joined = Value(left.size + right.size, -most, most)
             return self._grown("A chain of ||", joined, node)
         low, high = self._arithmetic(name, left, right, node)
-        return Value(max(_NUMBER_BYTES, _bytes_beside(name, left, right)), low, high)
+        return Value(max(NUMBER_BYTES, _bytes_beside(name, left, right)), low, high)
 
     def _arithmetic(self, name: str, left: Value, right: Value, node: Node) -> tuple[float, float]:
         """Return the range of a calculation."""
         if name == "+":
-            return _range(left.low + right.low, left.high + right.high)
+            return span(left.low + right.low, left.high + right.high)
         if name == "-":
-            return _range(left.low - right.high, left.high - right.low)
+            return span(left.low - right.high, left.high - right.low)
         if name == "*":
-            return _product(left, right)
+            return product(left, right)
         if name == "/":
-            return _quotient(left, right)
+            return quotient(left, right)
         if name == "%":
             return -right.most, right.most
         if name == "^":
@@ -807,12 +689,12 @@ class _Estimate:
             return -most, most
         if name in _COMPARING:
             return 0.0, 1.0
-        most = max(left.most, right.most) * 2 + (_ANY_NUMBER if left.known else _USUAL_COUNT)
+        most = max(left.most, right.most) * 2 + (ANY_NUMBER if left.known else USUAL_COUNT)
         return -most, most
 
     def _power(self, base: Value, exponent: Value, node: Node) -> tuple[float, float]:
         """Return the range of a power, which must not have too many digits."""
-        width = abs(math.log10(base.most)) if 0 < base.most < math.inf else 308.0
+        width = abs(math.log10(base.most)) if 0 < base.most < math.inf else float(MAX_DIGITS)
         digits = exponent.most * max(width, 0.0)
         if base.known and exponent.known:
             self._digits(digits, node)
@@ -827,13 +709,14 @@ class _Estimate:
             yield self._all(_wrapped(node.get(clause)), scope)
         nodes = 1 + sum(v.nodes for v in values)
         known_all = all(v.known for v in values)
-        low, high = _numbers_of(name, values, scope.rows)
-        if name in ("extract", "date_part") and _literal(node["args"][0]) in _SMALL_FIELDS:
-            low, high = -_USUAL_COUNT, _USUAL_COUNT
+        low, high = numbers_of(name, values, scope.rows)
+        if name in ("extract", "date_part") and literal_of(node["args"][0]) in SMALL_FIELDS:
+            low, high = -USUAL_COUNT, USUAL_COUNT
         if name in ("power", "pow") and len(values) == 2:
             low, high = self._power(values[0], values[1], node)
-        value = Value(_total(values) + 64, low, high, nodes, known_all)
-        if name in _AGGREGATES and "over" not in node:
+        value = Value(bytes_of(values) + 64, low, high, nodes, known_all)
+        if name in AGGREGATES and "over" not in node:
+            scope.aggregated = True
             value = replace(value, nodes=1.0, known=False)
         return self._sized(name, value, values, node, scope)
 
@@ -843,8 +726,8 @@ class _Estimate:
         """Return the value with the size that the function gives it."""
         args = node.get("args", ())
         what = f"{name}()"
-        if name in _GATHERING:
-            size = scope.rows * (_total(values) + 16)
+        if name in GATHERING:
+            size = _gathered(bytes_of(values) + 16, scope.rows, scope.more)
             return self._grown(what, replace(value, size=size), node, MAX_GROUP_BYTES)
         if name == "factorial" and value.known and values:
             self._digits(values[0].most * math.log10(max(values[0].most, 10.0)), node)
@@ -852,12 +735,12 @@ class _Estimate:
             self._digits(values[0].most / math.log(10), node)
         if not values:
             return value
-        if name in _SIZES and len(values) >= _NEEDED.get(name, 1):
-            return self._grown(what, replace(value, size=_SIZES[name](values)), node)
-        if name in _FACTORS:
-            grown = replace(value, size=64 + _FACTORS[name] * _total(values))
+        if name in SIZES and len(values) >= _NEEDED.get(name, 1):
+            return self._grown(what, replace(value, size=SIZES[name](values)), node)
+        if name in FACTORS:
+            grown = replace(value, size=64 + FACTORS[name] * bytes_of(values))
             return self._grown(what, grown, node)
-        special = _SPECIAL_SIZES.get(name)
+        special = SPECIAL_SIZES.get(name)
         if special is not None:
             return self._grown(what, replace(value, size=special(args, values)), node)
         return value
@@ -891,98 +774,6 @@ def _bytes_beside(name: str, left: Value, right: Value) -> float:
     return 1.0 if name in _COMPARING else max(left.size, right.size)
 
 
-def _constant(node: Node) -> Value:
-    """Return the value of a constant."""
-    if "sval" in node:
-        text = node["sval"].get("sval", "")
-        number = number_of(text)
-        size = float(len(text.encode()))
-        if number is None:
-            return Value(size, -_ANY_NUMBER, _ANY_NUMBER, 1.0, True)
-        return Value(size, number, number, 1.0, True)
-    if "ival" in node:
-        number = float(node["ival"].get("ival", 0))
-        return Value(_NUMBER_BYTES, number, number, 1.0, True)
-    if "fval" in node:
-        text = node["fval"].get("fval", "0")
-        number = number_of(text)
-        size = max(_NUMBER_BYTES, float(len(text)))
-        number = math.inf if number is None else number
-        return Value(size, number, number, 1.0, True)
-    size = float(len(node.get("bsval", {}).get("bsval", "")))
-    return Value(size, 0.0, 1.0, 1.0, True)
-
-
-def _literal(item: Node) -> str | None:
-    """Return the text of a string literal, also under casts; None for anything else."""
-    while "TypeCast" in item:
-        item = item["TypeCast"].get("arg", {})
-    constant = item.get("A_Const", {})
-    if "sval" not in constant:
-        return None
-    text: str = constant["sval"].get("sval", "")
-    return text
-
-
-def _array_fill_bytes(args: Sequence[Node], values: Sequence[Value]) -> float:
-    """Return the bytes of array_fill(value, dimensions)."""
-    if len(values) < 2:
-        return 0.0
-    item = args[1]
-    while "TypeCast" in item:
-        item = item["TypeCast"].get("arg", {})
-    literal = _literal(item)
-    if literal is not None:
-        lengths: list[float] = [number_of(n) or 0.0 for n in re.findall(r"\d+", literal)]
-    elif "A_ArrayExpr" in item:
-        # Each element is at most the greatest; only the number of dimensions is looked up.
-        elements = item["A_ArrayExpr"].get("elements", ())
-        lengths = [_element(element, values[1]) for element in elements]
-    else:
-        lengths = [values[1].most]
-    return 24 + math.prod(max(length, 1.0) for length in lengths) * (values[0].size + 1)
-
-
-def _element(item: Node, covering: Value) -> float:
-    """Return an array element's number: its own if it is a constant, else the greatest of all."""
-    constant = item.get("A_Const")
-    return _constant(constant).most if constant is not None else covering.most
-
-
-def _replace_bytes(args: Sequence[Node], values: Sequence[Value]) -> float:
-    """Return the bytes of replace(text, from, to)."""
-    if len(values) < 3:
-        return 0.0
-    searched = len((_literal(args[1]) or "").encode())
-    return values[0].size * max(1.0, values[2].size / max(1, searched))
-
-
-def _regexp_replace_bytes(args: Sequence[Node], values: Sequence[Value]) -> float:
-    """Return the bytes of regexp_replace(); a group in its result adds the whole text at most."""
-    if len(values) < 3:
-        return 0.0
-    pattern = _literal(args[2])
-    references = len(re.findall(r"\\[0-9&]", pattern)) if pattern is not None else values[2].size
-    every = any(_literal(arg) and "g" in (_literal(arg) or "") for arg in args[3:])
-    matches = values[0].size + 1 if every or len(args) > 4 else 1.0
-    return values[0].size * (1 + references) + matches * values[2].size
-
-
-def _format_size(args: Sequence[Node], values: Sequence[Value]) -> float:
-    """Return the bytes of format(); a template put together from constants may hold any width."""
-    template = _literal(args[0])
-    if template is not None:
-        return _format_bytes(template, values[1:])
-    return math.inf if values[0].known else 4 * _total(values)
-
-
-_SPECIAL_SIZES: dict[str, Callable[[Sequence[Node], Sequence[Value]], float]] = {
-    "array_fill": _array_fill_bytes,
-    "replace": _replace_bytes,
-    "regexp_replace": _regexp_replace_bytes,
-    "format": _format_size,
-}
-
 _EXPRESSIONS: dict[str, Callable[[_Estimate, Node, _Scope], Work]] = {
     "FuncCall": _Estimate._call,
     "A_Expr": _Estimate._operator,
@@ -999,6 +790,44 @@ _EXPRESSIONS: dict[str, Callable[[_Estimate, Node, _Scope], Work]] = {
 }
 
 
+_CLAUSES = ("whereClause", "groupClause", "havingClause", "windowClause", "distinctClause")
+
+
+def _limit(node: Node) -> float:
+    """Return the LIMIT of a query, infinity without a constant one."""
+    constant = node.get("limitCount", {}).get("A_Const", {})
+    if "ival" not in constant:
+        return math.inf
+    return max(1.0, float(constant["ival"].get("ival", 0)))
+
+
+def _conjuncts(condition: Node | None) -> int:
+    """Return how many conditions are joined by AND."""
+    if not condition:
+        return 0
+    joined = condition.get("BoolExpr", {})
+    return len(joined.get("args", ())) if joined.get("boolop") == "AND_EXPR" else 1
+
+
+def _gathered(element: float, rows: float, more: float) -> float:
+    """Return the bytes of an array or text of all rows.
+
+    Rows of one table are left to the timeouts as long as each adds little; rows of tables joined
+    without a condition are not.
+    """
+    if more > _USUAL_ROWS or element > _LARGE_ELEMENT:
+        rows *= more
+    return 24 + rows * element
+
+
+def _merged(columns: Columns, others: Columns, unknown: Value) -> Columns:
+    """Return columns that cover those of two queries."""
+    return [
+        (name, hull((value, others[i][1] if i < len(others) else unknown)))
+        for i, (name, value) in enumerate(columns)
+    ]
+
+
 def _stays_apart(node: Node) -> bool:
     """Tell whether PostgreSQL plans a sub-select by itself (is_simple_subquery says no)."""
     if any(node.get(c) for c in ("groupClause", "havingClause", "distinctClause", "sortClause")):
@@ -1012,7 +841,7 @@ def _renamed(columns: Columns, names: list[str]) -> Columns:
     if not names:
         return columns
     if len(columns) < len(names):
-        covering = _hull([*(value for _, value in columns), _COLUMN])
+        covering = hull([*(value for _, value in columns), _COLUMN])
         return [(name, covering) for name in names]
     return [
         (names[i] if i < len(names) else label, value) for i, (label, value) in enumerate(columns)

@@ -9,6 +9,7 @@ Source: parsenodes.h and primnodes.h of PostgreSQL 17; the JSON form is libpg_qu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from services.postgres.policy.known import words
 from services.postgres.policy.text import Node
 
 NOT_READ_ONLY = "SQL_NOT_READ_ONLY"
+MAX_DIGITS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Uses:
     selects: int = 0
     recursive: bool = False
     arrays: bool = False
+    inlined: bool = False
     xml: bool = False
     nodes: int = 0
 
@@ -297,10 +300,30 @@ def _note_type(node: Node, uses: Uses) -> None:
     uses.xml = uses.xml or name == "xml"
 
 
+_LONG_NUMBER = re.compile(r"\s*[-+]?[\d_.]+[eE]\+?0*[1-9]\d{3,}\s*")
+
+
 def _note_constant(node: Node, uses: Uses) -> None:
-    """Note a string literal."""
+    """Note a string literal, and refuse numbers too long to calculate with.
+
+    One multiplication of two numbers of 100,000 digits takes a second, in which nothing can
+    interrupt it, and constants are calculated while the statement is planned.
+    """
+    text = ""
     if "sval" in node:
-        uses.literals.append((node["sval"].get("sval", ""), location_of(node)))
+        text = node["sval"].get("sval", "")
+        uses.literals.append((text, location_of(node)))
+    elif "fval" in node:
+        text = node["fval"].get("fval", "")
+    if _LONG_NUMBER.fullmatch(text) or ("fval" in node and len(text) > MAX_DIGITS):
+        uses.refusals.append(
+            Refusal(
+                "SQL_MEMORY_RISK",
+                "The number has thousands of digits.",
+                "Use double precision, or a text.",
+                location_of(node),
+            )
+        )
 
 
 def _note_parameter(node: Node, uses: Uses) -> None:
@@ -311,6 +334,7 @@ def _note_parameter(node: Node, uses: Uses) -> None:
 def _note_common_table(node: Node, uses: Uses) -> None:
     """Note the name of a common table expression."""
     uses.common_tables.add(node.get("ctename", ""))
+    uses.inlined = uses.inlined or node.get("ctematerialized") == "CTEMaterializeNever"
 
 
 def _note_with(node: Node, uses: Uses) -> None:
