@@ -110,7 +110,7 @@ class HTTPRequest:
             ClientGone: The client left before it was complete.
         """
         declared = self.headers.get(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
+        if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
             raise self._too_large(limit)
         message = await self._first_part(time_limit_s, declared)
         if message["type"] == "http.disconnect":
