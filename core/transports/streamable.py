@@ -11,6 +11,7 @@ https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from core.context import Caller, notification
@@ -69,6 +70,7 @@ from core.transports.http import EventStream, HTTPRequest, frame, method_not_all
 from core.transports.runtime import Runtime
 
 MAX_BATCH = 100
+_EVENT_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class StreamableDoor:
@@ -300,7 +302,9 @@ class StreamableDoor:
         streams = streams_of(session)
         resumed = request.headers.get(b"last-event-id", b"").decode("latin-1")
         name, _, number = resumed.partition(".")
-        log = streams.named(name) if number.isdecimal() else streams.standalone
+        if not _EVENT_NUMBER.fullmatch(number):
+            number = ""
+        log = streams.named(name) if number else streams.standalone
         if log is streams.standalone and log.sink is not None:
             raise StreamTaken("This session has its standalone event stream already.")
         stream = self._new_stream(request)
@@ -321,7 +325,7 @@ class StreamableDoor:
         self, session: Session, log: EventLog, stream: EventStream, number: str
     ) -> None:
         """Send what the client has missed; a stream that is over ends behind it."""
-        if number.isdecimal():
+        if number:
             for data in log.after(int(number)):
                 await stream.send(data)
         elif session.revision >= V2025_11_25:
