@@ -27,7 +27,7 @@ def words_of(q: str) -> list[str]:
 
 def ranked(rows: Iterable[Mapping[str, Any]], q: str) -> list[Hit]:
     """Return the hits, best first; equal ones by path."""
-    words = [word.lower() for word in words_of(q)]
+    words = [_stem(word) for word in words_of(q)]
     whole = "_".join(words)
     hits = [_hit(row, words, whole) for row in rows]
     return sorted((hit for hit in hits if hit.score > 0), key=lambda h: (-h.score, h.path))
@@ -39,7 +39,7 @@ def _hit(row: Mapping[str, Any], words: list[str], whole: str) -> Hit:
     comment = " ".join(filter(None, (row["comment"], row["detail"]))).lower()
     scores = [_word_score(word, name, context, comment) for word in words]
     score = sum(scores) / len(scores)
-    if name == whole:
+    if "_".join(_tokens(name)) == whole:
         score = 1.0
     weight = _WEIGHT.get(row["kind"], _OTHER_WEIGHT)
     parts = [row["schema"]]
@@ -57,11 +57,22 @@ def _hit(row: Mapping[str, Any], words: list[str], whole: str) -> Hit:
     )
 
 
+def _stem(word: str) -> str:
+    """Return a word without case and plural."""
+    word = word.lower()
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
+def _tokens(text: str) -> list[str]:
+    return [_stem(token) for token in re.findall(r"[^\W_]+", text)]
+
+
 def _word_score(word: str, name: str, context: str, comment: str) -> float:
-    if word in re.findall(r"[^\W_]+", name):
-        return 0.95
+    tokens = _tokens(name)
+    if word in tokens:
+        return 0.85 + 0.1 / len(tokens)
     if name.startswith(word):
-        return 0.85
+        return 0.8
     if word in name:
         return 0.7
     if word in comment:

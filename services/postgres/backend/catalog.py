@@ -373,6 +373,16 @@ async def columns(session: Session, oid: int, schema: str, name: str) -> list[Ro
     return await session.fetch(_COLUMNS, oid, schema, name)
 
 
+async def column_names(session: Session, oid: int) -> list[str]:
+    """Return the names of a relation's columns."""
+    rows = await session.fetch(
+        "SELECT attname::text AS name FROM pg_catalog.pg_attribute "
+        "WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        oid,
+    )
+    return [row["name"] for row in rows]
+
+
 async def constraints(session: Session, oid: int) -> list[Row]:
     """Return keys, exclusions and checks."""
     return await session.fetch(_CONSTRAINTS, oid)

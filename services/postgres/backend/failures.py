@@ -53,7 +53,6 @@ _BY_SQLSTATE: dict[str, type[ToolError]] = {
 _REFUSED_SQLSTATES: dict[str, str] = {
     "28P01": "refused the user name or password",
     "28000": "refused the role (pg_hba.conf, or the role may not log in)",
-    "42501": "does not let the role connect to this database",
     "42704": "does not know a parameter in the URL",
     "53300": "has no free connection slots",
     "57P03": "is starting up, shutting down or recovering",
@@ -116,6 +115,11 @@ def connect_failure(error: BaseException, server: str, database: str | None) -> 
     """Return why no connection could be made; names the server as configured, no address."""
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return UnknownDatabase(f"The server {server!r} has no database {database!r}.")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return PermissionDenied(
+            f"The role may not connect to this database of the server {server!r}.",
+            hint="The operator can GRANT CONNECT ON DATABASE … to the role.",
+        )
     reason = _reason(error)
     cls = PoolBusy if isinstance(error, asyncpg.TooManyConnectionsError) else DatabaseUnavailable
     return cls(f"The database server {server!r} {reason}.", server=server)

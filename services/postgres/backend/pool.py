@@ -40,6 +40,7 @@ from services.postgres.backend.connect import (
 from services.postgres.backend.failures import BROKEN, connect_failure, translate
 from services.postgres.errors import (
     DatabaseUnavailable,
+    PermissionDenied,
     PoolBusy,
     SuperuserRefused,
     UnknownDatabase,
@@ -201,11 +202,12 @@ class Pool:
             DatabaseUnavailable: It cannot be reached; at once when that is known already.
             UnknownDatabase: The server has no such database.
         """
-        if self._failure is not None:
+        if self._failure is not None and self._probing is not None and not self._probing.done():
             raise _again(self._failure)
         if self._pool is None or self.facts is None:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.create_task(self._open())
+                self._opening.add_done_callback(_seen)
             await asyncio.shield(self._opening)
         assert self.facts is not None
         return self.facts
@@ -230,14 +232,14 @@ class Pool:
         except asyncio.CancelledError:
             pool.terminate()
             raise
-        self._pool = pool
+        self._pool, self._failure = pool, None
 
     def _went_down(self, error: BaseException) -> None:
         failure = connect_failure(error, self.server, self.database)
         self._failure = failure
         logger.warning("database %s is unavailable: %s", self.server, failure.message)
-        if isinstance(failure, UnknownDatabase) or self._closed:
-            return
+        if isinstance(failure, UnknownDatabase | PermissionDenied) or self._closed:
+            return  # nothing to wait for: the next call tries again
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe())
 
@@ -386,6 +388,7 @@ class Pool:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_seen)
         await asyncio.shield(task)
 
     # -- what the guard knows -------------------------------------------------------------------
@@ -447,6 +450,12 @@ def _is_clean(error: BaseException) -> bool:
     if isinstance(error, BROKEN) or not isinstance(error, Exception):
         return False
     return not (isinstance(error, ToolError) and isinstance(error, DatabaseUnavailable))
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Look at the outcome of a task whose caller may have left before it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _again(failure: ToolError) -> ToolError:

@@ -135,8 +135,7 @@ def wrapped(statement: str, columns: Sequence[Column], caps: Caps, cell_chars: i
         for name, column in zip(names, columns, strict=True)
     ]
     cells = ", ".join(
-        f"left({text}, {cell_chars + 1}) AS {name}"
-        for name, text in zip(names, texts, strict=True)
+        f"left({text}, {cell_chars + 1}) AS {name}" for name, text in zip(names, texts, strict=True)
     )
     aliases = f"({', '.join(names)})" if names else ""
     shown = "".join(f"s.{name}, " for name in names)

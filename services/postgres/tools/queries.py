@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from core.context import Context
+from core.errors import nearest
 from services.postgres import plans, rendering
 from services.postgres.backend import Row, Session, catalog, statements
 from services.postgres.errors import (
@@ -15,6 +16,7 @@ from services.postgres.errors import (
     InvalidTableName,
     ParameterError,
     SqlRefused,
+    UndefinedColumn,
     UndefinedTable,
 )
 from services.postgres.models import (
@@ -284,6 +286,12 @@ async def _definition(session: Session, idea: IndexIdea) -> str:
         raise UndefinedTable(
             f"There is no table {idea.table!r}.", nearest=await nearest_tables(session, name)
         )
+    known = await catalog.column_names(session, found[0]["oid"])
+    for column in idea.columns:
+        if column not in known:
+            raise UndefinedColumn(
+                f"{idea.table} has no column {column!r}.", nearest=nearest(column, known, at_most=5)
+            )
     table = f"{quoted(found[0]['schema'])}.{quoted(found[0]['name'])}"
     columns = ", ".join(quoted(column) for column in idea.columns)
     return f"CREATE INDEX ON {table} USING {idea.using} ({columns})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -39,8 +39,8 @@ class QueryStatsOf(Arguments):
     """Arguments of query_stats."""
 
     order: Order = "total_time"
-    since: Literal["cumulative", "last_call"] | int = Field(
-        "cumulative", description="Or minutes, 1 to 60."
+    since: Literal["cumulative", "last_call"] | Annotated[int, Field(ge=1, le=60)] = Field(
+        "cumulative", description="Or minutes."
     )
     database: str | None = DATABASE
     all_databases: bool = Field(False, description="Not only the statements of `database`.")
@@ -102,7 +102,7 @@ class StatisticsTools:
         )
         return QueryStats(
             since=str(arguments.since),
-            window_s=None if window_s is None else round(window_s, 1),
+            window_s=None if window_s is None else round(window_s, 3),
             stats_reset=None if reset_at is None else iso_timestamp(reset_at),
             notes=notes,
             queries=shown,

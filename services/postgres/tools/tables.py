@@ -154,7 +154,7 @@ class TableTools:
         async with self._desk.backend.session(arguments.database) as session:
             found = await self._resolved(session, name, arguments.table)
             info = await _described(session, found, sections)
-        if arguments.sample_rows:
+        if arguments.sample_rows and info.can_select:
             sample, warning = await self._sample(found, arguments)
             info.sample = sample
             info.warnings.extend(warning)

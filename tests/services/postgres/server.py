@@ -42,11 +42,18 @@ class PrivateServer:
 
     Attributes:
         folder: Writable by the account that runs PostgreSQL.
+        has_hypopg: Whether the fixture database has the extension for hypothetical indexes.
     """
 
     binaries: Path
     folder: Path
     port: int
+    has_hypopg: bool = False
+
+    @property
+    def major(self) -> int:
+        """Its major version."""
+        return int(self.sql("SHOW server_version_num;")) // 10_000
 
     @property
     def account(self) -> list[str]:
@@ -116,6 +123,11 @@ class PrivateServer:
         """Make the fixture databases and the role."""
         self.sql(f"CREATE DATABASE {DATABASE}; CREATE DATABASE {SECOND_DATABASE};", database=ADMIN)
         self.sql("CREATE EXTENSION pg_stat_statements;")
+        self.has_hypopg = bool(
+            self.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'hypopg';")
+        )
+        if self.has_hypopg:
+            self.sql("CREATE EXTENSION hypopg;")
         self.sql((HERE / "fixtures" / "shop.sql").read_text())
         self.sql("CREATE TABLE shelf (id int PRIMARY KEY);", database=SECOND_DATABASE)
         self.fill_role()

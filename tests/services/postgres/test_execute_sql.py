@@ -140,9 +140,10 @@ async def test_more_rows_than_asked_for_are_told_and_can_be_fetched(client: Clie
         assert result.structured is not None
         seen += [row[0] for row in result.structured["rows"]]
         cursor = result.structured["next_cursor"]
+        truncated = result.structured["truncated"]
     assert seen == list(range(1, 26))
     assert cursor is None
-    assert not result.structured["truncated"]
+    assert not truncated
 
 
 async def test_a_cursor_of_another_statement_is_refused(client: Client) -> None:
@@ -264,7 +265,7 @@ async def test_messages_of_postgresql_lose_the_parameters_values(client: Client)
     assert result.error is not None
     assert result.error["code"] == "SQL_ERROR"
     assert result.error["sqlstate"] == "22007"
-    assert '$1' in result.error["message"]
+    assert "$1" in result.error["message"]
     assert "4711" not in result.text
 
 

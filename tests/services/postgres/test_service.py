@@ -9,56 +9,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from core.testing import Client
 from services.postgres.backend import Backend
 from services.postgres.settings import PostgresSettings
 from tests.services.postgres.conftest import client_of, settings_for
+from tests.services.postgres.helpers import WAITING, locked, until, waiting_pids
 from tests.services.postgres.server import PrivateServer, free_port
 
 ROOT = Path(__file__).parents[3]
-WAITING = "SELECT count(*) FROM public.no_key"
-
-
-@contextlib.asynccontextmanager
-async def locked(postgres: PrivateServer, table: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """Hold a lock that every reader of the table waits for, which costs no processor time.
-
-    Gives a second connection: inside a transaction pg_stat_activity stays as it was first seen.
-    """
-    holder = await asyncpg.connect(postgres.admin_url)
-    watcher = await asyncpg.connect(postgres.admin_url)
-    try:
-        async with holder.transaction():
-            await holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            yield watcher
-    finally:
-        await holder.close()
-        await watcher.close()
-
-
-async def waiting_pids(admin: asyncpg.Connection[Any]) -> set[int]:
-    """Return the service's sessions that wait for a lock."""
-    rows = await admin.fetch(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'mcp-postgres' "
-        "AND wait_event_type = 'Lock'"
-    )
-    return {row["pid"] for row in rows}
-
-
-async def until(check: Callable[[], Any], limit_s: float = 10) -> Any:
-    """Return what an asynchronous check returns once it is true."""
-    deadline = time.monotonic() + limit_s
-    while not (found := await check()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
-    return found
 
 
 async def test_the_service_starts_without_a_database_and_recovers_by_itself(
@@ -154,9 +117,7 @@ async def test_fifty_stuck_statements_do_not_wedge_the_service(postgres: Private
     async with client_of(settings) as client, locked(postgres, "no_key"):
         started_at = time.monotonic()
         calls = [client.call("execute_sql", sql=WAITING) for _ in range(50)]
-        results, health = await asyncio.gather(
-            asyncio.gather(*calls), client.http.get("/health")
-        )
+        results, health = await asyncio.gather(asyncio.gather(*calls), client.http.get("/health"))
         assert time.monotonic() - started_at < 5
         assert health.json()["components"]["database"]["status"] == "up"
         codes = [result.error["code"] for result in results if result.error is not None]

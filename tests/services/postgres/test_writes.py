@@ -1,0 +1,210 @@
+"""Unrestricted mode: dry runs, tokens, questions to the person, and what stays refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.context import Caller, Context
+from core.testing import Client
+from services.postgres.backend import Backend
+from services.postgres.errors import BadConfirmation, ConfirmationRequired
+from services.postgres.tools.desk import Desk
+from services.postgres.tools.queries import QueryTools
+from services.postgres.tools.writes import ExecuteAnySql, WriteTools
+from services.postgres.writing import Confirmations, Ticket
+from tests.services.postgres.conftest import client_of, settings_for
+from tests.services.postgres.helpers import answer, error
+from tests.services.postgres.server import PrivateServer
+
+INSERT = "INSERT INTO scratch VALUES ($1, 'x'), ($2, 'y')"
+
+
+@pytest.fixture(scope="module")
+def writer(postgres: PrivateServer) -> Any:
+    """A table and a role that may write it."""
+    postgres.sql(
+        "CREATE TABLE scratch (id int PRIMARY KEY, t text);"
+        "CREATE ROLE writer LOGIN PASSWORD 'writer-secret-4711';"
+        "GRANT ALL ON scratch TO writer; GRANT CREATE, USAGE ON SCHEMA public TO writer;"
+    )
+    yield postgres.url("writer", "writer-secret-4711")
+    postgres.sql("DROP TABLE scratch; DROP OWNED BY writer; DROP ROLE writer;")
+
+
+@pytest.fixture
+async def writing(postgres: PrivateServer, writer: str) -> AsyncIterator[Client]:
+    """A client of a server that may write."""
+    settings = settings_for(postgres, url=writer, access_mode="unrestricted")
+    async with client_of(settings) as client:
+        yield client
+    postgres.sql("TRUNCATE scratch;")
+
+
+async def test_a_dry_run_reports_and_rolls_back_and_its_token_commits(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """The token is for exactly this statement, and for one use."""
+    trial = await answer(writing, "execute_sql", sql=INSERT, params=[1, 2], dry_run=True)
+    assert (trial["affected_rows"], trial["committed"], trial["statement_kind"]) == (
+        2, False, "INSERT",
+    )  # fmt: skip
+    assert postgres.sql("SELECT count(*) FROM scratch;") == "0"
+    token = trial["confirm"]
+    other = await error(writing, "execute_sql", sql=INSERT, params=[1, 3], confirm=token)
+    assert other["code"] == "BAD_CONFIRMATION"
+    done = await answer(writing, "execute_sql", sql=INSERT, params=[1, 2], confirm=token)
+    assert (done["affected_rows"], done["committed"]) == (2, True)
+    assert postgres.sql("SELECT count(*) FROM scratch;") == "2"
+    again = await error(writing, "execute_sql", sql=INSERT, params=[1, 2], confirm=token)
+    assert again["code"] == "BAD_CONFIRMATION"
+
+
+async def test_returned_rows_are_capped_and_all_are_counted(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """RETURNING of many rows stays in the server beyond the cap."""
+    postgres.sql("INSERT INTO scratch SELECT g, 'x' FROM generate_series(1, 500) g;")
+    sql = "UPDATE scratch SET t = 'z' RETURNING id, t, ARRAY[id] AS a"
+    trial = await answer(writing, "execute_sql", sql=sql, dry_run=True, max_rows=3)
+    assert trial["affected_rows"] == 500
+    assert len(trial["rows"]) == 3
+    assert trial["truncated_by"] == "rows"
+    assert trial["rows"][0][1] == "z"
+
+
+async def test_a_write_without_confirmation_does_nothing(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """A client that cannot ask its user is told about dry_run."""
+    found = await error(writing, "execute_sql", sql=INSERT, params=[1, 2])
+    assert found["code"] == "CONFIRMATION_REQUIRED"
+    assert "dry_run" in found["hint"]
+    assert postgres.sql("SELECT count(*) FROM scratch;") == "0"
+
+
+async def test_reading_works_as_ever(writing: Client) -> None:
+    """In a read-only transaction, without confirmation."""
+    found = await answer(writing, "execute_sql", sql="SHOW transaction_read_only")
+    assert found["rows"] == [["on"]]
+    assert found["committed"] is False
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM scratch; DELETE FROM scratch",
+        "COMMIT",
+        "SET ROLE postgres",
+        "COPY scratch TO PROGRAM 'cat'",
+        "COPY scratch FROM '/etc/passwd'",
+        "DO $$ BEGIN END $$",
+        "CREATE ROLE someone",
+        "DROP DATABASE warehouse",
+        "CREATE EXTENSION dblink",
+        "INSERT INTO scratch SELECT 1, pg_read_file('/etc/passwd')",
+        "SELECT pg_terminate_backend(1)",
+        "VACUUM",
+        "EXPLAIN ANALYZE DELETE FROM scratch",
+    ],
+)
+async def test_other_statements_stay_refused(writing: Client, sql: str) -> None:
+    """Never several, never what leaves the transaction, the database or its rights."""
+    found = await error(writing, "execute_sql", sql=sql, dry_run=True)
+    assert found["code"] == "SQL_REFUSED"
+
+
+async def test_ddl_is_tried_and_rolled_back(writing: Client, postgres: PrivateServer) -> None:
+    """PostgreSQL's DDL is transactional."""
+    sql = "CREATE TABLE made_here (a int)"
+    trial = await answer(writing, "execute_sql", sql=sql, dry_run=True)
+    assert trial["affected_rows"] is None
+    assert trial["statement_kind"] == "CREATE TABLE"
+    assert postgres.sql("SELECT to_regclass('made_here') IS NULL;") == "t"
+
+
+async def test_restricted_mode_has_no_arguments_for_writing(client: Client) -> None:
+    """And says in its annotations that it only reads."""
+    tools = (await client.rpc("tools/list"))["result"]["tools"]
+    tool = next(tool for tool in tools if tool["name"] == "execute_sql")
+    assert tool["annotations"]["readOnlyHint"]
+    assert "dry_run" not in tool["inputSchema"]["properties"]
+    found = await error(client, "execute_sql", sql=INSERT, params=[1, 2], dry_run=True)
+    assert found["code"] == "INVALID_ARGUMENTS"
+
+
+class Person:
+    """The channel of a client whose user answers questions."""
+
+    can_request = True
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    async def notify(self, message: bytes) -> None:
+        """Drop progress and log messages."""
+
+    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
+        """Answer the one question that is asked."""
+        self.asked.append(params["message"])
+        return self.answer
+
+    async def pause(self, retry_ms: int) -> None:
+        """Keep the stream open."""
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        ({"action": "accept", "content": {"run": True}}, "2"),
+        ({"action": "accept", "content": {"run": False}}, "0"),
+        ({"action": "decline"}, "0"),
+        ({"action": "cancel"}, "0"),
+    ],
+)
+async def test_a_person_is_asked_with_what_the_statement_touches(
+    postgres: PrivateServer, writer: str, given: dict[str, Any], rows: str
+) -> None:
+    """Only a clear yes commits."""
+    settings = settings_for(postgres, url=writer, access_mode="unrestricted")
+    person = Person(given)
+    caller = Caller(revision="2025-06-18", capabilities={"elicitation": {}}, channel=person)
+    backend = Backend(settings)
+    async with backend.running():
+        desk = Desk(backend, settings, _cursors())
+        tools = WriteTools(desk, QueryTools(desk))
+        try:
+            await tools.execute_sql(ExecuteAnySql(sql=INSERT, params=[1, 2]), Context(caller))
+        except ConfirmationRequired:
+            assert rows == "0"
+    assert postgres.sql("SELECT count(*) FROM scratch;") == rows
+    assert "touches 2 rows" in person.asked[0]
+    postgres.sql("TRUNCATE scratch;")
+
+
+def _cursors() -> Any:
+    from core.sealing import Sealer
+    from services.postgres.paging import Cursors
+
+    return Cursors(Sealer("a secret of the test, long enough"))
+
+
+def test_tokens_are_bound_to_caller_and_time() -> None:
+    """Pure: with a clock that the test moves."""
+    now = [1000.0]
+    confirmations = Confirmations(60, clock=lambda: now[0])
+    ticket = Ticket("DELETE FROM t", [1], None, "alice")
+    token = confirmations.make(ticket)
+    with pytest.raises(BadConfirmation):
+        confirmations.redeem(token, Ticket("DELETE FROM t", [1], None, "bob"))
+    with pytest.raises(BadConfirmation):
+        Confirmations(60, clock=lambda: now[0]).redeem(token, ticket)
+    for nonsense in ("", "x", "1.2.3", "ü.ü.ü", token[:-1]):
+        with pytest.raises(BadConfirmation):
+            confirmations.redeem(nonsense, ticket)
+    now[0] += 61
+    with pytest.raises(BadConfirmation, match="expired"):
+        confirmations.redeem(token, ticket)
