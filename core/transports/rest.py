@@ -152,6 +152,8 @@ def _operation(tool: Tool) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "The tool's result."}
     schema = inline_references(dict(tool.output_schema or {"type": "object"}))
     success["content"] = {"application/json": {"schema": schema}}
+    if tool.output_schema is None:  # one picture or sound is sent as it is
+        success["content"] |= {f"{kind}/*": {} for kind in MEDIA_BLOCKS}
     failures = {
         status: {
             "description": description,
