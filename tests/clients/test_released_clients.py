@@ -273,7 +273,6 @@ def test_session_that_the_client_deleted_stays_gone(
     assert response.status_code == 404
 
 
-@pytest.mark.xfail(strict=True, reason="the deny list lives in the memory of the process")
 def test_deleted_session_stays_gone_when_the_server_restarts(tmp_path: Path) -> None:
     """A sealed id is valid by itself, so what ended it has to outlive the process as well.
 

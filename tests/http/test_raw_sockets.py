@@ -171,13 +171,15 @@ def test_announced_body_over_the_limit_is_413_at_once(server: ServerProcess) -> 
 
 def test_expectation_is_answered_before_the_body(server: ServerProcess) -> None:
     """Before larger bodies curl sends `Expect: 100-continue`."""
-    sent = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PING)
+    sent = HEAD + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(
+        PING
+    )
     with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_S) as connection:
         connection.sendall(sent)
         connection.settimeout(LIMIT_S)
         assert connection.recv(100).startswith(b"HTTP/1.1 100")
         connection.sendall(PING)
-        assert b'"result":{}' in connection.recv(65536)
+        assert b'"result":{}' in _read(connection)
 
 
 def test_pipelined_requests_are_answered_in_order(server: ServerProcess) -> None:
