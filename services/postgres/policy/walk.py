@@ -10,7 +10,7 @@ Source: parsenodes.h and primnodes.h of PostgreSQL 17; the JSON form is libpg_qu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -195,9 +195,23 @@ def split_name(parts: list[str]) -> tuple[str | None, str]:
     return (parts[-2] if len(parts) > 1 else None), (parts[-1] if parts else "")
 
 
+def _is_text(args: Sequence[Node]) -> bool:
+    """Tell whether the first argument is a string literal."""
+    return bool(args) and "sval" in args[0].get("A_Const", {})
+
+
 def _note_function(node: Node, uses: Uses) -> None:
     """Note a call."""
     schema, name = split_name(strings(node.get("funcname")))
+    if name == "current_setting" and not _is_text(node.get("args", ())):
+        uses.refusals.append(
+            Refusal(
+                known.CREDENTIALS_REFUSED,
+                "current_setting() takes a literal here, since some settings hold secrets.",
+                "Name the setting in quotes, or select from pg_settings.",
+                location_of(node),
+            )
+        )
     exact = not (node.get("func_variadic") or node.get("agg_within_group"))
     uses.functions.append(
         FunctionUse(
