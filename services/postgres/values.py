@@ -23,7 +23,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_EXACT_INTEGER = 2**53 - 1
-PASSWORD_LITERAL = re.compile(r"(?i)(\bpassword\s*(?:=\s*)?)(E?'(?:[^']|'')*'?)")
+PASSWORD_LITERAL = re.compile(
+    r"""(?i)(\bpassword\s*(?:=\s*)?)(''[^']+''|E?'(?:[^']|'')*'?|(?<==)[^\s'",)]+)"""
+)
+"""After PASSWORD a literal; inside the literal of a connection string also a bare word."""
 _TIMESTAMP = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)(\+00)?")
 
 JsonScalar = str | int | float | bool | None
