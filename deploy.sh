@@ -5,4 +5,4 @@ set -euo pipefail
 root="$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd -P)"
 # shellcheck source=scripts/python.sh
 source "$root/scripts/python.sh"
-exec "$PYTHON" -m scripts.deploy "$@"
+exec "$PYTHON" -P -m scripts.deploy "$@"

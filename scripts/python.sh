@@ -30,4 +30,5 @@ _find_python() {
 }
 
 _find_python || exit 1
+# The commands add -P, so that a folder `scripts` where they are called from is not taken for ours.
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"

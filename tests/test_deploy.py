@@ -53,14 +53,11 @@ class Clone:
     port: int
 
     def deploy(self, *arguments: str, **variables: str) -> Answer:
-        """Run deploy.sh from another folder, as a person with these variables would."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "PG"))}
-        environment.pop("DATABASE_URL", None)
-        environment |= {"MCP_VENV": sys.prefix, "MCP_POSTGRES_PORT": str(self.port), **variables}
+        """Run deploy.sh from another clone's folder, as a person with these variables would."""
         result = subprocess.run(
             [str(self.root / "deploy.sh"), *arguments],
-            cwd="/",
-            env=environment,
+            cwd=ROOT,
+            env={**self.environment(), **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,6 +66,12 @@ class Clone:
             check=False,
         )
         return Answer(result.returncode, result.stdout)
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment without settings of the suite, but with the port."""
+        plain = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "PG"))}
+        plain.pop("DATABASE_URL", None)
+        return {**plain, "MCP_VENV": sys.prefix, "MCP_POSTGRES_PORT": str(self.port)}
 
     def health(self) -> dict[str, Any]:
         """Return the body of /health, or nothing while there is no answer."""
@@ -387,3 +390,38 @@ def test_a_wrong_setting_is_told_with_the_last_words_of_the_log(running: Clone) 
     assert answer.code == 1
     assert "postgres did not start" in answer.text
     assert "logging.level" in answer.text
+
+
+# --- clean, and a start that was cut off ------------------------------------------------------
+
+
+def test_clean_removes_nothing_unasked(running: Clone) -> None:
+    """Where nobody can be asked, it wants to be told."""
+    answer = running.deploy("clean")
+    assert answer.code == 1
+    assert "clean --yes" in answer.text
+    assert running.data.exists()
+
+
+def test_an_interrupted_creation_of_the_demo_data_is_done_again(running: Clone) -> None:
+    """Half a demo database is never taken for a whole one."""
+    assert running.deploy("clean", "--yes").code == 0
+    assert not running.project.run.exists()
+    with subprocess.Popen(
+        [str(running.root / "deploy.sh"), "up", "--local"],
+        env=running.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as up:
+        assert up.stdout is not None
+        for line in up.stdout:
+            if "Making the demo database" in line:
+                time.sleep(0.5)
+                up.kill()
+    assert up.returncode == -signal.SIGKILL
+    answer = running.deploy("up")
+    assert answer.code == 0, answer.text
+    assert "Making the demo database" in answer.text
+    sql = "SELECT count(*) FROM logistics.shipment_events"
+    assert int(running.call("execute_sql", sql=sql)["structuredContent"]["rows"][0][0]) > 90_000

@@ -44,14 +44,14 @@ def _run(request: Request) -> int:
     if request.command == "help":
         console.say(help_text())
         return 0
-    if not bootstrap.is_inside(project):
-        if not COMMANDS[request.command].installs and not bootstrap.venv_python(project).exists():
-            return _nothing_there(request)
+    if COMMANDS[request.command].installs:
         _require_permission(project)
         bootstrap.ensure(project, "runtime")
+    elif not bootstrap.was_installed(project):
+        return _nothing_there(request)
+    if not bootstrap.is_inside(project):
         python = str(bootstrap.venv_python(project))
-        os.execv(python, [python, "-m", "scripts.deploy", *sys.argv[1:]])  # noqa: S606
-    bootstrap.ensure(project, "runtime")
+        os.execv(python, [python, "-P", "-m", "scripts.deploy", *sys.argv[1:]])  # noqa: S606
     from scripts.deploy import commands
 
     return commands.run(project, request)
@@ -60,7 +60,7 @@ def _run(request: Request) -> int:
 def _nothing_there(request: Request) -> int:
     """Answer a command that only makes sense after a first `up`."""
     console.say("Nothing was ever started here; ./deploy.sh up does.")
-    return 1 if request.command in ("status", "restart") else 0
+    return 1 if request.command == "status" else 0
 
 
 def _require_permission(project: Project) -> None:

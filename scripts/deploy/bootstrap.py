@@ -105,6 +105,12 @@ def is_current(project: Project, name: str) -> bool:
     return any(_has_stamp(project, installed) for installed in (name, "dev"))
 
 
+def was_installed(project: Project) -> bool:
+    """Whether what `deploy.sh` itself needs is there, be it from an older lock."""
+    stamps = (_stamp(project, name) for name in ("runtime", "dev"))
+    return venv_python(project).exists() and any(stamp.is_file() for stamp in stamps)
+
+
 def ensure(project: Project, *names: str) -> Path:
     """Make the virtual environment and install locks into it, each only when it has changed.
 

@@ -55,6 +55,7 @@ class Door:
             if self.endpoint.secure
             else http.client.HTTPConnection(host, port, timeout=TIME_LIMIT_S)
         )
+        headers["Host"] = health.HOST_NAME
         if self.endpoint.api_key:
             headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
         data = None

@@ -20,8 +20,9 @@ class Command:
     Attributes:
         summary: What it does, for the help.
         options: The options it knows besides `--local` and `--docker`.
-        installs: Whether it installs the locked dependencies when they are missing; the others
-            have nothing to do where nothing was ever installed.
+        installs: Whether it installs the locked dependencies when they are missing or have
+            changed. The others have nothing to do where nothing was ever installed, and work with
+            what is there, so that `down` needs no network.
     """
 
     summary: str
@@ -35,7 +36,9 @@ COMMANDS: dict[str, Command] = {
         installs=True,
     ),
     "down": Command(summary="stop everything that up started, or one service; data stay"),
-    "restart": Command(summary="stop and start all services or one, with the settings of now"),
+    "restart": Command(
+        summary="stop and start all services or one, with the settings of now", installs=True
+    ),
     "status": Command(summary="show what runs where; fails when something is not healthy"),
     "logs": Command(
         summary="show the last lines of the logs (-f to follow, -n LINES)",

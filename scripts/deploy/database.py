@@ -573,7 +573,8 @@ async def _fill(project: Project, server: Server) -> None:
         )
         if not exists:
             progress = console.Progress("Making the demo database")
-            await connection.execute(f"DROP DATABASE IF EXISTS {UNFINISHED_DATABASE}")
+            # By force: the session of an interrupted creation may still be at work in it.
+            await connection.execute(f"DROP DATABASE IF EXISTS {UNFINISHED_DATABASE} WITH (FORCE)")
             await connection.execute(f"CREATE DATABASE {UNFINISHED_DATABASE} TEMPLATE template0")
             rows = await _run_demo_files(project, server, progress)
             await connection.execute(

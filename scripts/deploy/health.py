@@ -18,6 +18,8 @@ START_TIME_LIMIT_S = 60.0
 # A service that answers but misses something, such as its database, gets this long to find it.
 DEGRADED_PATIENCE_S = 6.0
 POLL_INTERVAL_S = 0.1
+# A server answers to this name whatever address it listens on.
+HOST_NAME = "localhost"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def unverified_tls() -> ssl.SSLContext:
 
 def ask(endpoint: Endpoint) -> Report:
     """Ask a service how it is."""
-    request = urllib.request.Request(f"{endpoint.url}/health")  # noqa: S310  http and https only
+    request = urllib.request.Request(  # noqa: S310  http and https only
+        f"{endpoint.url}/health", headers={"Host": HOST_NAME}
+    )
     # No proxy of the environment may stand between this machine and itself.
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified_tls())

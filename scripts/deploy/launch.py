@@ -21,7 +21,7 @@ def main() -> None:
     variables: dict[str, str] = json.loads((project.secrets / f"{name}.json").read_text())
     write_record(project, name)
     environment = {**os.environ, **variables, "PYTHONPATH": str(project.root)}
-    os.execve(sys.executable, [sys.executable, "-m", module], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-P", "-m", module], environment)  # noqa: S606
 
 
 if __name__ == "__main__":

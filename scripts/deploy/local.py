@@ -214,7 +214,7 @@ class Local:
 
     def _program(self, service: Service) -> Program:
         python = self._project.relative(Path(sys.executable))
-        launch = (python, "-m", "scripts.deploy.launch", service.name, service.module)
+        launch = (python, "-P", "-m", "scripts.deploy.launch", service.name, service.module)
         return Program(name=service.name, command=launch)
 
     def _database_program(self, server: database.Server) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import deque
@@ -51,11 +52,13 @@ def show(paths: Sequence[Path], *, lines: int, follow: bool) -> None:
     for path in paths:
         for line in last_lines(path, lines):
             console.say(labels[path] + line)
-    while follow:
-        for file in followed:
-            for line in file.new_lines():
-                console.say(labels[file.path] + line)
-        time.sleep(FOLLOW_INTERVAL_S)
+    # Following ends when the reader has seen enough, which is no failure.
+    with contextlib.suppress(KeyboardInterrupt):
+        while follow:
+            for file in followed:
+                for line in file.new_lines():
+                    console.say(labels[file.path] + line)
+            time.sleep(FOLLOW_INTERVAL_S)
 
 
 class _Followed:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
 
 from scripts.deploy import docker, registry
+from scripts.deploy.command_line import Request
 from scripts.deploy.docker import Docker
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project, project_here
@@ -114,3 +119,77 @@ def test_a_container_gets_settings_but_no_address_of_this_machine(
     assert "@mcp-database:5432/demo\n" in text
     assert not re.search("SERVER__(HOST|PORT|STATE_DIR)", text)
     assert deployment._endpoint(service).url == "http://127.0.0.1:9001"
+
+
+FAKE_DOCKER = """\
+#!/bin/sh
+echo "$@" >> "$FAKE_LOG"
+case "$*" in
+  "compose version"|version) exit 0 ;;
+  *" up "*) touch "$FAKE_LOG.up"; cat "$MCP_POSTGRES_ENV_FILE" > "$FAKE_LOG.env" ;;
+  *" down"*) rm -f "$FAKE_LOG.up" ;;
+  "container inspect --format {{.State.Running}}"*) [ -e "$FAKE_LOG.up" ] && echo true ;;
+  "container inspect --format {{.RestartCount}}"*) echo 0 ;;
+esac
+exit 0
+"""
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers as a service would."""
+
+    def do_GET(self) -> None:
+        """Be healthy."""
+        body = json.dumps({"status": "healthy", "service": "postgres", "tools_count": 3}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker command with the plugin; returns the file that it writes its arguments to."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "docker"
+    program.write_text(FAKE_DOCKER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    log = tmp_path / "docker.log"
+    monkeypatch.setenv("FAKE_LOG", str(log))
+    return log
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["bundled database", "DATABASE_URL"])
+def test_up_hands_compose_everything_it_asks_for(
+    project: Project,
+    known: Registry,
+    fake_docker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: bool,
+) -> None:
+    """The service, the database only where none is given, and a closed file of settings."""
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        values = {"MCP_POSTGRES_PORT": str(server.server_address[1])}
+        if given:
+            values["DATABASE_URL"] = "postgresql://elsewhere/db"
+        # The stand-in holds the port that the container would publish.
+        monkeypatch.setattr("scripts.deploy.ports.require_free", lambda *arguments: None)
+        deployment = Docker(project, known)
+        deployment.up(Request(command="up"), values=values)
+        rows = list(deployment.rows())
+        server.shutdown()
+    assert (rows[0].name, rows[0].status, rows[0].tools) == ("postgres", "healthy", "3")
+    up = next(line for line in fake_docker.read_text().splitlines() if " up " in line)
+    names = up.split(" up ")[1]
+    assert names == "--detach --build mcp-postgres" + ("" if given else " mcp-database")
+    settings = (fake_docker.parent / "docker.log.env").read_text()
+    expected = "postgresql://elsewhere/db" if given else "@mcp-database:5432/demo"
+    assert f"{expected}\n" in settings
+    deployment.down(Request(command="down"))
+    assert [row.status for row in deployment.rows()] == ["stopped"]
