@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -191,14 +192,18 @@ class Wire:
         state_dir: Path | None = None,
         key: str | None = None,
     ) -> None:
+        folder = None
         if server is None:
+            if state_dir is None:
+                folder = tempfile.TemporaryDirectory()
+                state_dir = Path(folder.name)
             data: dict[str, Any] = {k: dict(v) for k, v in (settings or {}).items()}
             data.setdefault("security", {}).setdefault("seal_key", "s" * 64)
-            if state_dir is not None:
-                data.setdefault("server", {})["state_dir"] = state_dir
+            data.setdefault("server", {})["state_dir"] = state_dir
             server = create_server(Settings.from_dict(data))
         self.server = server
         self._key = key
+        self._folder = folder
         self._ids = itertools.count(1)
         self._answers: list[Answer] = []
         self._stack = AsyncExitStack()
@@ -221,6 +226,8 @@ class Wire:
             answer.leave()
         await asyncio.gather(*(a.finished() for a in self._answers))
         await self._stack.aclose()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def next_id(self) -> int:
         """Return an id that no request of this client had."""
