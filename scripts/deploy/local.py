@@ -12,11 +12,13 @@ from scripts.deploy import (
     bootstrap,
     console,
     database,
+    demo,
     environment,
     health,
     log_files,
     ports,
     processes,
+    record,
 )
 from scripts.deploy.command_line import Request, nearest
 from scripts.deploy.environment import Endpoint
@@ -144,7 +146,7 @@ class Local:
         return Row(service.name, endpoint.url, report.status, tools, log, report.detail)
 
     def _database_row(self, state: ProcessState) -> Row:
-        port = int(database.read_record(self._project)["database_port"])
+        port = int(record.read(self._project)["database_port"])
         status = _WORDS.get(state.state, "crashed")
         if state.is_up:
             status = "running" if ports.is_answered(port) else "starting"
@@ -185,17 +187,17 @@ class Local:
 
     def _start_database(self, server: database.Server) -> str:
         self._supervisor.start("database")
-        if not database.answers(server):
+        if not demo.answers(server):
             progress = console.Progress("Waiting for the database")
             restarts = _Restarts(self._supervisor)
             deadline = time.monotonic() + DATABASE_START_LIMIT_S
-            while not database.answers(server):
+            while not demo.answers(server):
                 if restarts("database") is not None or time.monotonic() > deadline:
                     progress.stop()
                     raise self._not_started(["database"])
                 time.sleep(0.1)
             progress.done()
-        database.fill(self._project, server)
+        demo.fill(self._project, server)
         return server.reader_url
 
     def _stop_database(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.deploy import database, ports
+from scripts.deploy import database, ports, programs, record
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
 from scripts.deploy.registry import Registry
@@ -32,16 +32,16 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "postgresql"
     for major in (14, 16, 12):
         _fake_programs(folder, major)
-    monkeypatch.setattr(database, "SYSTEM_FOLDERS", (str(folder),))
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", (str(folder),))
     monkeypatch.setenv("PATH", "/nowhere")
     return folder
 
 
 def test_the_newest_programs_are_taken_for_new_data(project: Project, system: Path) -> None:
     """12 is too old; 16 is newer than 14."""
-    programs = database._programs_for(project, project.run / "data", "system")
-    assert (programs.major, programs.from_wheel) == (16, False)
-    assert programs.folder == system / "16" / "bin"
+    found = programs.programs_for(project, project.run / "data", "system")
+    assert (found.major, found.from_wheel) == (16, False)
+    assert found.folder == system / "16" / "bin"
 
 
 def test_old_data_keep_their_major_version(project: Project, system: Path) -> None:
@@ -49,7 +49,7 @@ def test_old_data_keep_their_major_version(project: Project, system: Path) -> No
     data = project.run / "data"
     data.mkdir()
     (data / "PG_VERSION").write_text("14\n")
-    assert database._programs_for(project, data, "system").major == 14
+    assert programs.programs_for(project, data, "system").major == 14
 
 
 def test_data_of_a_version_that_is_gone_are_explained(project: Project, system: Path) -> None:
@@ -58,7 +58,7 @@ def test_data_of_a_version_that_is_gone_are_explained(project: Project, system: 
     data.mkdir()
     (data / "PG_VERSION").write_text("13\n")
     with pytest.raises(DeployError, match="made by PostgreSQL 13; found here: 14, 16") as caught:
-        database._programs_for(project, data, "system")
+        programs.programs_for(project, data, "system")
     assert "deploy.sh clean" in caught.value.hint
 
 
@@ -66,16 +66,16 @@ def test_a_machine_without_programs_is_told_what_to_do(
     project: Project, system: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Install it, or name a database that runs."""
-    monkeypatch.setattr(database, "SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", ())
     with pytest.raises(DeployError) as caught:
-        database._programs_for(project, project.run / "data", "system")
+        programs.programs_for(project, project.run / "data", "system")
     assert "DATABASE_URL" in caught.value.hint
 
 
 def test_a_named_folder_without_programs_is_refused(project: Project, tmp_path: Path) -> None:
     """Rather than taking others silently."""
     with pytest.raises(DeployError, match="holds no postgres and initdb"):
-        database._programs_for(project, project.run / "data", str(tmp_path))
+        programs.programs_for(project, project.run / "data", str(tmp_path))
 
 
 def test_a_taken_port_is_replaced_and_remembered(project: Project, known: Registry) -> None:
@@ -99,7 +99,7 @@ def test_a_taken_port_that_was_asked_for_is_an_error(project: Project, known: Re
 def test_a_running_server_keeps_its_port(project: Project, known: Registry) -> None:
     """It is in use, rightly."""
     port = ports.any_free_port()
-    database.write_record(project, database_port=port)
+    record.write(project, database_port=port)
     with socket.create_server(("127.0.0.1", port)):
         assert database._choose_port(project, known.database, {}, is_running=True) == port
 
