@@ -75,14 +75,18 @@ def inline_references(schema: dict[str, Any]) -> dict[str, Any]:
         reference = node.get("$ref")
         if isinstance(reference, str):
             name = reference.removeprefix("#/$defs/")
-            siblings = {k: walk(v, open_names) for k, v in node.items() if k != "$ref"}
+            siblings = {k: walk(v, open_names) for k, v in kept(node).items() if k != "$ref"}
             known = name in definitions and name not in open_names
             if not known or len(open_names) >= MAX_INLINE_DEPTH:
                 return siblings
             target = walk(copy.deepcopy(definitions[name]), (*open_names, name))
             target.pop("title", None)
             return {**target, **siblings}
-        return {k: walk(v, open_names) for k, v in node.items() if k != "$defs"}
+        return {k: walk(v, open_names) for k, v in kept(node).items()}
+
+    def kept(node: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the definitions, which stand at the root; elsewhere it is a property's name."""
+        return {k: v for k, v in node.items() if k != "$defs"} if node is schema else node
 
     result = walk(schema, ())
     assert isinstance(result, dict)
