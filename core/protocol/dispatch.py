@@ -317,6 +317,8 @@ class Dispatcher:
         if isinstance(result, ToolResult):
             structured, blocks, is_error = result.structured, result.content, result.is_error
             if structured is None:
+                if tool.output_schema is not None and not is_error:
+                    raise TypeError(f"tool {tool.name!r} owes the result that its schema promises")
                 return Outcome(None, blocks, is_error)
         data = tool.dump(structured)
         if len(data) > self._max_result_bytes:
