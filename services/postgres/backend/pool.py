@@ -155,6 +155,7 @@ class Pool:
         self._settings = settings
         self._clock = clock
         self._places = asyncio.Semaphore(max_size)
+        self._users = 0
         self._in_use = 0
         self._waiting = 0
         self._pool: asyncpg.Pool[Any] | None = None
@@ -181,8 +182,8 @@ class Pool:
 
     @property
     def idle(self) -> bool:
-        """Whether no call uses or awaits a connection."""
-        return self._in_use == 0 and self._waiting == 0
+        """Whether no call uses, awaits or makes a connection."""
+        return self._users == 0 and self._in_use == 0
 
     def usage(self) -> dict[str, int]:
         """Return how many connections are allowed, open, in use and waited for."""
@@ -288,8 +289,20 @@ class Pool:
             SuperuserRefused: The role is a superuser and nobody insisted.
             ToolError: A statement inside failed, as `failures.translate` says.
         """
-        refuse_superuser(await self.open(), self._settings)
-        await self._take_place(self._settings.pool_wait_s if wait_s is None else wait_s)
+        self._users += 1
+        try:
+            refuse_superuser(await self.open(), self._settings)
+            await self._take_place(self._settings.pool_wait_s if wait_s is None else wait_s)
+            async with self._placed_session(timeout_ms, read_only, params) as session:
+                yield session
+        finally:
+            self._users -= 1
+
+    @contextlib.asynccontextmanager
+    async def _placed_session(
+        self, timeout_ms: int, read_only: bool, params: Sequence[Any]
+    ) -> AsyncIterator[Session]:
+        """Give a connection to a call that has its place, and take both back."""
         session: Session | None = None
         clean = False
         try:
@@ -298,16 +311,13 @@ class Pool:
             yield session
             clean = True
         except BaseException as error:
-            clean = _is_clean(error)
+            clean = is_clean(error)
             told = translate(error, params)
             if told is None or told is error:
                 raise
             raise told from error
         finally:
-            connection = None if session is None else session.connection
-            if connection is not None and session is not None:
-                connection.remove_log_listener(session.note)
-            await self._run_to_end(self._give_back(connection, clean))
+            await self._run_to_end(self._give_back(session, clean))
 
     async def _take_place(self, wait_s: float) -> None:
         self._waiting += 1
@@ -326,23 +336,29 @@ class Pool:
         self.last_used = self._clock()
 
     async def _start(self, timeout_ms: int, read_only: bool) -> Session:
-        """Begin a transaction, on a second connection when the first turns out to be dead."""
-        for last in (False, True):
-            connection = await self._connection()
-            assert self.facts is not None
-            session = Session(connection, self.facts, self._settings, timeout_ms)
-            try:
-                await session.begin(read_only=read_only)
-            except BaseException as error:
-                await self._run_to_end(self._discard(connection))
-                if last or not isinstance(error, BROKEN) or isinstance(error, TimeoutError):
-                    raise
-            else:
-                return session
-        raise AssertionError("the loop returns or raises")
+        """Begin a transaction, on a new connection when an idle one turns out to be dead."""
+        try:
+            return await self._begun(timeout_ms, read_only)
+        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
+            # The server was restarted, or someone ended our sessions: so are the other idle ones.
+            if self._pool is not None:
+                await self._pool.expire_connections()
+            return await self._begun(timeout_ms, read_only)
+
+    async def _begun(self, timeout_ms: int, read_only: bool) -> Session:
+        connection = await self._connection()
+        assert self.facts is not None
+        session = Session(connection, self.facts, self._settings, timeout_ms)
+        try:
+            await session.begin(read_only=read_only)
+        except BaseException:
+            await self._run_to_end(self._discard(connection))
+            raise
+        return session
 
     async def _connection(self) -> Connection:
-        assert self._pool is not None
+        if self._pool is None:
+            raise DatabaseUnavailable("The service is stopping.")
         try:
             return await self._pool.acquire()
         except (asyncpg.PostgresError, *BROKEN) as error:
@@ -352,36 +368,38 @@ class Pool:
             assert self._failure is not None
             raise _again(self._failure) from error
 
-    async def _give_back(self, connection: Connection | None, clean: bool) -> None:
+    async def _give_back(self, session: Session | None, clean: bool) -> None:
         try:
-            if connection is None:
+            if session is None:
                 return
-            if clean and not connection.is_closed():
-                await self._reset(connection)
+            if clean and _is_open(session.connection):
+                session.connection.remove_log_listener(session.note)
+                await self._reset(session.connection)
             else:
-                await self._discard(connection)
+                await self._discard(session.connection)
         finally:
             self._in_use -= 1
             self.last_used = self._clock()
             self._places.release()
 
     async def _reset(self, connection: Connection) -> None:
-        assert self._pool is not None
         try:
             await connection.execute(RESET, timeout=CLOSE_TIME_LIMIT_S)
-            await self._pool.release(connection)
+            if self._pool is None:
+                await connection.close(timeout=CLOSE_TIME_LIMIT_S)
+            else:
+                await self._pool.release(connection)
         except (asyncpg.PostgresError, *BROKEN):
             await self._discard(connection)
 
     async def _discard(self, connection: Connection) -> None:
         """Close a connection whose state is unknown; a running statement is cancelled first."""
-        assert self._pool is not None
-        try:
-            await connection.close(timeout=CLOSE_TIME_LIMIT_S)
-        except (asyncpg.PostgresError, *BROKEN):
-            connection.terminate()
+        # One that is closed has gone back to asyncpg's pool by itself, and may not be asked.
         with contextlib.suppress(asyncpg.InterfaceError):
-            await self._pool.release(connection)
+            try:
+                await connection.close(timeout=CLOSE_TIME_LIMIT_S)
+            except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, TimeoutError):
+                connection.terminate()
 
     async def _run_to_end(self, work: Coroutine[Any, Any, None]) -> None:
         """Run clean-up that the caller's cancellation must not interrupt."""
@@ -445,7 +463,14 @@ def role_sql() -> str:
     return _ROLE_FILE.read_text(encoding="utf-8")
 
 
-def _is_clean(error: BaseException) -> bool:
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
+
+
+def is_clean(error: BaseException) -> bool:
     """Return whether a connection can be used again after an error inside its transaction."""
     if isinstance(error, BROKEN) or not isinstance(error, Exception):
         return False

@@ -35,7 +35,7 @@ import asyncpg
 
 from services.postgres.backend.connect import MARK
 from services.postgres.backend.failures import translate
-from services.postgres.backend.pool import Session
+from services.postgres.backend.pool import Session, is_clean
 from services.postgres.errors import ParameterError, UndefinedTable
 from services.postgres.names import NamePart, TableName
 from services.postgres.values import Unfit, coerce
@@ -231,12 +231,16 @@ async def hypothetical(session: Session, definitions: Sequence[str]) -> AsyncIte
         "JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'hypopg'"
     )
     create = f"SELECT indexname::text AS name FROM {place['schema']}.hypopg_create_index($1)"
+    reset = f"SELECT {place['schema']}.hypopg_reset()"
     try:
         yield [(await session.fetch_one(create, d))["name"] for d in definitions]
-    finally:
-        if not session.connection.is_closed():
+    except BaseException as error:
+        # They outlive the transaction, but not a connection that is dropped anyway.
+        if is_clean(error):
             await session.start_again()
-            await session.fetch(f"SELECT {place['schema']}.hypopg_reset()")
+            await session.fetch(reset)
+        raise
+    await session.fetch(reset)
 
 
 # --- what went wrong ---------------------------------------------------------------------------

@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from core.settings import SettingsError
 from core.testing import Client
 from services.postgres.backend import Backend
 from services.postgres.settings import PostgresSettings
 from tests.services.postgres.conftest import client_of, settings_for
-from tests.services.postgres.helpers import WAITING, locked, until, waiting_pids
+from tests.services.postgres.helpers import WAITING, answer, error, locked, until, waiting_pids
 from tests.services.postgres.server import PrivateServer, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -106,6 +108,118 @@ async def test_without_any_url_the_tools_say_what_to_set() -> None:
     assert result.error["code"] == "DATABASE_NOT_CONFIGURED"
     assert "DATABASE_URL" in result.error["hint"]
     assert health["components"]["database"]["status"] == "down"
+
+
+async def test_sessions_that_were_ended_are_replaced_without_an_error(
+    postgres: PrivateServer,
+) -> None:
+    """A restart of the server between two calls costs nobody a failed call."""
+    async with client_of(settings_for(postgres, pool_min=4)) as client:
+        await asyncio.gather(*(client.call("execute_sql", sql="SELECT 1") for _ in range(4)))
+        postgres.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'mcp-postgres';"
+        )
+        for _ in range(5):
+            result = await client.call("execute_sql", sql="SELECT 1")
+            assert not result.is_error, result.text
+
+
+async def test_a_connection_that_breaks_during_a_call_is_told_as_such(
+    postgres: PrivateServer,
+) -> None:
+    """The call may be repeated; the next one has a new connection."""
+    settings = settings_for(postgres, lock_timeout_ms=20_000)
+    async with client_of(settings) as client, locked(postgres, "no_key") as watcher:
+        call = asyncio.create_task(client.call("execute_sql", sql=WAITING))
+        pids = await until(lambda: waiting_pids(watcher))
+        for pid in pids:
+            await watcher.fetch("SELECT pg_terminate_backend($1)", pid)
+        result = await call
+        after = await client.call("execute_sql", sql="SELECT 1")
+    assert result.error is not None
+    assert result.error["code"] == "DATABASE_UNAVAILABLE"
+    assert result.error["retryable"]
+    assert not after.is_error
+
+
+async def test_a_session_that_breaks_before_it_goes_back_is_dropped(
+    postgres: PrivateServer,
+) -> None:
+    """The reset fails, which is nobody's error."""
+    backend = Backend(settings_for(postgres))
+    async with backend.running():
+        async with backend.session() as session:
+            pid = session.connection.get_server_pid()
+            postgres.sql(f"SELECT pg_terminate_backend({pid});")
+        async with backend.session() as session:
+            assert session.connection.get_server_pid() != pid
+
+
+async def test_a_database_that_does_not_exist_yet_is_found_when_it_does(
+    postgres: PrivateServer,
+) -> None:
+    """Also when it is the one of the URL, and when /health asked first."""
+    url = postgres.url("mcp_reader", "reader-secret-4711", "not_yet")
+    async with client_of(settings_for(postgres, url=url)) as client:
+        health = (await client.http.get("/health")).json()
+        assert health["components"]["database"]["code"] == "UNKNOWN_DATABASE"
+        assert (await error(client, "list_tables"))["code"] == "UNKNOWN_DATABASE"
+        postgres.sql("CREATE DATABASE not_yet;")
+        try:
+            assert not (await client.call("list_tables")).is_error
+        finally:
+            postgres.sql("DROP DATABASE not_yet WITH (FORCE);")
+
+
+async def test_a_database_the_role_may_not_enter_is_told_apart(postgres: PrivateServer) -> None:
+    """Waiting would not help."""
+    postgres.sql("CREATE DATABASE closed; REVOKE CONNECT ON DATABASE closed FROM PUBLIC;")
+    try:
+        async with client_of(settings_for(postgres)) as client:
+            for _ in range(2):
+                found = await error(client, "list_tables", database="closed")
+                assert found["code"] == "PERMISSION_DENIED"
+                assert "GRANT CONNECT" in found["hint"]
+            listed = await answer(client, "list_databases", include_size=True)
+    finally:
+        postgres.sql("DROP DATABASE closed;")
+    closed = next(d for d in listed["databases"] if d["name"] == "closed")
+    assert not closed["can_connect"]
+    assert closed["size_bytes"] > 0  # by pg_read_all_stats
+
+
+async def test_a_server_without_free_slots_is_busy_not_broken(postgres: PrivateServer) -> None:
+    """One connection of ours works, a second is refused by the role's limit."""
+    postgres.sql(
+        "CREATE ROLE single LOGIN PASSWORD 'single-4711' CONNECTION LIMIT 1;"
+        "GRANT SELECT ON no_key TO single;"
+    )
+    url = postgres.url("single", "single-4711")
+    settings = settings_for(postgres, url=url, pool_min=0, lock_timeout_ms=20_000)
+    try:
+        async with client_of(settings) as client, locked(postgres, "no_key") as watcher:
+            first = asyncio.create_task(client.call("execute_sql", sql=WAITING))
+            await until(lambda: waiting_pids(watcher))
+            second = await error(client, "execute_sql", sql="SELECT 1")
+            health = (await client.http.get("/health")).json()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+    finally:
+        postgres.sql("DROP OWNED BY single; DROP ROLE single;")
+    assert second["code"] == "POOL_BUSY"
+    assert "no free connection slots" in second["message"]
+    assert health["components"]["database"]["status"] == "up"
+
+
+async def test_a_check_works_on_syntax_alone_while_the_database_is_down() -> None:
+    """It says that the functions were not looked at."""
+    url = f"postgresql://u:p@127.0.0.1:{free_port()}/d?sslmode=disable"
+    async with client_of(PostgresSettings(url=url, stats_interval_s=0)) as client:
+        good = await answer(client, "sql_check", sql="SELECT lower('x')")
+        bad = await answer(client, "sql_check", sql="DELETE FROM t")
+    assert (good["allowed"], good["catalog_checked"]) == (True, False)
+    assert not bad["allowed"]
 
 
 # --- limits and cancellation -------------------------------------------------------------------
@@ -237,7 +351,7 @@ async def test_databases_outside_the_allow_list_are_not_reached(postgres: Privat
 
 async def test_idle_databases_are_disconnected_and_come_back(postgres: PrivateServer) -> None:
     """Connections to databases that nobody asks for any more belong to others."""
-    async with client_of(settings_for(postgres, database_idle_s=0.2)) as client:
+    async with client_of(settings_for(postgres, database_idle_s=1)) as client:
 
         async def pools() -> list[str]:
             status = await client.call("server_status")
@@ -308,6 +422,66 @@ def test_the_command_exits_with_the_sql_when_the_role_is_a_superuser(
     assert "CREATE ROLE mcp_reader" in done.stderr
     assert "admin-secret" not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_serves_until_it_is_told_to_stop(postgres: PrivateServer) -> None:
+    """Over real HTTP, as an operator would see it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.postgres"],
+        env={**os.environ, "POSTGRES_URL": postgres.reader_url, "MCP_HTTP_SERVER__PORT": str(port)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        health = _health(port, process)
+        assert health["status"] == "healthy"
+        assert health["components"]["database"]["status"] == "up"
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode in (0, -15), output
+    assert b"reader-secret" not in output
+
+
+def _health(port: int, process: subprocess.Popen[bytes]) -> Any:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health").json()
+        except httpx.TransportError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"url": "mysql://x"}, "begins with postgresql://"),
+        ({"servers": {"default": "postgresql://x"}}, "not 'default'"),
+        ({"servers": {"a/b": "postgresql://x"}}, "slash"),
+        ({"pool_min": 5, "pool_max": 2}, "pool_min is larger than pool_max"),
+        ({"pool_maximum": 2}, "no such setting"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_reason(given: dict[str, Any], complaint: str) -> None:
+    """Without the URL in the message."""
+    with pytest.raises(SettingsError) as caught:
+        PostgresSettings.from_dict(given)
+    assert complaint in str(caught.value)
+    assert "mysql" not in str(caught.value)
+
+
+def test_servers_are_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable each, or JSON; URLs do not show."""
+    monkeypatch.setenv("MCP_POSTGRES_SERVERS__REPORTING", "postgresql://u:secret-4711@h/d")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:secret-4711@h/e")
+    settings = PostgresSettings.from_env()
+    assert list(settings.servers) == ["reporting"]
+    assert Backend(settings).servers == ["default", "reporting"]
+    assert "4711" not in repr(settings)
 
 
 async def test_the_reader_role_has_the_least_privilege(client: Client) -> None:
