@@ -38,7 +38,7 @@ class Row:
 
     Attributes:
         vendor: Whose server it is.
-        cpu_us: Processor time of the server per call; hardly changed by what else runs.
+        cpu_us: Processor time of the server per call; what else runs changes it little.
         door: The way in; its last word heads a column of the ratios.
     """
 
