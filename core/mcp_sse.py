@@ -50,6 +50,7 @@ from core.security.rate_limit import RateLimit
 from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Tool, build_tool, models_of, with_context
+from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
 from core.transports.http import OpenStreams
 from core.transports.pages import Pages, RootDoor
@@ -294,6 +295,7 @@ class MCPServer:
         self._changes = Changes(self._backplane)
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
+        self._bodies = Bodies(server.max_body_bytes, server.body_time_limit_s)
         self._sessions = Sessions(
             sealer,
             self._backplane,
@@ -314,7 +316,8 @@ class MCPServer:
             max_result_bytes=server.max_result_bytes,
         )
         self._authenticator = authenticator_for(settings.auth)
-        for part in (self._calls, self._streams, self._exchanges, self._sessions):
+        parts = (self._calls, self._streams, self._exchanges, self._bodies, self._sessions)
+        for part in parts:
             self._ticker.add(part.tick)
         self._add_components()
 
@@ -383,6 +386,7 @@ class MCPServer:
             changes=self._changes,
             streams=self._streams,
             exchanges=self._exchanges,
+            bodies=self._bodies,
         )
         pages = Pages(
             self._dispatcher,

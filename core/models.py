@@ -19,7 +19,7 @@ MAX_INLINE_DEPTH = 24
 class InputModel(BaseModel):
     """Base of a tool's arguments: strict types, unknown members refused."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NoArguments(InputModel):

@@ -228,9 +228,9 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *request.extra_headers]
             else:
                 request.bytes_out += len(message.get("body", b""))
-            await request._send(message)
+            await request.send(message)
 
-        await self._app(request.scope, request._receive, send)
+        await self._app(request.scope, request.receive, send)
 
     # -- what is noted ----------------------------------------------------------------------------
 

@@ -17,8 +17,6 @@ from pydantic_core import to_json
 
 from core.context import ANONYMOUS, Principal
 from core.errors import (
-    BodyTooLarge,
-    BodyTooSlow,
     MethodNotAllowed,
     SuiteError,
     UnsupportedMediaType,
@@ -45,6 +43,7 @@ class HTTPRequest:
     """One request, and the means to answer it once.
 
     Attributes:
+        receive, send: The raw ASGI pair.
         headers: Lower-case names; of repeated headers the last one.
         principal: Set by the guard.
         status: The answer's status; 0 until it has begun.
@@ -53,8 +52,6 @@ class HTTPRequest:
     """
 
     __slots__ = (
-        "_receive",
-        "_send",
         "bytes_in",
         "bytes_out",
         "correlation_id",
@@ -63,16 +60,18 @@ class HTTPRequest:
         "method",
         "path",
         "principal",
+        "receive",
         "rpc_errors",
         "scope",
+        "send",
         "status",
         "trace",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self._receive = receive
-        self._send = send
+        self.receive = receive
+        self.send = send
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -101,70 +100,9 @@ class HTTPRequest:
             if not is_json or charset not in (b"", b"charset=utf-8"):
                 raise UnsupportedMediaType("The body has to be application/json in UTF-8.")
 
-    async def body(self, limit: int, time_limit_s: float) -> bytes:
-        """Return the whole body.
-
-        Raises:
-            BodyTooLarge: More than `limit` bytes; nothing of it is kept.
-            BodyTooSlow: It did not arrive within the time limit.
-            ClientGone: The client left before it was complete.
-        """
-        declared = self.headers.get(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared[:18]) > limit:
-            raise self._too_large(limit)
-        message = await self._first_part(time_limit_s, declared)
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            body = await self._rest_of_body(body, limit, time_limit_s)
-        self.bytes_in = len(body)
-        if len(body) > limit:
-            raise self._too_large(limit)
-        return body
-
-    async def _first_part(self, time_limit_s: float, declared: bytes | None) -> Message:
-        if declared is not None and len(declared) < 5:  # small bodies come with their headers
-            return await self._receive()
-        try:
-            async with asyncio.timeout(time_limit_s):
-                return await self._receive()
-        except TimeoutError:
-            raise self._too_slow(time_limit_s) from None
-
-    async def _rest_of_body(self, first: bytes, limit: int, time_limit_s: float) -> bytes:
-        parts, size = [first], len(first)
-        try:
-            async with asyncio.timeout(time_limit_s):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > limit:
-                        raise self._too_large(limit)
-                    parts.append(part)
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise self._too_slow(time_limit_s) from None
-
-    def _too_large(self, limit: int) -> BodyTooLarge:
-        self.extra_headers.append((b"connection", b"close"))
-        return BodyTooLarge(
-            f"The request body is larger than {limit} bytes.",
-            hint="Send less; the operator sets MCP_HTTP_SERVER__MAX_BODY_BYTES.",
-            limit_bytes=limit,
-        )
-
-    def _too_slow(self, time_limit_s: float) -> BodyTooSlow:
-        self.extra_headers.append((b"connection", b"close"))
-        return BodyTooSlow(f"The request body did not arrive within {time_limit_s:g} s.")
-
     async def disconnected(self) -> None:
         """Wait until the client has left or the answer is complete."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
     # -- out ------------------------------------------------------------------------------------
@@ -185,7 +123,7 @@ class HTTPRequest:
     async def begin(self, status: int, headers: Iterable[Header]) -> None:
         """Send status and headers."""
         self.status = status
-        await self._send(
+        await self.send(
             {
                 "type": "http.response.start",
                 "status": status,
@@ -196,7 +134,7 @@ class HTTPRequest:
     async def write(self, body: bytes, *, more: bool = True) -> None:
         """Send a part of the body."""
         self.bytes_out += len(body)
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def refuse(
         self, error: SuiteError, id_: str | int | None = None, *, status: int | None = None

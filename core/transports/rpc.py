@@ -43,7 +43,7 @@ class RPCDoor:
         """Answer one message or one batch."""
         request.require_method("POST")
         request.require_json()
-        message = parse(await self._runtime.read(request))
+        message = parse(await self._runtime.bodies.read(request))
         if type(message) is list:
             await self._batch(request, message)
             return

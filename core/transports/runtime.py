@@ -8,8 +8,9 @@ from core.protocol.changes import Changes
 from core.protocol.dispatch import Dispatcher
 from core.protocol.sessions import Sessions
 from core.settings import Settings
+from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
-from core.transports.http import HTTPRequest, OpenStreams
+from core.transports.http import OpenStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Runtime:
         changes: Who hears about changes.
         streams: Every open event stream.
         exchanges: Every POST that is being answered.
+        bodies: Reads request bodies.
     """
 
     settings: Settings
@@ -30,8 +32,4 @@ class Runtime:
     changes: Changes
     streams: OpenStreams
     exchanges: Exchanges
-
-    async def read(self, request: HTTPRequest) -> bytes:
-        """Return a request's body within the limits of the settings."""
-        server = self.settings.server
-        return await request.body(server.max_body_bytes, server.body_time_limit_s)
+    bodies: Bodies

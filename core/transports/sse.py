@@ -157,7 +157,7 @@ class MessagesDoor:
         request.require_method("POST")
         session = self._session(request)
         request.require_json()
-        message = parse(await self._runtime.read(request))
+        message = parse(await self._runtime.bodies.read(request))
         messages = message if type(message) is list else [message]
         if not messages or len(messages) > MAX_BATCH:
             raise InvalidRequest(f"A batch has 1 to {MAX_BATCH} messages.")

@@ -101,7 +101,7 @@ class StreamableDoor:
     async def _post(self, request: HTTPRequest) -> None:
         request.require_json()
         accepts = accepted(request.headers.get(b"accept"))
-        message = parse(await self._runtime.read(request))
+        message = parse(await self._runtime.bodies.read(request))
         version = header_version(request)
         if type(message) is list:
             await self._batch(request, message, version)
