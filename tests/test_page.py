@@ -99,7 +99,7 @@ def create_server(key: str | None = None) -> MCPServer:
 
     @server.tool(description="Fail.")
     async def fail(arguments: NoArguments) -> Records:
-        raise ToolError(f"It failed. {HOSTILE}", hint="Do something else.")
+        raise ToolError(f"It failed. {HOSTILE}", hint="Do something else.", nearest=["a", "b"])
 
     async def picture(arguments: NoArguments) -> ToolResult:
         return ToolResult([blocks.image(PIXEL, "image/png")])
@@ -248,6 +248,7 @@ async def test_hostile_texts_stay_text(browser: Browser) -> None:
         text = await shown(page)
         assert HOSTILE in text
         assert "Do something else." in text
+        assert "nearest a, b" in text
         await choose(page, "everything")
         assert HOSTILE in await page.locator("#name").inner_text()
         assert HOSTILE in await page.locator("#tool .about").inner_text()
