@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -522,6 +524,15 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: MCPServer) -> None:
         super().__init__(config)
         self._mcp_server = server
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop.
+
+        Uvicorn would note the signal and raise it again after the shutdown, which ends the process
+        before its last log lines are written.
+        """
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         self._mcp_server.close_streams()
