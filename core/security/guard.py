@@ -149,7 +149,8 @@ class Guard:
         if request.method == "OPTIONS":
             await self._preflight(request)
             return
-        if not (route.public and request.method in ("GET", "HEAD")):
+        is_open = route.public and request.method in ("GET", "HEAD")
+        if not is_open and route.door is not _nothing_here:
             try:
                 request.principal = self._authenticator.authenticate(headers)
             except Unauthorized as error:
