@@ -108,6 +108,15 @@ SELECT nspname::text AS schema, count(*) AS tables,
 FROM picked WHERE match IS NOT NULL GROUP BY nspname ORDER BY nspname
 """
 
+# The relations that hold the rows of `p` and can be measured now.
+_LEAVES = """
+    SELECT p.oid WHERE p.relkind IN ('r', 'm') AND p.oid NOT IN (SELECT relation FROM locked)
+    UNION ALL
+    SELECT t.oid FROM tree t JOIN pg_catalog.pg_class k ON k.oid = t.oid
+    WHERE p.relkind = 'p' AND t.root = p.oid AND k.relkind = 'r'
+      AND t.oid NOT IN (SELECT relation FROM locked)
+"""
+
 _RELATIONS = f"""
 WITH RECURSIVE {_PICKED},
 tree (root, oid) AS (
@@ -150,10 +159,7 @@ sized AS (
         SELECT sum(pg_total_relation_size(leaf.oid))::int8 AS total_bytes,
             sum(pg_table_size(leaf.oid))::int8 AS table_bytes,
             sum(pg_indexes_size(leaf.oid))::int8 AS index_bytes
-        FROM (SELECT p.oid WHERE p.relkind IN ('r', 'm')
-              UNION ALL SELECT t.oid FROM tree t JOIN pg_catalog.pg_class k ON k.oid = t.oid
-              WHERE p.relkind = 'p' AND t.root = p.oid AND k.relkind = 'r') leaf
-        WHERE leaf.oid NOT IN (SELECT relation FROM locked)
+        FROM ({_LEAVES}) leaf
     ) s ON true
 )
 SELECT c.nspname::text AS schema, c.relname::text AS name, {_KIND_CASE} AS kind,
@@ -169,7 +175,7 @@ SELECT c.nspname::text AS schema, c.relname::text AS name, {_KIND_CASE} AS kind,
         AS last_analyze,
     greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))
         AS last_vacuum
-FROM sized c ORDER BY {{order}} {{limit}}
+FROM sized c ORDER BY {{order}}
 """
 
 _ORDERS = {
@@ -178,6 +184,10 @@ _ORDERS = {
     "activity": "activity DESC NULLS LAST, nspname, relname",
     "size": "total_bytes DESC NULLS LAST, nspname, relname",
 }
+_MEASURED = f""" LEFT JOIN LATERAL (
+    SELECT sum(pg_total_relation_size(leaf.oid))::int8 AS measured FROM ({_LEAVES}) leaf
+) m ON true"""
+_BY_MEASURE = "measured DESC NULLS LAST, nspname, relname"
 
 
 def _filter_args(wanted: TableFilter) -> tuple[object, ...]:
@@ -196,13 +206,11 @@ async def relations(
 ) -> list[Row]:
     """Return one page of relations; only ordering by size measures all of them."""
     by_size = order == "size"
-    limits = f"LIMIT {limit} OFFSET {offset}"
-    page = "SELECT * FROM counted"
-    sql = _RELATIONS.format(
-        page=page if by_size else f"{page} ORDER BY {_ORDERS[order]} {limits}",
-        order=_ORDERS[order],
-        limit=limits if by_size else "",
+    page = (
+        f"SELECT * FROM counted p{_MEASURED if by_size else ''} "
+        f"ORDER BY {_BY_MEASURE if by_size else _ORDERS[order]} LIMIT {limit} OFFSET {offset}"
     )
+    sql = _RELATIONS.format(page=page, order=_ORDERS[order])
     return await session.fetch(sql, *_filter_args(wanted))
 
 

@@ -42,6 +42,7 @@ from services.postgres.errors import (
     DatabaseUnavailable,
     PermissionDenied,
     PoolBusy,
+    StatementTimeout,
     SuperuserRefused,
     UnknownDatabase,
 )
@@ -176,11 +177,6 @@ class Pool:
         return "open" if self._pool is not None else "closed"
 
     @property
-    def failure(self) -> ToolError | None:
-        """Why the pool is down."""
-        return self._failure
-
-    @property
     def idle(self) -> bool:
         """Whether no call uses, awaits or makes a connection."""
         return self._users == 0 and self._in_use == 0
@@ -313,6 +309,8 @@ class Pool:
         except BaseException as error:
             clean = is_clean(error)
             told = translate(error, params)
+            if isinstance(told, StatementTimeout):
+                told.facts["timeout_ms"] = timeout_ms
             if told is None or told is error:
                 raise
             raise told from error

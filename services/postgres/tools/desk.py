@@ -11,11 +11,13 @@ from core.context import Context
 from services.postgres.backend import Backend
 from services.postgres.errors import SqlRefused, SqlSyntaxError
 from services.postgres.paging import Cursors
-from services.postgres.policy import Verdict, judge
+from services.postgres.policy import CatalogSnapshot, Verdict, judge
 from services.postgres.settings import PostgresSettings
 
 PROGRESS_INTERVAL_S = 1.0
 FRESH_CATALOG_S = 1.0
+MAX_INLINE_CHARS = 4_000
+"""Up to here the guard needs a few milliseconds; 128 kB of operators take it half a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,11 @@ class Desk:
         the function may have been created or changed meanwhile.
         """
         snapshot = await self.backend.snapshot(database)
-        verdict = judge(sql, snapshot)
+        verdict = await judgement(sql, snapshot)
         if verdict.allowed or not (verdict.functions or verdict.tables):
             return verdict
         fresh = await self.backend.snapshot(database, max_age_s=FRESH_CATALOG_S)
-        return verdict if fresh is snapshot else judge(sql, fresh)
+        return verdict if fresh is snapshot else await judgement(sql, fresh)
 
     async def accepted(self, sql: str, database: str | None) -> Verdict:
         """Return the guard's verdict on a statement that may run.
@@ -55,6 +57,13 @@ class Desk:
         """Return the time limit of a statement: what was asked for, within the setting."""
         limit = self.settings.max_statement_timeout_ms
         return min(asked or self.settings.statement_timeout_ms, limit)
+
+
+async def judgement(sql: str, snapshot: CatalogSnapshot | None) -> Verdict:
+    """Ask the guard; about long statements in a thread, since it thinks about them for longer."""
+    if len(sql) <= MAX_INLINE_CHARS:
+        return judge(sql, snapshot)
+    return await asyncio.to_thread(judge, sql, snapshot)
 
 
 def refusal(verdict: Verdict) -> SqlRefused | SqlSyntaxError:

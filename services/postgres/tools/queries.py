@@ -29,8 +29,8 @@ from services.postgres.models import (
 )
 from services.postgres.names import parse_table_name, quoted
 from services.postgres.paging import digest_of
-from services.postgres.policy import Verdict, judge
-from services.postgres.tools.desk import Desk, reporting
+from services.postgres.policy import Verdict
+from services.postgres.tools.desk import Desk, judgement, reporting
 from services.postgres.tools.tables import DATABASE, nearest_tables
 
 MAX_SQL_CHARS = 200_000
@@ -161,7 +161,7 @@ class QueryTools:
         try:
             return await self._desk.judged(arguments.sql, arguments.database), True
         except DatabaseUnavailable:
-            return judge(arguments.sql, None), False
+            return await judgement(arguments.sql, None), False
 
     # -- explain_query --------------------------------------------------------------------------
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from core.context import Caller, Context
 from core.testing import Client
+from services.postgres.tools.desk import reporting
+from tests.services.postgres.conftest import client_of, settings_for
+from tests.services.postgres.helpers import error
+from tests.services.postgres.server import PrivateServer
 
 SLOW = "SELECT count(*) FROM sales.orders a, sales.orders b, sales.orders c, sales.orders d"
 
@@ -281,7 +287,7 @@ async def test_messages_of_postgresql_lose_the_parameters_values(client: Client)
         ("SELECT lower(1)", "UNDEFINED_FUNCTION", "sqlstate", "42883"),
         ("SELECT 1/0", "SQL_ERROR", "sqlstate", "22012"),
         ("SELECT * FROM sales.private", "PERMISSION_DENIED", "sqlstate", "42501"),
-        (SLOW, "STATEMENT_TIMEOUT", "sqlstate", "57014"),
+        (SLOW, "STATEMENT_TIMEOUT", "timeout_ms", 200),
     ],
 )
 async def test_errors_of_postgresql_have_codes_and_facts(
@@ -293,6 +299,59 @@ async def test_errors_of_postgresql_have_codes_and_facts(
     assert result.error["code"] == code, result.text
     got = result.error[fact]
     assert (got[:1] if isinstance(value, list) else got) == value
+
+
+async def test_long_statements_are_judged_aside_and_run(client: Client) -> None:
+    """Thinking about them must not hold up other callers, so a thread does it."""
+    sql = "SELECT " + ", ".join(f"{i} AS c{i}" for i in range(800))
+    rows = await rows_of(client, sql)
+    assert rows[0][-1] == 799
+    assert len(sql) > 4_000
+
+
+async def test_limits_of_the_operator_hold_whatever_is_asked_for(postgres: PrivateServer) -> None:
+    """More than the settings allow is cut down to them."""
+    settings = settings_for(
+        postgres, max_rows=5, default_rows=2, max_statement_timeout_ms=150,
+        statement_timeout_ms=100, max_cell_chars=10, default_cell_chars=10,
+    )  # fmt: skip
+    async with client_of(settings) as client:
+        rows = await rows_of(
+            client, "SELECT repeat('x', 99) FROM generate_series(1, 99)", max_rows=50,
+            max_cell_chars=1000,
+        )  # fmt: skip
+        slow = await error(client, "execute_sql", sql=SLOW, timeout_ms=60_000)
+    assert rows == [["x" * 10 + "…"]] * 5
+    assert slow["timeout_ms"] == 150
+
+
+async def test_long_calls_report_progress(postgres: PrivateServer) -> None:
+    """Each second, to clients that asked for it."""
+    told: list[dict[str, Any]] = []
+
+    class Listener:
+        can_request = False
+
+        async def notify(self, message: bytes) -> None:
+            told.append(json.loads(message)["params"])
+
+        async def send_request(self, method: str, params: dict[str, Any]) -> Any:
+            raise AssertionError
+
+        async def pause(self, retry_ms: int) -> None:
+            raise AssertionError
+
+    caller = Caller(revision="2025-06-18", channel=Listener())
+    async with reporting(Context(caller, progress_token="t"), "running", 30):
+        await asyncio.sleep(1.2)
+    assert told == [
+        {
+            "progressToken": "t",
+            "progress": 1,
+            "total": 30,
+            "message": "running: 1 s of at most 30 s",
+        }
+    ]
 
 
 async def test_notices_are_shown(client: Client) -> None:
