@@ -6,6 +6,7 @@ a door raises becomes an answer here, and each request leaves one log line and i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from core.errors import (
     InternalError,
     OriginRefused,
     PathNotFound,
+    ServerBusy,
     SuiteError,
     Unauthorized,
 )
@@ -128,6 +130,9 @@ class Guard:
             request.status = request.status or 499
         except SuiteError as error:
             await self._refuse(request, error)
+        except asyncio.CancelledError:  # the server stops, and its grace is over
+            await self._refuse(request, ServerBusy("The server is stopping."))
+            raise
         except Exception:
             logger.exception("%s %s failed", request.method, route.label)
             failed = InternalError("Internal error.", correlation_id=request.correlation_id)
