@@ -1,0 +1,58 @@
+"""Who may import whom (style.md, the folder tree)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = sorted((ROOT / "core").rglob("*.py"))
+WEB = {"fastapi", "starlette", "uvicorn", "httpx", "asgiref"}
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Yield the modules that a file imports anywhere."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda f: str(f.relative_to(ROOT)))
+def test_core_knows_no_service(file: Path) -> None:
+    """Nor tests, scripts and benchmarks."""
+    tops = {name.partition(".")[0] for name in imports_of(file)}
+    assert not tops & {"services", "tests", "scripts", "benchmarks", "examples"}
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in CORE if f.parent.name == "protocol"], ids=lambda f: f.name
+)
+def test_protocol_knows_no_web_framework(file: Path) -> None:
+    """No I/O inside: no framework, no transport, no socket."""
+    names = set(imports_of(file))
+    assert not {name.partition(".")[0] for name in names} & (WEB | {"socket", "http", "urllib"})
+    assert not {name for name in names if name.startswith(("core.transports", "core.mcp_sse"))}
+
+
+def test_only_the_server_and_its_doors_know_the_web_framework() -> None:
+    """Everything else could stand behind another one."""
+    known = {
+        str(file.relative_to(ROOT))
+        for file in CORE
+        if {name.partition(".")[0] for name in imports_of(file)} & (WEB - {"httpx"})
+    }
+    assert known == {"core/mcp_sse.py", "core/security/guard.py"}
+
+
+def test_nothing_that_is_only_for_tests_is_imported_by_a_running_server() -> None:
+    """`httpx` is a development dependency, used by `core.testing` alone."""
+    users = {file.name for file in CORE if "httpx" in set(imports_of(file))}
+    assert users == {"testing.py"}
+    importers = {file.name for file in CORE if "core.testing" in set(imports_of(file))}
+    assert importers == set()
