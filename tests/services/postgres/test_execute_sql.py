@@ -152,6 +152,20 @@ async def test_more_rows_than_asked_for_are_told_and_can_be_fetched(client: Clie
     assert not truncated
 
 
+async def test_statements_that_cannot_be_wrapped_are_paged_too(client: Client) -> None:
+    """SHOW ALL has hundreds of rows."""
+    whole = await rows_of(client, "SHOW ALL", max_rows=1000)
+    paged: list[Any] = []
+    cursor = None
+    while len(paged) < len(whole):
+        result = await client.call("execute_sql", sql="SHOW ALL", max_rows=150, cursor=cursor)
+        assert result.structured is not None
+        paged += result.structured["rows"]
+        cursor = result.structured["next_cursor"]
+    assert cursor is None
+    assert [row[0] for row in paged] == [row[0] for row in whole]
+
+
 async def test_a_cursor_of_another_statement_is_refused(client: Client) -> None:
     """Cursors are bound to the call they were made for."""
     first = await client.call("execute_sql", sql="SELECT generate_series(1, 9)", max_rows=1)
