@@ -39,7 +39,7 @@ from core.catalogue import (
 from core.journal import Journal
 from core.models import NoArguments
 from core.observability.health import Check, Component, Health
-from core.observability.logs import LineWriter, RequestLog, set_up
+from core.observability.logs import RequestLog, set_up
 from core.observability.metrics import Metrics
 from core.protocol.calls import Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
@@ -54,7 +54,7 @@ from core.ticker import Ticker
 from core.tools import Annotations, Handler, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
-from core.transports.http import OpenStreams
+from core.transports.http import OpenStreams, Receive, Scope, Send
 from core.transports.pages import Pages, RootDoor
 from core.transports.rest import PREFIX as REST_PREFIX
 from core.transports.rest import RESTDoor
@@ -62,6 +62,7 @@ from core.transports.rpc import RPCDoor
 from core.transports.runtime import Runtime
 from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
+from core.transports.wire import HTTPProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class MCPServer:
         self._background: set[asyncio.Task[None]] = set()
         self._ticker = Ticker()
         self._ready = False
-        self._log_writer: LineWriter | None = None
+        self._request_log = RequestLog(name)
         self._build()
 
     # -- what it offers ---------------------------------------------------------------------------
@@ -365,13 +366,13 @@ class MCPServer:
         )
 
     def _active(self) -> float:
-        guard = self.__dict__.get("_guard")
-        return float(guard.active) if guard is not None else 0.0
+        app = self.__dict__.get("app")
+        return float(app.guard.active) if app is not None else 0.0
 
     @cached_property
     def app(self) -> FastAPI:
         """The ASGI application."""
-        app = FastAPI(
+        app = _Application(
             title=self._identity.info.get("title", self.name),
             version=self.version,
             openapi_url=None,
@@ -400,20 +401,16 @@ class MCPServer:
         app.openapi = pages.openapi_document  # type: ignore[method-assign]  # FastAPI's own hook
         paths, prefixes = self._routes(runtime, pages)
 
-        def guarded(inner: Any) -> Guard:
-            self._guard = Guard(
-                inner,
-                settings=self.settings,
-                authenticator=self._authenticator,
-                metrics=self.metrics,
-                request_log=RequestLog(self._request_writer(), self.name),
-                paths=paths,
-                prefixes=prefixes,
-                application=app,
-            )
-            return self._guard
-
-        app.add_middleware(guarded)
+        app.guard = Guard(
+            app.unguarded,
+            settings=self.settings,
+            authenticator=self._authenticator,
+            metrics=self.metrics,
+            request_log=self._request_log,
+            paths=paths,
+            prefixes=prefixes,
+            application=app,
+        )
         return app
 
     def _routes(self, runtime: Runtime, pages: Pages) -> tuple[dict[str, Route], dict[str, Route]]:
@@ -439,9 +436,6 @@ class MCPServer:
         paths = {path + slash: route for path, route in table.items() for slash in ("", "/")}
         paths["/"] = Route(RootDoor(streamable), "/", public=public, rpc_errors=True)
         return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
-
-    def _request_writer(self) -> LineWriter | None:
-        return self._log_writer if self.settings.logging.requests else None
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -472,7 +466,9 @@ class MCPServer:
             self.check_address()
         except SettingsError as error:
             sys.exit(_said(error))
-        self._log_writer = set_up(self.settings.logging, self.name)
+        log_writer = set_up(self.settings.logging, self.name)
+        if self.settings.logging.requests:
+            self._request_log.writer = log_writer
         server, tls = self.settings.server, self.settings.tls
         config = uvicorn.Config(
             self.app,
@@ -490,11 +486,12 @@ class MCPServer:
             ssl_cert_reqs=2 if tls.client_ca else 0,
             proxy_headers=False,
             ws="none",
+            http=HTTPProtocol,
         )
         try:
             _Uvicorn(config, self).run()
         finally:
-            self._log_writer.close()
+            log_writer.close()
 
     @property
     def port(self) -> int:
@@ -516,6 +513,19 @@ class MCPServer:
             "MCP_HTTP_API_KEY (openssl rand -hex 32), or MCP_HTTP_SERVER__HOST=127.0.0.1, or, "
             "where something else keeps strangers out, MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED=1."
         )
+
+
+class _Application(FastAPI):
+    """FastAPI inside the guard: its own layers see only the requests that no door takes."""
+
+    guard: Guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.guard(scope, receive, send)
+
+    async def unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as FastAPI alone would."""
+        await super().__call__(scope, receive, send)
 
 
 class _Uvicorn(uvicorn.Server):

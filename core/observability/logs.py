@@ -140,12 +140,12 @@ class QueueingHandler(logging.Handler):
 class RequestLog:
     """Writes the one line that each request leaves.
 
-    Args:
+    Attributes:
         writer: None to write nothing.
     """
 
-    def __init__(self, writer: LineWriter | None, service: str) -> None:
-        self._put = None if writer is None else writer.put
+    def __init__(self, service: str) -> None:
+        self.writer: LineWriter | None = None
         self._service = service
 
     def write(
@@ -160,8 +160,8 @@ class RequestLog:
         facts: dict[str, Any],
     ) -> None:
         """Write the line of one request."""
-        if self._put is not None:
-            self._put(
+        if self.writer is not None:
+            self.writer.put(
                 {
                     "timestamp": time.time(),
                     "level": "INFO",

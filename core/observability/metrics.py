@@ -5,23 +5,69 @@ Every server has a registry of its own, so that two servers in one process (as i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BYTES = (128, 512, 2048, 8192, 32_768, 131_072, 524_288, 2_097_152)
 METHODS = frozenset({"GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH"})
+
+
+class _Distribution:
+    """How many values fell into each bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class _Histogram(Collector):
+    """A histogram that only the event loop's thread observes.
+
+    prometheus-client's own goes through the bounds one by one and takes two locks for each value;
+    with four values in each call that was a tenth of our own time.
+    """
+
+    def __init__(
+        self, name: str, description: str, labels: list[str], bounds: Sequence[float]
+    ) -> None:
+        self._name, self._description, self._labels = name, description, labels
+        self._bounds = bounds
+        self._children: dict[tuple[str, ...], _Distribution] = {}
+
+    def labels(self, *values: str) -> _Distribution:
+        return self._children.setdefault(values, _Distribution(self._bounds))
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self._name, self._description, labels=self._labels)
+        bounds = (*self._bounds, float("inf"))
+        names = [floatToGoString(bound) for bound in bounds]  # type: ignore[no-untyped-call]
+        for values, child in self._children.items():
+            buckets = list(zip(names, accumulate(child.counts), strict=True))
+            family.add_metric(values, buckets, child.total)
+        yield family
 
 
 class _RequestChildren(NamedTuple):
@@ -169,5 +215,7 @@ class Metrics:
 
     def _histogram(
         self, name: str, description: str, labels: list[str], buckets: tuple[float, ...]
-    ) -> Histogram:
-        return Histogram(name, description, labels, registry=self.registry, buckets=buckets)
+    ) -> _Histogram:
+        histogram = _Histogram(name, description, labels, buckets)
+        self.registry.register(histogram)
+        return histogram

@@ -1,7 +1,7 @@
 """The guard rails: one pure ASGI layer that every request passes, and the table of doors behind it.
 
-In this order: Host and Origin, declared body size, credentials, then the door of the path. Whatever
-a door raises becomes an answer here, and each request leaves one log line and its metrics.
+In this order: Host and Origin, credentials, then the door of the path. Whatever a door raises
+becomes an answer here, and each request leaves one log line and its metrics.
 """
 
 from __future__ import annotations

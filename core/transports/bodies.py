@@ -49,7 +49,7 @@ class Bodies:
         declared = request.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared[:18]) > self._limit:
             raise self._too_large(request)
-        task = asyncio.current_task()
+        task = request.task
         assert task is not None
         reading = _Reading(task, time.monotonic() + self._time_limit_s)
         self._open.add(reading)

@@ -187,7 +187,7 @@ class Exchange:
         self.gone = False
         self.patience_s = LEGACY_PATIENCE_S if session is not None else MODERN_PATIENCE_S
         self.started_at = time.monotonic()
-        self.task: asyncio.Task[Any] | None = None
+        self.task = request.task
         self._stream: EventStream | None = None
         self._log: EventLog | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -323,7 +323,6 @@ class Exchanges:
         Raises:
             ClientGone: It left, and the work has been cancelled.
         """
-        exchange.task = asyncio.current_task()
         self._open.add(exchange)
         try:
             return await work

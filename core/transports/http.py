@@ -47,6 +47,7 @@ class HTTPRequest:
         headers: Lower-case names; of repeated headers the last one.
         principal: Set by the guard.
         status: The answer's status; 0 until it has begun.
+        task: The task that answers it.
         trace: Facts for the request's log line.
         extra_headers: Added to every answer (security headers, CORS, the request id).
     """
@@ -65,6 +66,7 @@ class HTTPRequest:
         "scope",
         "send",
         "status",
+        "task",
         "trace",
     )
 
@@ -80,6 +82,7 @@ class HTTPRequest:
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.task = asyncio.current_task()
         self.trace: dict[str, Any] = {}
         self.extra_headers: list[Header] = []
         self.rpc_errors = True

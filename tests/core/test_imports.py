@@ -47,7 +47,7 @@ def test_only_the_server_and_its_doors_know_the_web_framework() -> None:
         for file in CORE
         if {name.partition(".")[0] for name in imports_of(file)} & (WEB - {"httpx"})
     }
-    assert known == {"core/mcp_sse.py", "core/security/guard.py"}
+    assert known == {"core/mcp_sse.py", "core/security/guard.py", "core/transports/wire.py"}
 
 
 def test_nothing_that_is_only_for_tests_is_imported_by_a_running_server() -> None:
