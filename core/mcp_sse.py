@@ -64,6 +64,7 @@ from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
 from core.transports.wire import HTTPProtocol
 
+WEAK_KEY_CHARS = 16
 logger = logging.getLogger(__name__)
 
 
@@ -76,6 +77,9 @@ class MCPServer:
         settings: The defaults under the environment when not given.
         default_port: Where it listens unless the settings say otherwise.
         backplane: What replicas share; this process only when not given.
+
+    Attributes:
+        sealer: Makes tokens that only this server and its replicas can open.
     """
 
     def __init__(
@@ -291,7 +295,7 @@ class MCPServer:
     def _build(self) -> None:
         settings, server = self.settings, self.settings.server
         secret = settings.security.seal_key
-        sealer = Sealer(
+        self.sealer = Sealer(
             secret.get_secret_value() if secret else load_or_make_secret(server.state_dir)
         )
         self._calls = Calls(server.max_concurrent_calls)
@@ -300,7 +304,7 @@ class MCPServer:
         self._exchanges = Exchanges()
         self._bodies = Bodies(server.max_body_bytes, server.body_time_limit_s)
         self._sessions = Sessions(
-            sealer,
+            self.sealer,
             self._backplane,
             limit=server.max_sessions,
             lifetime_s=server.session_lifetime_s,
@@ -311,7 +315,7 @@ class MCPServer:
         self._dispatcher = Dispatcher(
             self.catalogue,
             self._identity,
-            sealer=sealer,
+            sealer=self.sealer,
             calls=self._calls,
             meter=self.metrics,
             gate=self._rate_limit,
@@ -469,6 +473,7 @@ class MCPServer:
         log_writer = set_up(self.settings.logging, self.name)
         if self.settings.logging.requests:
             self._request_log.writer = log_writer
+        self._warn_of_weak_key()
         server, tls = self.settings.server, self.settings.tls
         config = uvicorn.Config(
             self.app,
@@ -492,6 +497,15 @@ class MCPServer:
             _Uvicorn(config, self).run()
         finally:
             log_writer.close()
+
+    def _warn_of_weak_key(self) -> None:
+        key = self.settings.auth.api_key
+        if key is not None and len(key.get_secret_value()) < WEAK_KEY_CHARS:
+            logger.warning(
+                "the API key has fewer than %d characters and can be guessed; make one with: "
+                "openssl rand -hex 32",
+                WEAK_KEY_CHARS,
+            )
 
     @property
     def port(self) -> int:

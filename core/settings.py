@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -110,8 +110,6 @@ class AuthSection(Section):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if len(value.get_secret_value()) < 16:
-            raise ValueError("shorter than 16 characters; make one with: openssl rand -hex 32")
         if not value.get_secret_value().isascii() or " " in value.get_secret_value():
             raise ValueError("only ASCII characters without blanks fit into a header")
         return value
@@ -300,17 +298,20 @@ def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return data
 
 
-def refuse_unknown_variables(known: Mapping[str, type[_Loadable]]) -> None:
+def refuse_unknown_variables(
+    known: Mapping[str, type[_Loadable]], *, also: Collection[str] = ()
+) -> None:
     """Refuse environment variables of our prefixes that no setting reads.
 
     Args:
         known: Prefix (`MCP_HTTP_`, `MCP_POSTGRES_`) → the settings class behind it.
+        also: Variables that something else reads.
 
     Raises:
         SettingsError: Names the variable and the nearest known one.
     """
     for prefix, cls in known.items():
-        names = {name.upper() for name, _ in variables_of(cls)}
+        names = {name.upper() for name, _ in variables_of(cls)} | set(also)
         for variable in os.environ:
             if variable.startswith(prefix) and variable not in names:
                 if any(variable.startswith(name + "__") for name in names):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from core.command_line import load
 from core.mcp_sse import MCPServer
-from core.sealing import Sealer, load_or_make_secret
 from core.settings import Settings, SettingsError
 from services.postgres import prompts, resources, tools
 from services.postgres.backend import Backend
@@ -50,7 +50,7 @@ def create_server(
         settings=settings,
         default_port=DEFAULT_PORT,
     )
-    desk = Desk(backend, service_settings, Cursors(_sealer(server.settings)))
+    desk = Desk(backend, service_settings, Cursors(server.sealer))
     tools.register(server, desk)
     resources.register(server, desk)
     prompts.register(server, desk)
@@ -59,18 +59,11 @@ def create_server(
     return server
 
 
-def _sealer(settings: Settings) -> Sealer:
-    secret = settings.security.seal_key
-    if secret is not None:
-        return Sealer(secret.get_secret_value())
-    return Sealer(load_or_make_secret(settings.server.state_dir))
-
-
 def main() -> None:
-    """Run the service with the environment's settings; refuses a superuser with status 2."""
+    """Run the service; refuses wrong settings and a superuser with status 2."""
     try:
-        service_settings = PostgresSettings.from_env()
-        server = create_server(Settings.from_env(), service_settings)
+        settings, service_settings = load(PostgresSettings)
+        server = create_server(settings, service_settings)
         asyncio.run(preflight(service_settings))
     except (SettingsError, SuperuserRefused) as error:
         sys.stderr.write(f"error: {_explained(error)}\n")

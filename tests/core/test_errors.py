@@ -1,4 +1,7 @@
-"""The error tree and its one table of wire codes (design.md §6)."""
+"""The error tree and its one table of wire codes.
+
+`Wire §5` is section 5 of `tests/wire/requirements.py`.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def test_table_names_no_class_twice_and_none_that_is_gone() -> None:
 
 @pytest.mark.parametrize("cls", CORE_CLASSES)
 def test_error_tells_code_message_hint_and_whether_to_retry(cls: type[SuiteError]) -> None:
-    """design.md §6: on every door the same object."""
+    """On every door the same object."""
     error = cls("Something is wrong.", limit=7)
     told = error.to_dict()
     assert told["code"].isupper()
@@ -69,7 +72,7 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("cls", CORE_CLASSES)
 def test_json_rpc_codes_are_those_that_may_be_used(cls: type[SuiteError]) -> None:
-    """protocol.md §11: nothing in -32000…-32019, of -32020…-32099 the three that are specified."""
+    """Wire §11: nothing in -32000…-32019, of -32020…-32099 the three that are specified."""
     code = wire_of(cls).jsonrpc
     assert code not in range(-32019, -31999)
     if -32099 <= code <= -32020:
@@ -88,7 +91,7 @@ def test_descendants_of_services_take_the_row_of_their_ancestor() -> None:
 
 
 def test_not_found_has_another_code_in_older_revisions() -> None:
-    """protocol.md §9: -32002 there, -32602 in 2026-07-28."""
+    """Wire §9: -32002 there, -32602 in 2026-07-28."""
     error = errors.ResourceNotFound("No.", uri="x://y")
     assert b'"code":-32002' in encode_error(1, error)
     assert b'"code":-32602' in encode_error(1, error, modern=True)
@@ -99,7 +102,7 @@ def test_not_found_has_another_code_in_older_revisions() -> None:
     [("ad", "add"), ("ADD", ""), ("exeucte_sql", "execute_sql"), ("zzz", ""), ("", "")],
 )
 def test_nearest_name_is_suggested(name: str, guess: str) -> None:
-    """design.md §6: the nearest known name, or nothing where none is near."""
+    """The nearest known name, or nothing where none is near."""
     known = ["add", "execute_sql", "list_tables"]
     assert did_you_mean(name, known) == (f"Did you mean {guess!r}?" if guess else "")
 

@@ -1,4 +1,7 @@
-"""What every request passes: Host, Origin, credentials, and where it is let to."""
+"""What every request passes: Host, Origin, credentials, and where it is let to.
+
+`Wire §5` is section 5 of `tests/wire/requirements.py`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ async def status_of(wire: Wire, method: str, path: str, headers: dict[str, str])
 
 @pytest.mark.parametrize(("method", "path"), SURFACES)
 async def test_every_form_of_the_key_is_taken_on_every_surface(method: str, path: str) -> None:
-    """clients.md 1.6, 8."""
+    """Each client has its own habit."""
     async with Wire(settings=WITH_KEY) as wire:
         for headers in FORMS:
             answer = await status_of(wire, method, path, headers)
@@ -66,7 +69,7 @@ async def test_every_form_of_the_key_is_taken_on_every_surface(method: str, path
 
 @pytest.mark.parametrize(("method", "path"), SURFACES)
 async def test_missing_and_wrong_keys_are_401_on_every_surface(method: str, path: str) -> None:
-    """protocol.md §15: with a challenge, before anything else is looked at."""
+    """Wire §15: with a challenge, before anything else is looked at."""
     async with Wire(settings=WITH_KEY) as wire:
         for headers in [*WRONG, {"accept": "text/html", "content-type": "text/plain"}]:
             answer = await status_of(wire, method, path, headers)
@@ -80,7 +83,7 @@ async def test_missing_and_wrong_keys_are_401_on_every_surface(method: str, path
 
 @pytest.mark.parametrize("query", [f"?api_key={KEY}", f"?access_token={KEY}", f"?token={KEY}"])
 async def test_key_in_the_address_is_not_taken(query: str) -> None:
-    """protocol.md §15: never from the query string."""
+    """Wire §15: never from the query string."""
     async with Wire(settings=WITH_KEY) as wire:
         assert (await status_of(wire, "GET", "/sse" + query, {})).status == 401
         assert (await status_of(wire, "POST", "/rpc" + query, {})).status == 401
@@ -88,14 +91,14 @@ async def test_key_in_the_address_is_not_taken(query: str) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/health/", "/ready", "/openapi.json", "/"])
 async def test_some_paths_are_open(path: str) -> None:
-    """mission.md §2: health without credentials; the page and OpenAPI unless switched off."""
+    """Health without credentials; the page and OpenAPI unless switched off."""
     async with Wire(settings=WITH_KEY) as wire:
         assert (await status_of(wire, "GET", path, {})).status == 200
 
 
 @pytest.mark.parametrize(("path", "status"), [("/openapi.json", 401), ("/", 401), ("/health", 200)])
 async def test_openapi_and_page_can_be_closed(path: str, status: int) -> None:
-    """clients.md 1.6, 7: switchable; health stays open."""
+    """Switchable; health stays open."""
     async with Wire(settings={"auth": {"api_key": KEY, "public_openapi": False}}) as wire:
         assert (await status_of(wire, "GET", path, {})).status == status
 
@@ -119,7 +122,7 @@ async def test_metrics_can_be_opened() -> None:
     ],
 )
 async def test_what_is_not_served_is_404_without_a_key(method: str, path: str) -> None:
-    """clients.md 1.4 and 1.6, 7: mcp-remote dies of a 401 on `POST /register`."""
+    """Mcp-remote dies of a 401 on `POST /register`."""
     async with Wire(settings=WITH_KEY) as wire:
         assert (await status_of(wire, method, path, {})).status == 404
 
@@ -131,7 +134,7 @@ async def test_what_is_not_served_is_404_without_a_key(method: str, path: str) -
     "host", ["127.0.0.1", "127.0.0.1:8001", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8001"]
 )
 async def test_own_names_are_answered(host: str) -> None:
-    """protocol.md §15: loopback names with any port."""
+    """Wire §15: loopback names with any port."""
     async with Wire() as wire:
         assert (await status_of(wire, "GET", "/health", {"host": host})).status == 200
 
@@ -151,7 +154,7 @@ async def test_own_names_are_answered(host: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/health", "/rpc", "/mcp", "/sse", "/nowhere"])
 async def test_foreign_names_are_421_on_every_path(host: str, path: str) -> None:
-    """protocol.md §15: DNS rebinding needs a foreign name."""
+    """Wire §15: DNS rebinding needs a foreign name."""
     async with Wire() as wire:
         for _ in range(2):  # also when it has been seen before
             assert (await status_of(wire, "GET", path, {"host": host})).status == 421
@@ -182,7 +185,7 @@ async def test_configured_names_are_answered() -> None:
     ],
 )
 async def test_foreign_origins_are_403(origin: str, status: int) -> None:
-    """protocol.md §15: browsers of other sites; no origin at all is fine."""
+    """Wire §15: browsers of other sites; no origin at all is fine."""
     async with Wire() as wire:
         answer = await status_of(wire, "POST", "/rpc", {"origin": origin})
         assert answer.status == status
@@ -190,7 +193,7 @@ async def test_foreign_origins_are_403(origin: str, status: int) -> None:
 
 
 async def test_configured_origin_gets_cors() -> None:
-    """clients.md 1.6, 11: preflight without credentials; exposed headers."""
+    """Preflight without credentials; exposed headers."""
     settings = {**WITH_KEY, "cors": {"allowed_origins": ["https://chat.example.org"]}}
     async with Wire(settings=settings) as wire:
         origin = {"origin": "https://chat.example.org"}
@@ -227,7 +230,7 @@ async def test_preflight_of_others_is_refused() -> None:
 
 
 async def test_request_id_is_given_back_or_made() -> None:
-    """mission.md §6: one that is no plain word is replaced; each answer has one."""
+    """One that is no plain word is replaced; each answer has one."""
     async with Wire() as wire:
         given = await wire.ask("GET", "/health", headers={"x-request-id": "abc-123"})
         assert given.headers["x-request-id"] == "abc-123"
@@ -248,7 +251,7 @@ async def test_request_id_is_given_back_or_made() -> None:
     ],
 )
 async def test_openapi_names_the_prefix(headers: dict[str, str], root_path: str, url: str) -> None:
-    """clients.md 1.6, 13."""
+    """So that OpenAPI clients behind a proxy call the right address."""
     async with Wire() as wire:
         answer = await wire.ask("GET", "/openapi.json", headers=headers, root_path=root_path)
         assert answer.json["servers"] == [{"url": url}]

@@ -1,4 +1,4 @@
-"""Who may import whom (style.md, the folder tree)."""
+"""Who may import whom."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_limit_is_off_by_default() -> None:
 
 
 async def test_calls_over_the_rate_are_told_to_wait() -> None:
-    """clients.md 1.6, 3: `isError` in MCP, 429 with `Retry-After` on the REST door; lists pass."""
+    """`isError` in MCP, 429 with `Retry-After` on the REST door; lists pass."""
     async with Wire(settings={"rate_limit": {"calls_per_minute": 1, "burst": 1}}) as wire:
         session = await wire.session()
         assert not (await session.call("add", a=1, b=2))["isError"]
@@ -157,7 +157,7 @@ async def test_cancelling_from_outside_is_passed_on() -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("/tools/overrun", 408), ("/rpc", 200)])
 async def test_time_limit_holds_on_every_door(path: str, status: int) -> None:
-    """design.md §6: the same error, in the words of the door."""
+    """The same error, in the words of the door."""
     message: Any = {}
     if path == "/rpc":
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}

@@ -1,4 +1,7 @@
-"""Schemas as clients need them: inlined, closed, and what the models enforce."""
+"""Schemas as clients need them: inlined, closed, and what the models enforce.
+
+`Wire §5` is section 5 of `tests/wire/requirements.py`.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ class Forest(RootModel[list[Tree]]):
 
 @pytest.mark.parametrize("model", [Shape, Tree, Forest, NoArguments])
 def test_schema_has_no_references(model: Any) -> None:
-    """clients.md 1.6, 10: several clients do not resolve `$ref`; a cycle is cut."""
+    """Several clients do not resolve `$ref`; a cycle is cut."""
     for schema in (input_schema_of(model), output_schema_of(model)):
         text = json.dumps(schema)
         assert "$ref" not in text
@@ -73,7 +76,7 @@ def test_schema_keeps_everything_that_describes() -> None:
 
 
 def test_empty_model_is_an_object_without_properties() -> None:
-    """protocol.md §9: the root has `type: object`."""
+    """Wire §9: the root has `type: object`."""
     assert input_schema_of(NoArguments) == {
         "type": "object",
         "properties": {},
@@ -83,7 +86,7 @@ def test_empty_model_is_an_object_without_properties() -> None:
 
 @pytest.mark.parametrize("reference", ["#/$defs/Missing", "https://example.org/x.json", "#/x"])
 def test_foreign_reference_is_cut_and_never_fetched(reference: str) -> None:
-    """protocol.md §9: no remote `$ref` is ever looked up."""
+    """Wire §9: no remote `$ref` is ever looked up."""
     schema = {"properties": {"a": {"$ref": reference, "description": "A."}}}
     assert inline_references(schema) == {"properties": {"a": {"description": "A."}}}
 
@@ -122,7 +125,7 @@ def test_property_that_is_called_ref_is_no_reference() -> None:
     ],
 )
 def test_input_is_strict(value: dict[str, Any]) -> None:
-    """mission.md §5: a string is no number, a boolean neither, and unknown members are refused."""
+    """A string is no number, a boolean neither, and unknown members are refused."""
     with pytest.raises(ValidationError):
         Point.model_validate(value)
 

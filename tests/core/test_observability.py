@@ -1,4 +1,4 @@
-"""Health, metrics and logs: mission.md §2 and §6."""
+"""Health, metrics and logs, as operators read them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def call(tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def test_all_metrics_have_values_after_traffic() -> None:
-    """mission.md §6: the names that dashboards know, each with the service's label."""
+    """The names that dashboards know, each with the service's label."""
     settings = {
         "auth": {"api_key": KEY},
         "rate_limit": {"calls_per_minute": 1, "burst": 2},
@@ -116,7 +116,7 @@ async def wire() -> Any:
 
 
 async def test_health_has_the_members_that_operators_read(wire: Wire) -> None:
-    """mission.md §2."""
+    """A dashboard or a probe needs no second request."""
     told = (await wire.ask("GET", "/health")).json
     assert told["status"] == "healthy"
     assert told["service"] == "demo"
@@ -132,7 +132,7 @@ async def test_health_has_the_members_that_operators_read(wire: Wire) -> None:
 async def test_dependency_that_is_down_makes_it_degraded(
     wire: Wire, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mission.md §2: still 200, so that nobody kills it; nothing of the inside is told."""
+    """Still 200, so that nobody kills it; nothing of the inside is told."""
     monkeypatch.setattr(health, "CHECK_TIME_LIMIT_S", 0.05)
 
     async def check() -> Component:
@@ -205,7 +205,7 @@ async def test_server_is_not_ready_before_its_start_and_after_its_stop() -> None
 
 
 def test_lines_are_json_and_tied_together(tmp_path: Path) -> None:
-    """mission.md §6: on a real server; the key and what crashed inside are not in answers."""
+    """On a real server; the key and what crashed inside are not in answers."""
     environment = {"MCP_HTTP_API_KEY": KEY}
     with ServerProcess(tmp_path, environment=environment) as server:
         headers = {

@@ -84,7 +84,7 @@ def test_address_is_checked(
 def test_running_calls_finish_and_streams_end_when_it_stops(
     tmp_path: Path, number: Signals
 ) -> None:
-    """mission.md §4: it drains, refuses new connections and ends with status 0."""
+    """It drains, refuses new connections and ends with status 0."""
     answers: list[httpx.Response] = []
     with ServerProcess(tmp_path) as server:
         with httpx.Client(trust_env=False, timeout=20) as client:
@@ -111,7 +111,7 @@ def test_running_calls_finish_and_streams_end_when_it_stops(
 
 
 def test_call_that_does_not_end_is_told_so_after_the_grace(tmp_path: Path) -> None:
-    """mission.md §4, `graceful_timeout`: 503 and that it may be tried again, not a bare 500."""
+    """`graceful_timeout_s`: 503 and that it may be tried again, not a bare 500."""
     environment = {"MCP_HTTP_SERVER__GRACEFUL_TIMEOUT_S": "1"}
     hold = {**CALL, "params": {"name": "hold", "arguments": {}}}
     answers: list[httpx.Response] = []

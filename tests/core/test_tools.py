@@ -1,4 +1,7 @@
-"""Registering tools, resources and prompts: what would not work is refused at once."""
+"""Registering tools, resources and prompts: what would not work is refused at once.
+
+`Wire §5` is section 5 of `tests/wire/requirements.py`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def register(server: MCPServer, **changes: Any) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ä", "a/b", "a\n", None])
 def test_unfit_name_is_refused(server: MCPServer, name: Any) -> None:
-    """protocol.md §9: 1 to 64 of `A-Z a-z 0-9 _ . -`."""
+    """Wire §9: 1 to 64 of `A-Z a-z 0-9 _ . -`."""
     with pytest.raises((ValueError, TypeError)):
         register(server, name=name)
 
@@ -144,7 +147,7 @@ async def test_handler_may_leave_the_context_out(server: MCPServer) -> None:
 async def test_result_that_does_not_fit_its_model_is_a_failure_of_the_tool(
     server: MCPServer,
 ) -> None:
-    """mission.md §2: output is validated too; the model is told nothing of the inside."""
+    """Output is validated too; the model is told nothing of the inside."""
 
     async def wrong(arguments: Word) -> Any:
         return {"word": 7, "path": "/etc/passwd"}
@@ -178,7 +181,7 @@ async def test_plain_dictionary_that_fits_the_model_is_a_result(server: MCPServe
 async def test_result_without_the_structure_that_is_promised_is_a_failure(
     server: MCPServer,
 ) -> None:
-    """protocol.md §9: with an output schema the structured result must satisfy it."""
+    """Wire §9: with an output schema the structured result must satisfy it."""
 
     async def blocks_only(arguments: Word) -> Any:
         return ToolResult([text("no structure")])
@@ -190,7 +193,7 @@ async def test_result_without_the_structure_that_is_promised_is_a_failure(
 
 
 async def test_wrong_arguments_name_the_argument_and_the_nearest(server: MCPServer) -> None:
-    """design.md §6: and do not repeat the value."""
+    """And do not repeat the value."""
     register(server)
     async with Client(server) as client:
         result = await client.call("answer", wrod="secret-value")
@@ -249,13 +252,13 @@ def _headers(**properties: Any) -> dict[str, Any]:
     ],
 )
 def test_header_annotation_that_clients_would_drop_is_refused(schema: dict[str, Any]) -> None:
-    """protocol.md §7: token, unique, on plain properties reached through `properties` alone."""
+    """Wire §7: token, unique, on plain properties reached through `properties` alone."""
     with pytest.raises(ValueError, match="x-mcp-header"):
         header_params_of(schema)
 
 
 def test_header_annotations_are_found_in_nested_objects() -> None:
-    """protocol.md §7; a property that is called `properties` does not confuse."""
+    """Wire §7; a property that is called `properties` does not confuse."""
 
     class Inner(BaseModel):
         zone: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Zone"})]

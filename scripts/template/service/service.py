@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from core.command_line import load
 from core.mcp_sse import MCPServer
 from core.settings import Settings, SettingsError
 from services.{{name}} import tools
@@ -46,9 +47,9 @@ def create_server(
 
 
 def main() -> None:
-    """Run the service with the environment's settings."""
+    """Run the service; refuses wrong settings with status 2."""
     try:
-        server = create_server(Settings.from_env(), {{Class}}Settings.from_env())
+        server = create_server(*load({{Class}}Settings))
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_REFUSED)
