@@ -13,10 +13,10 @@ from core.settings import ServiceSettings, SettingsError
 
 
 class ClockSettings(ServiceSettings):
-    """Settings of a service that does not exist."""
+    """Settings of a simpler service of that name."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_CLOCK_")
-    section = "clock"
+    model_config = SettingsConfigDict(env_prefix="MCP_POSTGRES_")
+    section = "postgres"
     zone: str = Field("UTC", description="The zone.")
 
 
@@ -25,7 +25,7 @@ def test_command_line_is_over_environment_over_file(
 ) -> None:
     """The nearer the operator's hand, the stronger."""
     file = tmp_path / "config.yaml"
-    file.write_text("server: {port: 1, host: 127.0.0.3, backlog: 7}\nclock: {zone: CET}\n")
+    file.write_text("server: {port: 1, host: 127.0.0.3, backlog: 7}\npostgres: {zone: CET}\n")
     monkeypatch.setenv("MCP_HTTP_SERVER__PORT", "2")
     settings, own = load(ClockSettings, ["--config", str(file), "--host", "127.0.0.2"])
     server = settings.server
@@ -39,7 +39,7 @@ def test_config_file_may_come_from_the_environment(
 ) -> None:
     """Containers have an environment rather than a command line."""
     file = tmp_path / "config.toml"
-    file.write_text('[clock]\nzone = "EST"\n')
+    file.write_text('[postgres]\nzone = "EST"\n')
     monkeypatch.setenv("MCP_CONFIG_FILE", str(file))
     assert load(ClockSettings, [])[1].zone == "EST"
 
@@ -48,10 +48,10 @@ def test_port_of_the_service_is_read_where_the_server_port_is_not_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`MCP_<SERVICE>_PORT` is what deploy.sh uses too."""
-    monkeypatch.setenv("MCP_CLOCK_PORT", "8123")
+    monkeypatch.setenv("MCP_POSTGRES_PORT", "8123")
     assert load(ClockSettings, [])[0].server.port == 8123
-    monkeypatch.setenv("MCP_CLOCK_PORT", "many")
-    with pytest.raises(SettingsError, match="MCP_CLOCK_PORT: 'many' is not a port"):
+    monkeypatch.setenv("MCP_POSTGRES_PORT", "many")
+    with pytest.raises(SettingsError, match="MCP_POSTGRES_PORT: 'many' is not a port"):
         load(ClockSettings, [])
 
 
@@ -72,4 +72,4 @@ def test_wrong_command_line_exits_with_2(
     with pytest.raises(SystemExit) as left:
         load(ClockSettings, arguments)
     assert left.value.code == 2
-    assert "usage: python -m services.clock" in capsys.readouterr().err
+    assert "usage: python -m services.postgres" in capsys.readouterr().err
