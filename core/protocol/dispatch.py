@@ -185,7 +185,7 @@ class Dispatcher:
         key = (caller.session, id_) if caller.session else None
         try:
             work = self._methods.get(method) if method in allowed else None
-            if work is None or not self._offers(method):
+            if work is None or not self.offers(method):
                 raise MethodNotFound(f"Method not found: {method[:100]!r}.")
             return Reply(encode_result(id_, await work(params, caller, key)), 200)
         except InputRequired as needed:
@@ -203,7 +203,7 @@ class Dispatcher:
         """Return an error as a reply."""
         return Reply(encode_error(id_, error, modern=modern), wire_of(error).status)
 
-    def _offers(self, method: str) -> bool:
+    def offers(self, method: str) -> bool:
         """Return whether the capability behind a method is declared."""
         offered = self.catalogue
         if method.startswith("tools/"):

@@ -93,8 +93,8 @@ async def answer_legacy(
     session: Session | None,
 ) -> Reply:
     """Answer a legacy request: what changes the session here, everything else as always."""
-    change = _SESSION_METHODS.get(method) if session is not None else None
-    if change is None or session is None:
+    change = _SESSION_METHODS.get(method)
+    if change is None or session is None or not runtime.dispatcher.offers(method):
         return await runtime.dispatcher.answer(id_, method, params, caller, LEGACY_METHODS)
     try:
         change(runtime, session, params)
