@@ -1,6 +1,6 @@
 """Released clients of every revision do everything they can on one server, through both doors.
 
-Source: issue 2, "What will be tried"; The `/sse` runs also show that the
+Source: issue 2, "What will be tried". The `/sse` runs also show that the
 `capabilities` event, which no specification has, does them no harm: it is on in this server.
 """
 
@@ -239,7 +239,7 @@ def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
 def test_client_goes_on_after_the_server_was_killed(
     client: Released, request: pytest.FixtureRequest
 ) -> None:
-    """The same session, under the same id, still calls, streams and asks (clients.md 1.6, 5)."""
+    """The same session, under the same id, still calls, streams and asks."""
     client.need()
     restarted: Restarted = request.getfixturevalue("restarted")
     seen = restarted.seen[client.name]
@@ -276,7 +276,7 @@ def test_session_that_the_client_deleted_stays_gone(
 def test_deleted_session_stays_gone_when_the_server_restarts(tmp_path: Path) -> None:
     """A sealed id is valid by itself, so what ended it has to outlive the process as well.
 
-    Source: clients.md 1.6, 5: "a DELETEd one stays 404".
+    Source: "a DELETEd one stays 404".
     """
     headers = {"accept": "application/json, text/event-stream"}
     with ServerProcess(tmp_path) as server, httpx.Client(trust_env=False) as client:

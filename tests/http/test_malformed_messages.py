@@ -1,6 +1,7 @@
 """Malformed JSON and JSON-RPC on every door: a clear refusal, never a failure.
 
 Source: issue 2, "What will be tried": never a 500, never a hang, never a stack trace.
+`Wire §5` is section 5 of `tests/wire/requirements.py`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ async def test_odd_messages_are_answered_by_every_door(wire: Wire, body: bytes) 
 
 
 async def test_body_over_the_limit_is_413_on_every_door(wire: Wire) -> None:
-    """§15: 4 MiB; declared or not, nothing of it is kept."""
+    """Wire §15: 4 MiB; declared or not, nothing of it is kept."""
     body = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"' + b"y" * 5_000_000 + b'"}}'
     for door in await doors(wire):
         if door[0] in ("/health", "/nowhere", "/messages", "/tools/none"):
@@ -109,7 +110,7 @@ async def test_body_over_the_limit_is_413_on_every_door(wire: Wire) -> None:
     ],
 )
 async def test_other_content_types_are_415_on_every_door(wire: Wire, kind: str) -> None:
-    """§15: also what a browser sends across sites without asking."""
+    """Wire §15: also what a browser sends across sites without asking."""
     for door in await doors(wire):
         if door[0] in ("/health", "/nowhere", "/messages", "/tools/none"):
             continue
@@ -221,7 +222,7 @@ async def test_strange_headers_are_harmless(wire: Wire, headers: dict[str, str])
     ],
 )
 async def test_paths_that_are_not_served_are_404(wire: Wire, path: str) -> None:
-    """clients.md 1.4: bridges probe many; 404 is what they understand."""
+    """Bridges probe many; 404 is what they understand."""
     for method in ("GET", "POST"):
         answer = await wire.ask(method, path, headers={"content-type": "application/json"})
         assert answer.status == 404, (method, answer.body)

@@ -1,4 +1,4 @@
-"""JSON-RPC batches: protocol.md §16."""
+"""JSON-RPC batches: §16."""
 
 from __future__ import annotations
 

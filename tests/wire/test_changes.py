@@ -1,4 +1,4 @@
-"""Change notifications of both eras: protocol.md §12."""
+"""Change notifications of both eras: §12."""
 
 from __future__ import annotations
 

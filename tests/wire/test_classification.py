@@ -1,4 +1,4 @@
-"""How one endpoint tells the revisions apart: protocol.md §3, row by row, and §4."""
+"""How one endpoint tells the revisions apart: §3, row by row, and §4."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ async def test_unknown_version_header_in_a_session_is_refused(wire: Wire) -> Non
 
 
 async def test_session_keeps_its_negotiated_revision(wire: Wire) -> None:
-    """§19: a later header that names another legacy revision changes nothing."""
+    """§4: a later header that names another legacy revision changes nothing."""
     session = await wire.session("2025-03-26")
     message = {**PING, "method": "tools/call", "params": {"name": "numbers"}}
     answer = await post(wire, message, "2025-11-25", **{"mcp-session-id": session.id})

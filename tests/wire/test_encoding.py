@@ -1,4 +1,4 @@
-"""What each revision sees: protocol.md §9, and the errors of §11."""
+"""What each revision sees: §9, and the errors of §11."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERY = (*LEGACY, "2026-07-28")
 
 @pytest.mark.parametrize("revision", EVERY)
 async def test_structured_content_came_with_2025_06_18(wire: Wire, revision: str) -> None:
-    """§9: and its JSON is a text block in every revision (clients.md 1.6, 2)."""
+    """§9: and its JSON is a text block in every revision."""
     call = {"name": "add", "arguments": {"a": 1, "b": 2}}
     result = await result_of(wire, revision, "tools/call", call)
     assert [json.loads(block["text"]) for block in result["content"]] == [{"total": 3}]
@@ -191,7 +191,7 @@ async def test_bad_arguments_are_told_to_the_model(wire: Wire, arguments: Any) -
 async def test_crash_of_a_tool_tells_nothing_of_the_inside(
     wire: Wire, revision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """design.md §6: no stack trace, host path or secret; a correlation id for the log."""
+    """No stack trace, host path or secret; a correlation id for the log."""
     call = {"name": "fail", "arguments": {"kind": "crash"}}
     result = await result_of(wire, revision, "tools/call", call)
     assert result["isError"] is True
@@ -212,7 +212,7 @@ async def test_crash_of_a_resource_tells_nothing_of_the_inside(wire: Wire) -> No
 
 
 async def test_time_limit_of_a_tool_is_told_to_the_model(wire: Wire) -> None:
-    """clients.md 1.6, 12: before the client gives up, and it may try again."""
+    """Before the client gives up, and it may try again."""
     session = await wire.session()
     result = await session.call("overrun")
     error = json.loads(result["content"][0]["text"])

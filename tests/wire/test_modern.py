@@ -1,4 +1,4 @@
-"""Requests of 2026-07-28: protocol.md §7, and what §8 leaves out of that revision."""
+"""Requests of 2026-07-28: §7, and what §8 leaves out of that revision."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ async def test_other_param_headers_are_ignored(wire: Wire) -> None:
 
 @pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
 async def test_older_revisions_ignore_the_new_headers(wire: Wire, revision: str) -> None:
-    """clients.md 1.6, 6: mcp-remote sends them on 2025-11-25, and may be wrong."""
+    """Mcp-remote sends them on 2025-11-25, and may be wrong."""
     session = await wire.session(revision)
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ADD}
     headers = session.headers(**{"mcp-method": "wrong", "mcp-name": "wrong"})
@@ -381,7 +381,7 @@ async def test_leaving_cancels_the_call(wire: Wire, with_stream: bool) -> None:
 
 @pytest.mark.parametrize("path", ["/rpc", "/tools/hold"])
 async def test_leaving_cancels_calls_of_the_plain_doors(wire: Wire, path: str) -> None:
-    """§17 and design.md: nobody reads the answer any more, so the work stops."""
+    """§17: nobody reads the answer any more, so the work stops."""
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hold"}}
     answer = wire.start("POST", path, json_=call if path == "/rpc" else {})
     await asyncio.wait_for(wire.demo.record.running.wait(), 5)

@@ -1,4 +1,4 @@
-"""HTTP+SSE, the transport of 2024-11-05: protocol.md §6."""
+"""HTTP+SSE, the transport of 2024-11-05: §6."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_announcement_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize("path", ["/sse", "/sse/"])
 async def test_both_spellings_serve_the_stream(wire: Wire, path: str) -> None:
-    """clients.md 1.6, 13: never a redirect."""
+    """Never a redirect."""
     answer = await wire.start("GET", path, headers={"accept": "text/event-stream"}).begun()
     assert answer.status == 200
     assert answer.headers["x-accel-buffering"] == "no"
@@ -175,7 +175,7 @@ async def test_quiet_stream_gets_comments() -> None:
 async def test_endpoint_carries_the_prefix_of_a_proxy_or_mount(
     wire: Wire, headers: dict[str, str], root_path: str, prefix: str
 ) -> None:
-    """clients.md 1.6, 13: a prefix that is no path is ignored, as it could name another origin."""
+    """A prefix that is no path is ignored, as it could name another origin."""
     answer = wire.start("GET", "/sse", headers=headers, root_path=root_path)
     event = await answer.event()
     assert event.data is not None
@@ -183,7 +183,7 @@ async def test_endpoint_carries_the_prefix_of_a_proxy_or_mount(
 
 
 async def test_modern_requests_work_on_the_old_stream(wire: Wire) -> None:
-    """clients.md 1.1: the 2.x Python client speaks 2026-07-28 over `/sse`."""
+    """The 2.x Python client speaks 2026-07-28 over `/sse`."""
     stream = OldStream(wire)
     await stream.open()
     meta = {

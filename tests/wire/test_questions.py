@@ -1,4 +1,4 @@
-"""Input from the client in both eras: protocol.md §13."""
+"""Input from the client in both eras: §13."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /rpc`, one request and one answer: protocol.md §17."""
+"""`POST /rpc`, one request and one answer: §17."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streamable HTTP of the three older revisions that have it: protocol.md §5."""
+"""Streamable HTTP of the three older revisions that have it: §5."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_notifications_of_a_call_travel_on_its_own_stream(wire: Wire, revi
 
 @pytest.mark.parametrize("accept", ["application/json", "application/json;q=0.9", "application/*"])
 async def test_client_that_accepts_json_alone_gets_json(wire: Wire, accept: str) -> None:
-    """clients.md 1.6, 6: notifications are left out, the result is the same."""
+    """Notifications are left out, the result is the same."""
     session = await wire.session()
     answer = await session.ask("tools/call", COUNT, accept=accept)
     assert answer.headers["content-type"] == "application/json"
@@ -63,7 +63,7 @@ async def test_client_that_accepts_streams_alone_gets_a_stream(wire: Wire) -> No
 
 @pytest.mark.parametrize("accept", ["*/*", None])
 async def test_missing_accept_and_any_type_mean_both(wire: Wire, accept: str | None) -> None:
-    """clients.md 1.6, 6: curl sends `*/*`."""
+    """Curl sends `*/*`."""
     headers = {} if accept is None else {"accept": accept}
     answer = await wire.ask("POST", "/mcp", json_=INITIALIZE, headers=headers)
     assert answer.status == 200
@@ -80,7 +80,7 @@ async def test_accept_of_neither_is_refused(wire: Wire, accept: str) -> None:
     "kind", ["text/plain", "application/xml", "", "application/json; charset=latin-1"]
 )
 async def test_other_content_types_are_refused(wire: Wire, kind: str) -> None:
-    """§2: 415; this also stops simple cross-site posts."""
+    """§5: 415; this also stops simple cross-site posts."""
     headers = {"accept": BOTH, "content-type": kind}
     answer = await wire.ask("POST", "/mcp", json_=INITIALIZE, headers=headers)
     assert answer.status == 415
@@ -201,7 +201,7 @@ async def test_session_of_another_principal_is_404() -> None:
 
 
 async def test_session_goes_on_in_another_process() -> None:
-    """clients.md 1.6, 5: another server with the same key accepts the id, capabilities included."""
+    """Another server with the same key accepts the id, capabilities included."""
     async with Wire() as first:
         session = await first.session("2025-06-18", capabilities={"elicitation": {}})
     async with Wire() as second:
@@ -416,7 +416,7 @@ async def test_list_changes_go_to_the_get_stream(wire: Wire) -> None:
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/sse", "/sse/", "/"])
 async def test_streamable_http_is_spoken_wherever_users_paste_it(wire: Wire, path: str) -> None:
-    """clients.md 1.6, 1 and 13: POST on `/sse` and `/` too, both spellings, never a redirect."""
+    """POST on `/sse` and `/` too, both spellings, never a redirect."""
     opened = await wire.ask("POST", path, json_=INITIALIZE, headers={"accept": BOTH})
     assert opened.status == 200
     headers = {"accept": BOTH, "mcp-session-id": opened.headers["mcp-session-id"]}

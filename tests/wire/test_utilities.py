@@ -1,4 +1,4 @@
-"""Pagination, progress, cancellation, logging and completion: protocol.md §10."""
+"""Pagination, progress, cancellation, logging and completion: §10."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_cancel_reaches_requests_of_its_own_session_only(wire: Wire) -> No
 
 
 async def test_equal_ids_of_two_sessions_do_not_mix(wire: Wire) -> None:
-    """clients.md 1.5: six users with id 1 once got each other's answers elsewhere."""
+    """Six users with id 1 once got each other's answers elsewhere."""
     sessions = [await wire.session() for _ in range(6)]
     answers = [
         session.start("tools/call", {"name": "echo", "arguments": {"text": f"user {n}"}}, id_=1)
