@@ -242,6 +242,7 @@ class EventStream:
         if self._drain is None:
             self._drain = asyncio.create_task(self._write_waiting())
         elif len(self._waiting) > MAX_WAITING_FRAMES:
+            self._waiting.clear()  # would be kept for as long as the client does not read
             self.close()
 
     def close(self) -> None:
