@@ -1,0 +1,60 @@
+"""Resource templates and the registry behind the lists."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import Context
+from core.catalogue import ResourceTemplate
+
+
+def template(uri_template: str) -> ResourceTemplate:
+    """Return a template that is never read."""
+
+    async def read(variables: dict[str, str], context: Context) -> str:
+        raise AssertionError
+
+    return ResourceTemplate(uri_template=uri_template, name="t", handler=read)
+
+
+@pytest.mark.parametrize(
+    ("uri_template", "uri", "variables"),
+    [
+        ("a://{x}", "a://1", {"x": "1"}),
+        ("a://{x}/{y}", "a://1/2", {"x": "1", "y": "2"}),
+        ("a://{x}/data", "a://%C3%BC/data", {"x": "ü"}),
+        ("a://{x}", "a://1%2F2", {"x": "1/2"}),
+        ("a://{x}", "a://1/2", None),
+        ("a://{x}", "a://", None),
+        ("a://{x}", "a://1?y=2", None),
+        ("a://{x}", "a://1#f", None),
+        ("a://{x}", "b://1", None),
+        ("a.b://{x}", "aXb://1", None),
+        ("a://{x}.{y}", "a://1.2.3", {"x": "1.2", "y": "3"}),
+        ("a://{x}", "a://1\n", {"x": "1\n"}),
+    ],
+)
+def test_template_takes_one_segment_for_each_variable(
+    uri_template: str, uri: str, variables: dict[str, str] | None
+) -> None:
+    """RFC 6570, level 1; decoded once, and a coded slash is no separator."""
+    assert template(uri_template).match(uri) == variables
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_any_text_can_be_matched(text: str) -> None:
+    """Without an exception, whatever it is."""
+    found = template("a://{x}/{y}").match("a://" + text)
+    assert found is None or set(found) == {"x", "y"}
+
+
+def test_matching_takes_no_longer_for_hostile_addresses() -> None:
+    """A segment has one variable, so there is nothing to try twice."""
+    many = template("a://" + "/".join(f"{{v{n}}}" for n in range(8)) + "/end")
+    started = time.perf_counter()
+    assert many.match("a://" + "/".join(["x" * 100_000] * 8) + "/nope") is None
+    assert time.perf_counter() - started < 2
