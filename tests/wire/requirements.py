@@ -199,6 +199,7 @@ REQUIREMENTS = (
         "Messages of a request travel on its own stream, then the response ends it.",
         TRANSPORT_2025,
         "streamable.notifications_of_a_call_travel_on_its_own_stream",
+        "sockets.stream_arrives_event_by_event",
     ),
     _need(
         "5.3",
@@ -226,6 +227,7 @@ REQUIREMENTS = (
         TRANSPORT_2025,
         "streamable.dropped_connection_does_not_cancel",
         "streamable.client_that_leaves_a_held_call_does_not_cancel_it",
+        "sockets.leaving_a_session_call_does_not_stop_the_work",
     ),
     _need(
         "5.7",
@@ -262,6 +264,7 @@ REQUIREMENTS = (
         "A session goes on in any server with the same key, after a restart too.",
         CLIENTS,
         "streamable.session_goes_on_in_another_process",
+        "sockets.sessions_of_one_server_are_taken_by_another",
     ),
     _need(
         "5.12",
@@ -366,6 +369,7 @@ REQUIREMENTS = (
         OURS,
         "old_stream.closed_stream_cancels_its_calls_and_ends_its_session",
         "old_stream.session_belongs_to_the_principal_of_its_stream",
+        "sockets.closing_the_old_stream_stops_its_calls",
     ),
     _need(
         "6.6",
@@ -453,6 +457,7 @@ REQUIREMENTS = (
         TRANSPORT_2026,
         "modern.leaving_cancels_the_call",
         "modern.leaving_cancels_calls_of_the_plain_doors",
+        "sockets.leaving_stops_the_work",
     ),
     _need(
         "7.11",
@@ -575,6 +580,7 @@ REQUIREMENTS = (
         "Equal request ids of different sessions do not meet.",
         JSON_RPC,
         "utilities.equal_ids_of_two_sessions_do_not_mix",
+        "sockets.two_hundred_calls_at_once_get_their_own_answers",
     ),
     _need(
         "10.7",
@@ -612,6 +618,7 @@ REQUIREMENTS = (
         SUBSCRIPTIONS,
         "changes.listen_stream_hears_what_it_named_and_nothing_else",
         "changes.client_that_leaves_is_forgotten",
+        "sockets.client_that_never_reads_holds_nobody_up",
     ),
     _need(
         "12.3",
