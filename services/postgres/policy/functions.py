@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.errors import did_you_mean
 from services.postgres.policy import known
 from services.postgres.policy.builtin import BUILTIN_FUNCTIONS, BUILTIN_TYPES
 from services.postgres.policy.facts import CatalogSnapshot, FunctionFact
@@ -42,6 +41,7 @@ class Objection:
     reason: str
     suggestion: str
     code: str = known.FUNCTION_REFUSED
+    unknown: bool = False
 
 
 _INTERNAL = Objection(
@@ -120,7 +120,13 @@ def judge_call(
     sentence = f"{written}() {against.reason}."
     return (
         FunctionVerdict(written, word, sentence),
-        Refusal(against.code, sentence, against.suggestion, use.location),
+        Refusal(
+            against.code,
+            sentence,
+            against.suggestion,
+            use.location,
+            unknown=use.name if against.unknown else None,
+        ),
     )
 
 
@@ -171,8 +177,9 @@ def _nothing_found(use: FunctionUse, snapshot: CatalogSnapshot) -> Objection | N
         )
     return Objection(
         "is not in the catalogue of this database",
-        did_you_mean(use.name, snapshot.functions) or "Check the name and its schema.",
+        "Check the name and its schema.",
         UNKNOWN_FUNCTION,
+        unknown=True,
     )
 
 
@@ -184,7 +191,9 @@ def judge_attribute(
         return None
     against: Objection | None = None
     if snapshot is None:
-        if group := known.refused_group(use.name):
+        # Columns may begin like functions: the star schema benchmark has lo_revenue.
+        group = known.refused_group(use.name)
+        if group and (use.name in group.names.split() or use.name.startswith("pg_")):
             against = Objection(group.reason, group.suggestion, group.code)
     else:
         for fact in candidates(use, snapshot):

@@ -404,10 +404,10 @@ def is_safe_volatile(name: str, extension: str | None) -> bool:
 
 
 DANGEROUS_WORDS = (
-    r"(?i)\m(execute|dblink\w*|pg_read_\w*|pg_ls_\w*|pg_stat_file|lo_\w+|pg_(?:try_)?advisory_\w+"
+    r"(?i)\m(execute|dblink\w*|pg_read_\w*|pg_ls_\w*|pg_stat_file|lo_(?:import|export|creat|create|unlink|put|get|open|from_bytea|truncate)|pg_(?:try_)?advisory_\w+"
     r"|pg_terminate_backend|pg_cancel_backend|pg_reload_conf|pg_sleep\w*|set_config|pg_notify"
     r"|query_to_xml\w*|cursor_to_xml\w*|ts_stat|crosstab\w*|xpath_table|pg_authid|pg_shadow"
-    r"|pg_user_mappings?|nextval|setval|pg_promote|pg_switch_wal|pg_rotate_logfile|copy)\M"
+    r"|pg_user_mappings?|pg_promote|pg_switch_wal|pg_rotate_logfile)\M"
 )
 """Words (a PostgreSQL regular expression) that a stable or immutable function's body may not hold.
 

@@ -70,6 +70,14 @@ Measured on PostgreSQL 15 with `a + a` over 15, 17 and 20 sub-selects (33,000, 1
 additions): 55 MB, 1.1 GB and 8.4 GB, the last two past their statement_timeout.
 """
 
+MAX_COLUMNS = 1_664
+"""Columns of a SELECT (MaxTupleAttributeNumber), which PostgreSQL looks at only in the end."""
+
+MAX_COLUMNS_IN_FROM = 200_000
+
+MAX_STEPS = 2_000_000
+"""Steps of the estimate itself; a statement of 128 kB takes 150,000, a few seconds take these."""
+
 MAX_COPIES = 1_000
 """Sub-selects that a common table expression may be copied into."""
 
@@ -80,6 +88,7 @@ _COLUMN_BYTES = 128
 _PARAMETER_BYTES = 64 * 1024
 
 _USUAL_ROWS = 1000.0
+_MANY_TABLES = 20
 _GATHERED_BYTES = 1024.0 * 1024.0
 _LARGE_ELEMENT = 8192.0
 
@@ -130,7 +139,9 @@ class _Scope:
     """One SELECT: the names that can be referred to in it, and what is around it."""
 
     parent: _Scope | None = None
-    relations: dict[str, Columns | None] = field(default_factory=dict)
+    relations: dict[str, dict[str, Value] | None] = field(default_factory=dict)
+    order: dict[str, Columns] = field(default_factory=dict)
+    columns: dict[str, Value] = field(default_factory=dict)
     tables: dict[str, _Result] = field(default_factory=dict)
     rows: float = 1.0
     more: float = 1.0
@@ -181,7 +192,15 @@ def _run(work: Work) -> Any:
     """Drive generators that yield the generators whose results they need."""
     stack = [work]
     answer: Any = None
+    steps = 0
     while stack:
+        steps += 1
+        if steps > MAX_STEPS:
+            raise _TooMuch(
+                "The statement is too involved to say how much memory it may take.",
+                "Nest fewer recursive queries into each other.",
+                {},
+            )
         try:
             needed = stack[-1].send(answer)
         except StopIteration as done:
@@ -212,6 +231,7 @@ class _Estimate:
         self._most_nodes = max(MAX_EXPRESSION_NODES, 2 * uses.nodes)
         self._most_copies = max(MAX_COPIES, 4 * uses.selects)
         self._total = 0.0
+        self._in_from = 0
 
     # -- checks ---------------------------------------------------------------------------------
 
@@ -310,7 +330,7 @@ class _Estimate:
             yield self._from(item, scope)
         scope.conditions += _conjuncts(node.get("whereClause"))
         crossed = max(1, scope.tables_joined - scope.conditions) if scope.tables_joined else 0
-        scope.more *= _USUAL_ROWS**crossed
+        scope.more *= _USUAL_ROWS ** min(crossed, _MANY_TABLES)
         for clause in _CLAUSES:
             yield self._all(node.get(clause), scope)
         columns: Columns = []
@@ -318,6 +338,12 @@ class _Estimate:
             target = item["ResTarget"]
             found = yield self._target(target, scope)
             columns.extend(found)
+            if len(columns) > MAX_COLUMNS:
+                raise _TooMuch(
+                    f"The SELECT has more than {MAX_COLUMNS:,} columns.",
+                    "Name the columns that you need.",
+                    target,
+                )
             scope.rows *= yield self._rows_of(target.get("val", {}), scope)
         self._check_nodes(columns, node)
         if _stays_apart(node) or scope.aggregated:
@@ -347,12 +373,16 @@ class _Estimate:
         return [(target.get("name") or _label(content), value)]
 
     def _star(self, names: list[str], scope: _Scope) -> Columns:
-        """Return the columns of * or t.*, as far as they are known."""
-        chosen = [names[-1]] if names else list(scope.relations)
+        """Return the columns of * or t.*, as far as they are known and PostgreSQL takes them."""
         columns: Columns = []
-        for alias in chosen:
-            found = self._relation(alias, scope)
-            columns.extend([("*", self._row)] if found is None else found)
+        for alias in names[-1:] or scope.relations:
+            level = self._level(alias, scope)
+            if level is None or level.relations[alias] is None:
+                columns.append(("*", self._row))
+            else:
+                columns.extend(level.order[alias])
+            if len(columns) > MAX_COLUMNS:
+                break
         return columns
 
     def _with(self, clause: Node, scope: _Scope) -> Work:
@@ -432,8 +462,7 @@ class _Estimate:
             named = "usingClause" in node or "isNatural" in node
             scope.conditions += 1 if named else _conjuncts(node.get("quals"))
             if "alias" in node:
-                every = [c for columns in scope.relations.values() for c in columns or ()]
-                self._add(node, every, scope, "")
+                self._add(node, self._star([], scope), scope, "")
         elif kind == "RangeFunction":
             yield self._range_function(node, scope)
         elif kind == "RangeTableSample":
@@ -510,18 +539,35 @@ class _Estimate:
             columns = [(label, self._column) for label in names]
         key = alias.get("aliasname") or name
         # Two relations without alias must not hide each other.
-        while not key or key in scope.relations:
-            key += " "
-        scope.relations[key] = columns
+        if not key or key in scope.relations:
+            key = f"{key} {len(scope.relations)}"
+        if columns is None:
+            scope.relations[key] = None
+            return
+        self._in_from += len(columns)
+        if self._in_from > MAX_COLUMNS_IN_FROM:
+            raise _TooMuch(
+                f"The FROM lists have more than {MAX_COLUMNS_IN_FROM:,} columns together.",
+                "Name the columns that you need in sub-selects.",
+                node,
+            )
+        # Looked up by name from here on: a statement can name thousands of columns thousands of
+        # times.
+        by_name: dict[str, Value] = {}
+        for label, value in columns:
+            by_name[label] = hull((by_name[label], value)) if label in by_name else value
+        for label, value in by_name.items():
+            other = scope.columns.get(label)
+            scope.columns[label] = value if other is None else hull((other, value))
+        scope.relations[key] = by_name
+        scope.order[key] = columns
 
-    def _relation(self, alias: str, scope: _Scope) -> Columns | None:
-        """Return the columns of the relation that an alias refers to."""
+    def _level(self, alias: str, scope: _Scope) -> _Scope | None:
+        """Return the innermost SELECT that has a relation of this alias."""
         level: _Scope | None = scope
-        while level is not None:
-            if alias in level.relations:
-                return level.relations[alias]
+        while level is not None and alias not in level.relations:
             level = level.parent
-        return None
+        return level
 
     def _reference(self, node: Node, scope: _Scope) -> Value:
         """Return the value of a column, or of a whole row."""
@@ -529,19 +575,13 @@ class _Estimate:
         if "A_Star" in node.get("fields", [{}])[-1]:
             return together(value for _, value in self._star(names, scope))
         if len(names) > 1:
-            columns = self._relation(names[-2], scope)
-            found = [value for label, value in columns or () if label == names[-1]]
-            return hull(found) if found else self._column
+            found = self._level(names[-2], scope)
+            columns = found.relations[names[-2]] if found else None
+            return (columns or {}).get(names[-1], self._column)
         level: _Scope | None = scope
         while level is not None:
-            found = [
-                value
-                for columns in level.relations.values()
-                for label, value in columns or ()
-                if label == names[0]
-            ]
-            if found:
-                return hull(found)
+            if names[0] in level.columns:
+                return level.columns[names[0]]
             if names[0] in level.relations:
                 return together(value for _, value in self._star(names, level))
             level = level.parent

@@ -32,7 +32,8 @@ INLINE_BYTES = 4096
 """Texts up to this length need at most 266 kB of stack, which every thread has."""
 
 STACK_BYTES_PER_SQL_BYTE = 512
-MIN_STACK_BYTES = 4 * 1024 * 1024
+MIN_STACK_BYTES = 16 * 1024 * 1024
+"""Also enough for json.loads of Python 3.12 and later, which goes 10,000 levels deep."""
 
 MAX_TREE_DEPTH = 40_000
 """Levels of the tree's JSON. PostgreSQL 15 gives up at 12,000 (a+a…) to 36,000 (a::b::b…)."""
@@ -115,11 +116,64 @@ def _check_comments(sql: str) -> None:
             )
 
 
-def parse(sql: str) -> list[Node]:
-    """Return libpg_query's statements for the text, or raise `Refused`.
+def parse(sql: str) -> tuple[str, list[Node]]:
+    """Return the text that was parsed and libpg_query's statements for it, or raise `Refused`.
 
-    Each is a dict with `stmt` and, unless 0, `stmt_location` and `stmt_len` in bytes.
+    Each statement is a dict with `stmt` and, unless 0, `stmt_location` and `stmt_len` in bytes.
+
+    The text is the one given, or, if only that can be parsed, the same with blanks for comments:
+    libpg_query keeps comments as tokens, and where the grammar looks two words ahead (WITH
+    ORDINALITY, NULLS LAST, NOT IN) it does not look behind them, as the server does. What is judged
+    then is what is run, so that nothing depends on where we think that a comment ends.
     """
+    try:
+        return sql, _statements_of(sql)
+    except Refused as error:
+        blanked = without_comments(sql)
+        if error.code != "SQL_SYNTAX_ERROR" or blanked == sql:
+            raise
+        try:
+            return blanked, _statements_of(blanked)
+        except Refused:
+            raise error from None
+
+
+_LEXEME = re.compile(
+    r"""
+    [eE]'(?:[^'\\]|\\.|'')*'                      # E'it\'s'
+    | '(?:[^']|'')*'
+    | "(?:[^"]|"")*"
+    | (?P<dollar>\$(?:[^\W\d]\w*)?\$)             # $tag$ … $tag$
+    | [^\W\d][\w$]* | \d[\w.]*                    # so that date'…' is not taken for E'…'
+    | (?P<line>--[^\r\n]*)
+    | (?P<block>/\*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def without_comments(sql: str) -> str:
+    """Return the text with a blank for every character of a comment, if all of it can be read."""
+    parts = []
+    place = kept = 0
+    while found := _LEXEME.search(sql, place):
+        place = found.end()
+        if tag := found["dollar"]:
+            place = sql.find(tag, place) + len(tag)
+            if place < found.end():
+                return sql
+        elif found["line"] or found["block"]:
+            if found["block"]:
+                place = _skip_block(sql, found.start())
+            if place == 0:
+                return sql
+            parts.append(sql[kept : found.start()] + " " * (place - found.start()))
+            kept = place
+    return "".join(parts) + sql[kept:]
+
+
+def _statements_of(sql: str) -> list[Node]:
+    """Parse on a stack that is large enough."""
     try:
         # Four bytes is the most that a character takes.
         if len(sql) * 4 <= INLINE_BYTES:
@@ -307,16 +361,19 @@ def _skip_blank(text: str, place: int) -> int:
         if found := _BLANK_OR_LINE_COMMENT.match(text, place):
             place = found.end()
         elif text.startswith("/*", place):
-            depth = 0
-            for edge in _COMMENT_EDGE.finditer(text, place):
-                depth += 1 if edge.group() == "/*" else -1
-                if depth == 0:
-                    place = edge.end()
-                    break
-            else:
-                return len(text)
+            place = _skip_block(text, place) or len(text)
         else:
             return place
+
+
+def _skip_block(text: str, place: int) -> int:
+    """Return the place behind the comment that begins at `place`, 0 if it never ends."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(text, place):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return 0
 
 
 def _closing(text: str, place: int) -> int:

@@ -31,12 +31,14 @@ class Refusal:
         reason: One sentence naming the construct.
         suggestion: One sentence saying what to do instead.
         location: Byte offset in the text, -1 if unknown.
+        unknown: The name of a function that is not in the catalogue.
     """
 
     code: str
     reason: str
     suggestion: str
     location: int = -1
+    unknown: str | None = None
 
 
 class FunctionUse(NamedTuple):
@@ -75,6 +77,7 @@ class Uses:
     json_calls: list[tuple[str, int]] = field(default_factory=list)
     max_parameter: int = 0
     selects: int = 0
+    joins: int = 0
     recursive: bool = False
     arrays: bool = False
     inlined: bool = False
@@ -285,6 +288,7 @@ def _note_case(node: Node, uses: Uses) -> None:
 def _note_join(node: Node, uses: Uses) -> None:
     """Note the equality of USING and NATURAL, and the alias of the join."""
     uses.operators.append(NameUse(None, "=", -1))
+    uses.joins += 1
     _note_alias(node, uses)
 
 
@@ -359,6 +363,7 @@ def _note_with(node: Node, uses: Uses) -> None:
 def _note_select(node: Node, uses: Uses) -> None:
     """Count a SELECT and refuse what it may carry besides reading."""
     uses.selects += 1
+    uses.joins += max(0, len(node.get("fromClause", ())) - 1)
     if "intoClause" in node:
         uses.refusals.append(forbidden("IntoClause", node["intoClause"].get("rel", {})))
 
