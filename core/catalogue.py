@@ -61,7 +61,13 @@ class ResourceTemplate:
     pattern: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compile the template; each variable stands for one percent-encoded path segment."""
+        """Compile the template; each variable stands for text within one path segment.
+
+        Raises:
+            ValueError: A segment has two variables, which an address can match in many ways.
+        """
+        if any(len(_VARIABLE.findall(part)) > 1 for part in self.uri_template.split("/")):
+            raise ValueError(f"{self.uri_template!r}: at most one variable between two slashes")
         parts = _VARIABLE.split(self.uri_template)
         source = "".join(
             f"(?P<{part}>[^/?#]+)" if index % 2 else re.escape(part)

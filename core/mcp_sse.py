@@ -54,7 +54,7 @@ from core.ticker import Ticker
 from core.tools import Annotations, Handler, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
-from core.transports.http import OpenStreams, Receive, Scope, Send
+from core.transports.http import Receive, Scope, Send
 from core.transports.pages import Pages, RootDoor
 from core.transports.rest import PREFIX as REST_PREFIX
 from core.transports.rest import RESTDoor
@@ -62,6 +62,7 @@ from core.transports.rpc import RPCDoor
 from core.transports.runtime import Runtime
 from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
+from core.transports.streams import OpenStreams
 from core.transports.wire import HTTPProtocol
 
 WEAK_KEY_CHARS = 16

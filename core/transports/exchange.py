@@ -22,14 +22,8 @@ from core.protocol.dispatch import Reply
 from core.protocol.messages import encode_cancelled
 from core.protocol.revisions import V2025_11_25
 from core.protocol.sessions import Session
-from core.transports.http import (
-    ClientGone,
-    EventStream,
-    Header,
-    HTTPRequest,
-    OpenStreams,
-    frame,
-)
+from core.transports.http import ClientGone, Header, HTTPRequest
+from core.transports.streams import EventStream, OpenStreams, frame
 
 WATCH_AFTER_S = 0.1
 LEGACY_PATIENCE_S = 1.0

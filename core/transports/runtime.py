@@ -10,7 +10,7 @@ from core.protocol.sessions import Sessions
 from core.settings import Settings
 from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
-from core.transports.http import OpenStreams
+from core.transports.streams import OpenStreams
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,10 @@ from core.transports.callers import (
     subscribe,
     take,
 )
-from core.transports.http import EventStream, HTTPRequest, frame
+from core.transports.http import HTTPRequest
 from core.transports.runtime import Runtime
 from core.transports.streamable import StreamableDoor
+from core.transports.streams import EventStream, frame
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 MAX_BATCH = 100

@@ -66,8 +66,9 @@ from core.transports.callers import (
     take,
 )
 from core.transports.exchange import EventLog, Exchange, session_header, streams_of
-from core.transports.http import EventStream, HTTPRequest, frame, method_not_allowed
+from core.transports.http import HTTPRequest, method_not_allowed
 from core.transports.runtime import Runtime
+from core.transports.streams import EventStream, frame
 
 MAX_BATCH = 100
 _EVENT_NUMBER = re.compile(r"[0-9]{1,18}")
@@ -305,31 +306,31 @@ class StreamableDoor:
         if not _EVENT_NUMBER.fullmatch(number):
             number = ""
         log = streams.named(name) if number else streams.standalone
-        if log is streams.standalone and log.sink is not None:
+        if log is streams.standalone and log.sink is not None and not number:
             raise StreamTaken("This session has its standalone event stream already.")
         stream = self._new_stream(request)
         if log is None:  # that stream is over and forgotten; nothing more will come on it
             await stream.open(session_header(session))
             await stream.finish()
             return
+        if log.sink is not None:  # the client came back before we saw it leave
+            log.sink.close()
+        self._catch_up(session, log, stream, number)
         log.sink = stream
         try:
             await stream.open(session_header(session))
-            await self._catch_up(session, log, stream, number)
             await stream.wait()
         finally:
             if log.sink is stream:
                 log.sink = None
 
-    async def _catch_up(
-        self, session: Session, log: EventLog, stream: EventStream, number: str
-    ) -> None:
-        """Send what the client has missed; a stream that is over ends behind it."""
-        if number:
+    def _catch_up(self, session: Session, log: EventLog, stream: EventStream, number: str) -> None:
+        """Put what the client has missed on the stream, before anything new can come."""
+        if number.isdecimal():
             for data in log.after(int(number)):
-                await stream.send(data)
+                stream.push(data)
         elif session.revision >= V2025_11_25:
-            await stream.send(log.prime())
+            stream.push(log.prime())
         if log.done:
             stream.close()
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +32,7 @@ def template(uri_template: str) -> ResourceTemplate:
         ("a://{x}", "a://1#f", None),
         ("a://{x}", "b://1", None),
         ("a.b://{x}", "aXb://1", None),
-        ("a://{x}.{y}", "a://1.2.3", {"x": "1.2", "y": "3"}),
+        ("a://{x}.csv", "a://1.2.csv", {"x": "1.2"}),
         ("a://{x}", "a://1\n", {"x": "1\n"}),
     ],
 )
@@ -55,6 +53,10 @@ def test_any_text_can_be_matched(text: str) -> None:
 def test_matching_takes_no_longer_for_hostile_addresses() -> None:
     """A segment has one variable, so there is nothing to try twice."""
     many = template("a://" + "/".join(f"{{v{n}}}" for n in range(8)) + "/end")
-    started = time.perf_counter()
     assert many.match("a://" + "/".join(["x" * 100_000] * 8) + "/nope") is None
-    assert time.perf_counter() - started < 2
+
+
+def test_two_variables_in_one_segment_are_refused() -> None:
+    """An address of a few hundred characters could be tried in millions of ways."""
+    with pytest.raises(ValueError, match="at most one variable between two slashes"):
+        template("a://{x}-{y}")

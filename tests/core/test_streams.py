@@ -15,7 +15,8 @@ from core.journal import Journal
 from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer
 from core.transports.exchange import MAX_BYTES_KEPT, MAX_EVENTS_KEPT, EventLog, SessionStreams
-from core.transports.http import MAX_WAITING_FRAMES, EventStream, HTTPRequest, OpenStreams, frame
+from core.transports.http import HTTPRequest
+from core.transports.streams import MAX_WAITING_FRAMES, EventStream, OpenStreams, frame
 
 
 class Connection:

@@ -299,6 +299,19 @@ async def test_second_get_stream_is_409(wire: Wire) -> None:
     assert (await session.listen().begun()).status == 200
 
 
+async def test_resuming_takes_the_standalone_stream_over(wire: Wire) -> None:
+    """Our choice: a client that resumes knows that its old connection is dead, before we do."""
+    session = await wire.session()
+    first = await session.listen().begun()
+    await session.call("change_lists")
+    heard = await first.until(lambda a: len(a.messages) == 3)
+    second = await session.listen(heard.events[-1].id).begun()
+    assert second.status == 200
+    await first.finished()
+    await session.call("change_lists")
+    assert (await second.message())["method"].endswith("list_changed")
+
+
 @pytest.mark.parametrize("revision", STREAMABLE)
 async def test_only_2025_11_25_streams_begin_with_a_priming_event(
     wire: Wire, revision: str

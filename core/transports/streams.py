@@ -1,0 +1,165 @@
+"""Event streams: answers that stay open, and the frames that travel on them.
+
+A stream has no task of its own: whoever has something to say writes it, and only when a client
+reads too slowly does a task wait for it.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from core.transports.http import Header, HTTPRequest
+
+STREAM_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx must not collect events before it passes them on
+)
+PING = b": ping\n\n"
+MAX_WAITING_FRAMES = 1000
+
+
+def frame(data: bytes, *, event: bytes = b"message", id_: bytes | None = None) -> bytes:
+    """Return one server-sent event; `data` is one line."""
+    prefix = b"" if id_ is None else b"id: %b\n" % id_
+    return b"%bevent: %b\ndata: %b\n\n" % (prefix, event, data)
+
+
+class EventStream:
+    """A `text/event-stream` answer.
+
+    What is sent before `open` has written the head waits for it, in order. A client that lets 1,000
+    events pile up is cut off.
+
+    Attributes:
+        last_write: Monotonic time of the last event or comment.
+        closed: Nothing can be written any more.
+        farewell: Written before the server ends the stream.
+    """
+
+    __slots__ = (
+        "_drain",
+        "_is_open",
+        "_owner",
+        "_request",
+        "_waiting",
+        "closed",
+        "farewell",
+        "last_write",
+    )
+
+    def __init__(self, request: HTTPRequest, owner: OpenStreams) -> None:
+        self._request = request
+        self._owner = owner
+        self._waiting: list[bytes] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._is_open = False
+        self.closed = False
+        self.farewell = b""
+        self.last_write = time.monotonic()
+
+    async def open(self, headers: Iterable[Header] = ()) -> None:
+        """Send the head of the answer, and then what waits for it."""
+        if not self.closed:
+            self._owner.add(self)
+        await self._request.begin(200, [*STREAM_HEADERS, *headers])
+        self._is_open = True
+        if self._waiting or self.closed:
+            self._start_writing()
+
+    async def send(self, data: bytes) -> None:
+        """Write, waiting for a slow client."""
+        if self.closed:
+            return
+        self.last_write = time.monotonic()
+        if self._waiting or not self._is_open:
+            self.push(data)
+        else:
+            await self._request.write(data)
+
+    def push(self, data: bytes) -> None:
+        """Write without waiting; used by whoever must not be held up."""
+        if self.closed:
+            return
+        self.last_write = time.monotonic()
+        self._waiting.append(data)
+        if len(self._waiting) > MAX_WAITING_FRAMES:
+            self._waiting.clear()  # would be kept for as long as the client does not read
+            self.close()
+        else:
+            self._start_writing()
+
+    def close(self) -> None:
+        """End the answer, after what waits to be written."""
+        if not self.closed:
+            self.closed = True
+            self._owner.discard(self)
+            self._start_writing()
+
+    async def finish(self) -> None:
+        """End the answer and wait until that is written."""
+        self.close()
+        if self._drain is not None:
+            await self._drain
+
+    async def wait(self) -> None:
+        """Wait until the client leaves or the stream is closed."""
+        try:
+            await self._request.disconnected()
+        finally:
+            self.closed = True
+            self._owner.discard(self)
+
+    def _start_writing(self) -> None:
+        if self._drain is None and self._is_open:
+            self._drain = asyncio.create_task(self._write_waiting())
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                data, self._waiting = b"".join(self._waiting), []
+                await self._request.write(data)
+            if self.closed:
+                await self._request.write(self.farewell, more=False)
+        finally:
+            self._drain = None
+
+
+class OpenStreams:
+    """All event streams of a server: kept alive, counted, and ended when the server stops."""
+
+    def __init__(self, limit: int, keepalive_interval_s: float) -> None:
+        self.limit = limit
+        self._keepalive_interval_s = keepalive_interval_s
+        self._streams: set[EventStream] = set()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further stream may be opened."""
+        return len(self._streams) >= self.limit
+
+    def add(self, stream: EventStream) -> None:
+        """Begin to look after a stream."""
+        self._streams.add(stream)
+
+    def discard(self, stream: EventStream) -> None:
+        """Stop looking after a stream."""
+        self._streams.discard(stream)
+
+    def tick(self, now: float) -> None:
+        """Send a comment on streams that have been silent for a while."""
+        quiet_since = now - self._keepalive_interval_s
+        for stream in [s for s in self._streams if s.last_write <= quiet_since]:
+            stream.push(PING)
+
+    def close(self) -> None:
+        """End them all."""
+        for stream in list(self._streams):
+            stream.close()
