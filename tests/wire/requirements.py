@@ -331,6 +331,12 @@ REQUIREMENTS = (
         CLIENTS,
         "streamable.streamable_http_is_spoken_wherever_users_paste_it",
     ),
+    _need(
+        "5.22",
+        "A client that resumes the standalone stream takes it over from its old connection.",
+        OURS,
+        "streamable.resuming_takes_the_standalone_stream_over",
+    ),
     # --- 6: HTTP+SSE --------------------------------------------------------------------------
     _need(
         "6.1",
