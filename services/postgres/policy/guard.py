@@ -32,6 +32,7 @@ from services.postgres.policy.text import (
     explained_text,
     parse,
     statement_text,
+    understood,
 )
 from services.postgres.policy.walk import (
     NOT_READ_ONLY,
@@ -157,7 +158,7 @@ def _unjudged(code: str, reason: str) -> Verdict:
 
 def _judge(sql: object, snapshot: CatalogSnapshot | None, max_sql_bytes: int) -> Verdict:
     """Judge, with `Refused` for texts that have no tree."""
-    text, statements = parse(check_text(sql, max_sql_bytes))
+    text, statements = understood(check_text(sql, max_sql_bytes))
     if not statements:
         raise Refused(
             "SQL_EMPTY",
@@ -289,7 +290,7 @@ _ALONE = "Send the statement itself to explain_query."
 
 def _is_same(text: str, uses: Uses) -> bool:
     """Tell whether a text is the one statement that was walked, by what it uses."""
-    _, parsed = parse(text)
+    parsed = parse(text)
     if len(parsed) != 1 or "SelectStmt" not in parsed[0]["stmt"] or "stmt_len" in parsed[0]:
         return False
     again = walk("SelectStmt", parsed[0]["stmt"]["SelectStmt"])

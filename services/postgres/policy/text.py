@@ -116,7 +116,7 @@ def _check_comments(sql: str) -> None:
             )
 
 
-def parse(sql: str) -> tuple[str, list[Node]]:
+def understood(sql: str) -> tuple[str, list[Node]]:
     """Return the text that was parsed and libpg_query's statements for it, or raise `Refused`.
 
     Each statement is a dict with `stmt` and, unless 0, `stmt_location` and `stmt_len` in bytes.
@@ -127,13 +127,13 @@ def parse(sql: str) -> tuple[str, list[Node]]:
     then is what is run, so that nothing depends on where we think that a comment ends.
     """
     try:
-        return sql, _statements_of(sql)
+        return sql, parse(sql)
     except Refused as error:
         blanked = without_comments(sql)
         if error.code != "SQL_SYNTAX_ERROR" or blanked == sql:
             raise
         try:
-            return blanked, _statements_of(blanked)
+            return blanked, parse(blanked)
         except Refused:
             raise error from None
 
@@ -172,7 +172,7 @@ def without_comments(sql: str) -> str:
     return "".join(parts) + sql[kept:]
 
 
-def _statements_of(sql: str) -> list[Node]:
+def parse(sql: str) -> list[Node]:
     """Parse on a stack that is large enough."""
     try:
         # Four bytes is the most that a character takes.
