@@ -1,7 +1,8 @@
 """What the unrestricted mode adds to the guard: which single statements may write, once confirmed.
 
 Several statements, transaction control, COPY, DO, CALL, SET, roles, databases and extensions stay
-refused, and so does every function that the guard refuses for more than being volatile.
+refused, and so does every function that the guard refuses for more than being volatile, and every
+relation that holds credentials.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from services.postgres.errors import BadConfirmation, SqlRefused
 from services.postgres.policy import Verdict
-from services.postgres.policy.known import FUNCTION_REFUSED, refused_group
+from services.postgres.policy.known import CREDENTIAL_RELATIONS, FUNCTION_REFUSED, refused_group
 from services.postgres.policy.text import parse
 from services.postgres.policy.walk import NOT_READ_ONLY
 
@@ -51,6 +52,7 @@ WRITING_STATEMENTS: dict[str, str] = {
     "AlterPolicyStmt": "ALTER POLICY",
     "CreateTrigStmt": "CREATE TRIGGER",
 }
+_SECRET_RELATIONS = frozenset(name for _, name in CREDENTIAL_RELATIONS)
 _JUDGED_CODES = (NOT_READ_ONLY, FUNCTION_REFUSED)
 
 
@@ -59,22 +61,28 @@ def writing_kind(verdict: Verdict) -> str | None:
     if verdict.code not in _JUDGED_CODES or not verdict.statement:
         return None
     kind, node = next(iter(parse(verdict.statement)[0]["stmt"].items()))
-    if any(refused_group(name) for name in _functions(node)):
+    if any(_stays_closed(part) for part in _nodes(node)):
         return None
     return WRITING_STATEMENTS.get(kind)
 
 
-def _functions(root: Any) -> Iterator[str]:
-    """Yield the last part of each called function's name."""
+def _stays_closed(node: dict[str, Any]) -> bool:
+    """Return whether a node calls a refused function or names a relation with credentials."""
+    call = node.get("FuncCall")
+    if isinstance(call, dict) and refused_group(call["funcname"][-1]["String"].get("sval", "")):
+        return True
+    return node.get("relname") in _SECRET_RELATIONS
+
+
+def _nodes(root: Any) -> Iterator[dict[str, Any]]:
+    """Yield each node of a parse tree."""
     stack = [root]
     while stack:
         node = stack.pop()
         if isinstance(node, list):
             stack.extend(node)
         elif isinstance(node, dict):
-            call = node.get("FuncCall")
-            if isinstance(call, dict):
-                yield str(call["funcname"][-1].get("String", {}).get("sval", ""))
+            yield node
             stack.extend(node.values())
 
 
