@@ -46,7 +46,8 @@ class SuiteError(Exception):
             no host path, no stack trace.
         hint: What to do next.
         retryable: Whether the same call may succeed later; the class decides when not given.
-        facts: Further members of the error object, JSON values only.
+        facts: Further members of the error object, JSON values only. `nearest`, a list of known
+            names, is also told in the hint, which is all that some clients show.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -64,6 +65,8 @@ class SuiteError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = self.default_hint if hint is None else hint
+        if meant := [str(name) for name in facts.get("nearest") or ()][:3]:
+            self.hint = f"Did you mean {' or '.join(meant)}? {self.hint}".rstrip()
         self.retryable = self.default_retryable if retryable is None else retryable
         self.facts = facts
 

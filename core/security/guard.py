@@ -151,10 +151,11 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None:
             self._check_origin(request, origin, host)
-        if request.method == "OPTIONS":
+        asks_for_method = request.method == "OPTIONS"
+        if asks_for_method and b"access-control-request-method" in headers:
             await self._preflight(request)
             return
-        is_open = route.public and request.method in ("GET", "HEAD")
+        is_open = asks_for_method or (route.public and request.method in ("GET", "HEAD"))
         if not is_open and route.door is not _nothing_here:
             try:
                 request.principal = self._authenticator.authenticate(headers)
@@ -198,7 +199,7 @@ class Guard:
 
     async def _preflight(self, request: HTTPRequest) -> None:
         allowed = any(name == b"access-control-allow-origin" for name, _ in request.extra_headers)
-        if not allowed or b"access-control-request-method" not in request.headers:
+        if not allowed:
             raise method_not_allowed("OPTIONS", "GET", "POST", "DELETE")
         asked = request.headers.get(b"access-control-request-headers", b"").lower()
         params = [h.strip() for h in asked.split(b",") if h.strip().startswith(b"mcp-param-")]

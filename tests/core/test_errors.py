@@ -110,3 +110,13 @@ def test_nearest_name_is_suggested(name: str, guess: str) -> None:
 def test_very_long_names_are_looked_up_quickly() -> None:
     """Comparing names is quadratic, so only their beginning is compared."""
     assert nearest("x" * 1_000_000, ["add"] * 50) == []
+
+
+def test_nearest_names_are_told_in_the_hint() -> None:
+    """REST's `detail` has message and hint only, and some clients show a model nothing else."""
+    error = errors.NotFound(
+        "There is no table 'ordrs'.", hint="list_tables lists all.", nearest=["orders"]
+    )
+    assert error.hint == "Did you mean orders? list_tables lists all."
+    assert error.to_dict()["nearest"] == ["orders"]
+    assert errors.NotFound("Nothing.", hint="Look.", nearest=[]).hint == "Look."

@@ -224,6 +224,9 @@ async def test_preflight_of_others_is_refused() -> None:
         headers = {"origin": "http://evil.example", "access-control-request-method": "POST"}
         assert (await wire.ask("OPTIONS", "/mcp", headers=headers)).status == 403
         assert (await wire.ask("OPTIONS", "/mcp")).status == 405
+        health = await wire.ask("OPTIONS", "/health")
+        assert (health.status, health.headers["allow"]) == (405, "GET, HEAD")
+        assert (await wire.ask("OPTIONS", "/nope")).status == 404
 
 
 # --- request id, prefix -----------------------------------------------------------------------
