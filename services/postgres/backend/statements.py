@@ -67,10 +67,17 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A result column: the name the statement gave it and PostgreSQL's name of its type."""
+    """A result column.
+
+    Attributes:
+        name: As the statement gave it.
+        type: PostgreSQL's name of its type.
+        is_own: The type is not one of PostgreSQL's own.
+    """
 
     name: str
     type: str
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ async def read(
         asyncpg.PostgresError: PostgreSQL refused it; the session translates that.
     """
     prepared = await session.connection.prepare(statement, timeout=session.answer_limit_s)
-    columns = tuple(Column(a.name, type_name(a.type)) for a in prepared.get_attributes() or ())
+    columns = columns_of(prepared.get_attributes() or ())
     args = parameters(prepared.get_parameters(), params)
     started_at = time.perf_counter()
     cell_chars = max(MIN_CELL_CHARS, min(caps.cell_chars, MAX_ROW_BYTES // max(1, len(columns))))
@@ -123,17 +130,25 @@ async def read(
     return RowSet(columns, rows, cell_chars, elapsed_ms, stopped)
 
 
-# Casting to text is the output function's text for every type but these.
-_TEXT_OF = {"inet": "abbrev(q.{})"}
+# format() writes with the type's output function, as psql shows it; a row of nulls is not null.
+_OUTPUT = "CASE WHEN q.{0} IS DISTINCT FROM NULL THEN format('%s', q.{0}) END"
+# Casting to text is the output function's text for every type of PostgreSQL's own but these.
+_TEXT_OF = {"inet": "abbrev(q.{0})"}
+
+
+def _written(column: Column) -> str:
+    """Return how a column's values become text.
+
+    A cast of a type that somebody made may be a function that somebody wrote, which the guard has
+    not judged, so such values go through the output function.
+    """
+    return _OUTPUT if column.is_own else _TEXT_OF.get(column.type, "q.{0}::text")
 
 
 def wrapped(statement: str, columns: Sequence[Column], caps: Caps, cell_chars: int) -> str:
     """Return the statement inside the query that applies the caps."""
     names = [f"c{i}" for i in range(len(columns))]
-    texts = [
-        _TEXT_OF.get(column.type, "q.{}::text").format(name)
-        for name, column in zip(names, columns, strict=True)
-    ]
+    texts = [_written(column).format(name) for name, column in zip(names, columns, strict=True)]
     cells = ", ".join(
         f"left({text}, {cell_chars + 1}) AS {name}" for name, text in zip(names, texts, strict=True)
     )
@@ -160,6 +175,14 @@ async def _some(
         tuple(None if value is None else str(value)[: cell_chars + 1] for value in record)
         for record in records
     ]
+
+
+def columns_of(attributes: Sequence[Any]) -> tuple[Column, ...]:
+    """Return the columns of a prepared statement."""
+    return tuple(
+        Column(a.name, type_name(a.type), a.type.schema not in ("pg_catalog", None))
+        for a in attributes
+    )
 
 
 def type_name(described: Any) -> str:
@@ -282,7 +305,7 @@ async def write(session: Session, statement: str, params: Sequence[Any], caps: C
     """Run one writing statement in the session's transaction; the caller commits or does not."""
     prepared = await session.connection.prepare(statement, timeout=session.answer_limit_s)
     attributes = prepared.get_attributes() or ()
-    columns = tuple(Column(a.name, type_name(a.type)) for a in attributes)
+    columns = columns_of(attributes)
     args = parameters(prepared.get_parameters(), params)
     started_at = time.perf_counter()
     if columns:

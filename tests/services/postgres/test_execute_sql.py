@@ -39,6 +39,26 @@ async def test_numbers_that_json_cannot_carry_come_as_strings(client: Client) ->
     ]  # fmt: skip
 
 
+async def test_values_of_own_types_do_not_pass_through_casts_that_somebody_wrote(
+    client: Client, postgres: PrivateServer
+) -> None:
+    """Such a cast is a function that the statement does not name and the guard has not judged."""
+    postgres.sql(
+        "CREATE TYPE pair AS (a int, b text);"
+        "CREATE FUNCTION shown(pair) RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the cast ran'; END $$;"
+        "CREATE CAST (pair AS text) WITH FUNCTION shown(pair);"
+    )
+    try:
+        sql = (
+            "SELECT row(1, 'x y')::pair, array[row(2, NULL)::pair], "
+            "row(NULL, NULL)::pair, NULL::pair"
+        )
+        assert await rows_of(client, sql) == [['(1,"x y")', '{"(2,)"}', "(,)", None]]
+    finally:
+        postgres.sql("DROP CAST (pair AS text); DROP FUNCTION shown(pair); DROP TYPE pair;")
+
+
 async def test_every_type_comes_back_as_documented(client: Client) -> None:
     """What JSON has no value for comes as PostgreSQL's text, times in UTC as ISO 8601."""
     result = await client.call("execute_sql", sql="SELECT * FROM many_types", format="records")
