@@ -99,6 +99,30 @@ async def _prepare_connection(connection: Connection) -> None:
         )
 
 
+# What introspection calls a kind of type, and what asyncpg's descriptions of parameters call it.
+_STRUCTURED_KINDS = {b"c": "composite", b"r": "range", b"m": "multirange"}
+
+
+class _TextConnection(asyncpg.Connection):
+    """A connection that takes composite types, ranges and multiranges as text, too.
+
+    asyncpg knows them in binary form only and refuses to describe a statement that returns one
+    whose members travel as text. It looks a type up when it first meets it, so that is where
+    each of them gets a codec like those of the scalar types.
+    """
+
+    async def _introspect_types(self, *args: Any) -> Any:
+        found = await super()._introspect_types(*args)  # type: ignore[misc]
+        codecs = self._protocol.get_settings()  # type: ignore[attr-defined]
+        for row in found[0]:
+            kind = _STRUCTURED_KINDS.get(row["kind"])
+            if kind is not None and not row["elemtype"]:
+                codecs.add_python_codec(
+                    row["oid"], row["name"], row["ns"], [], kind, str, str, "text"
+                )
+        return found
+
+
 async def _nothing(connection: Connection) -> None:
     """Stand in for asyncpg's reset: the pool has sent its own already."""
 
@@ -117,5 +141,6 @@ def make_pool(
         timeout=settings.connect_timeout_s,
         server_settings=pins(settings),
         init=_prepare_connection,
+        connection_class=_TextConnection,
         reset=_nothing,
     )

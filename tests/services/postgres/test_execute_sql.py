@@ -299,6 +299,46 @@ async def test_unfit_parameters_are_refused_without_repeating_them(
     assert "4711" not in result.text
 
 
+async def test_rows_and_ranges_come_as_their_text(client: Client, postgres: PrivateServer) -> None:
+    """Whole rows and ranges are what asyncpg does not describe by itself when members are text."""
+    postgres.sql("CREATE TYPE hours AS RANGE (subtype = time);")
+    try:
+        sql = (
+            "SELECT r, daterange('2026-01-01', '2026-02-01'), numrange(1.5, NULL), "
+            "'{[2026-01-01,2026-01-02)}'::datemultirange, array[int4range(1, 5)], "
+            "array[tstzrange(NULL, NULL)], '[09:00,17:30)'::hours, array[r] "
+            "FROM (SELECT 1.10::numeric AS n, date '2026-01-01' AS d, NULL::jsonb AS j) AS r"
+        )
+        for _ in range(3):
+            assert await rows_of(client, sql) == [
+                ["(1.10,2026-01-01,)", "[2026-01-01,2026-02-01)", "[1.5,)",
+                 "{[2026-01-01,2026-01-02)}", '{"[1,5)"}', '{"(,)"}', "[09:00:00,17:30:00)",
+                 '{"(1.10,2026-01-01,)"}']
+            ]  # fmt: skip
+        for relation in ("pg_catalog.pg_proc", "pg_catalog.pg_stat_activity", "sales.orders"):
+            assert await rows_of(client, f"SELECT r FROM {relation} AS r LIMIT 1")
+    finally:
+        postgres.sql("DROP TYPE hours;")
+
+
+async def test_every_type_of_the_database_can_be_returned(client: Client) -> None:
+    """A statement must not fail for the type of one of its columns."""
+    names = await rows_of(
+        client,
+        "SELECT format_type(oid, NULL) FROM pg_type t WHERE typtype <> 'p' AND typname !~ '^_' "
+        "AND (typtype <> 'c' OR has_table_privilege(typrelid, 'SELECT')) "
+        "AND format_type(oid, NULL) !~ 'authid|shadow|user_mapping|subscription|statistic' "
+        "ORDER BY 1",
+        max_rows=2000,
+    )
+    failed = []
+    for (name,) in names:
+        result = await client.call("execute_sql", sql=f"SELECT NULL::{name}")
+        if result.is_error and result.error and result.error["code"] != "SQL_REFUSED":
+            failed.append((name, result.error["code"]))
+    assert failed == []
+
+
 async def test_messages_of_postgresql_lose_the_parameters_values(client: Client) -> None:
     """PostgreSQL itself quotes bad input."""
     result = await client.call("execute_sql", sql="SELECT $1::date", params=["secret-4711"])
