@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -13,11 +12,9 @@ import asyncpg
 from scripts.deploy import console
 from scripts.deploy.database import DEMO_DATABASE, Server
 from scripts.deploy.errors import DeployError
-from scripts.deploy.paths import Project
+from scripts.deploy.paths import DEMO_FOLDER, ROLE_FILE, Project
 
 UNFINISHED_DATABASE = "demo_unfinished"
-ROLE_FILE = Path("services") / "postgres" / "role.sql"
-DEMO_FOLDER = Path("scripts") / "demo_database"
 _BROKEN_CONNECTION = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 

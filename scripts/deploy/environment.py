@@ -26,6 +26,8 @@ PORT = "MCP_HTTP_SERVER__PORT"
 STATE_DIR = "MCP_HTTP_SERVER__STATE_DIR"
 SEAL_KEY = "MCP_HTTP_SECURITY__SEAL_KEY"
 CERTIFICATE = "MCP_HTTP_TLS__CERTIFICATE"
+# What images are built from; not for the services themselves.
+BUILD_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL")
 API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
 
@@ -67,7 +69,7 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     earlier = json.loads(memory.read_text()) if remember and memory.exists() else {}
     callers = {**earlier, **os.environ}
     services = registry.services.values()
-    named = {name for service in services for name in service.environment}
+    named = {name for service in services for name in service.environment} | {*BUILD_VARIABLES}
     ours = {
         name: value for name, value in callers.items() if name.startswith("MCP_") or name in named
     }

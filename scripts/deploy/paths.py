@@ -10,6 +10,8 @@ from pathlib import Path
 
 from scripts.deploy.errors import DeployError
 
+DEMO_FOLDER = Path("scripts") / "demo_database"
+ROLE_FILE = Path("services") / "postgres" / "role.sql"
 # Unix socket paths hold 108 bytes on Linux and 104 elsewhere, the closing zero included.
 _MAX_SOCKET_PATH_BYTES = 100
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import yaml
 
-from scripts.deploy.docker import DATABASE_PASSWORDS, DATABASE_PROFILE
+from scripts.deploy.docker import (
+    DATABASE_ADMIN,
+    DATABASE_PASSWORDS,
+    DATABASE_PROFILE,
+    DATABASE_READY,
+    image_of,
+)
 from scripts.deploy.registry import Database, Registry, Service
 
 HEADER = """\
@@ -21,6 +27,7 @@ HEADER = """\
 # DATABASE_URL is given. Every port is published on 127.0.0.1 only.
 """
 EMPTY_ENV_FILE = "./config/secrets.env.example"
+DATABASE_FOLDER = "/var/lib/postgresql/data"
 ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
 
 HARDENED: dict[str, Any] = {
@@ -54,11 +61,14 @@ def _service(service: Service) -> dict[str, Any]:
     probe = f"import urllib.request as r; r.urlopen('{url}', timeout=4)"
     return {
         "container_name": service.container,
-        "image": f"mcp-tool-servers/{service.name}",
+        "image": image_of(service),
         "build": {
             "context": ".",
             "dockerfile": f"services/{service.name}/Dockerfile",
-            "args": {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.12-slim}"},
+            "args": {
+                "PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.12-slim}",
+                "PIP_INDEX_URL": "${PIP_INDEX_URL:-}",
+            },
         },
         "env_file": [f"${{{service.env_file_variable}:-{EMPTY_ENV_FILE}}}"],
         # The port below is published on loopback only, so the service may go without a key.
@@ -89,19 +99,22 @@ def _database(database: Database) -> dict[str, Any]:
         "profiles": [DATABASE_PROFILE],
         "command": ["postgres", "-c", "shared_preload_libraries=pg_stat_statements"],
         "environment": {
-            "POSTGRES_USER": "mcp_admin",
-            "POSTGRES_DB": "demo",
+            "POSTGRES_USER": DATABASE_ADMIN,
+            "POSTGRES_DB": "postgres",
+            # Images of version 18 and later would look elsewhere.
+            "PGDATA": DATABASE_FOLDER,
             "POSTGRES_PASSWORD": f"${{{ADMIN_PASSWORD}:-}}",
             READER_PASSWORD: f"${{{READER_PASSWORD}:-}}",
         },
         "networks": list(database.networks),
         "volumes": [
-            f"{database.container}-data:/var/lib/postgresql/data",
-            "./scripts/demo_database:/docker-entrypoint-initdb.d:ro",
+            f"{database.container}-data:{DATABASE_FOLDER}",
+            "./scripts/demo_database:/opt/mcp/demo:ro",
+            "./scripts/demo_database/container:/docker-entrypoint-initdb.d:ro",
             "./services/postgres/role.sql:/opt/mcp/role.sql:ro",
         ],
         "healthcheck": {
-            "test": ["CMD", "pg_isready", "--username", "mcp_admin", "--dbname", "demo"],
+            "test": ["CMD", *DATABASE_READY],
             "interval": "5s",
             "timeout": "5s",
             "retries": 20,
