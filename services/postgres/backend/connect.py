@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -127,12 +128,39 @@ async def _nothing(connection: Connection) -> None:
     """Stand in for asyncpg's reset: the pool has sent its own already."""
 
 
+# Parameters of libpq that say how its own sockets behave; asyncpg would send them to PostgreSQL,
+# which refuses names it does not know.
+_ONLY_LIBPQ = frozenset(
+    [
+        "channel_binding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "sslcompression",
+        "sslsni",
+    ]
+)
+
+
+def understood(dsn: str) -> str:
+    """Return a URL without the parameters that mean something to libpq only."""
+    address, mark, query = dsn.partition("?")
+    kept = [p for p in query.split("&") if unquote(p.partition("=")[0]) not in _ONLY_LIBPQ]
+    return address + (mark + "&".join(kept) if any(kept) else "")
+
+
 def make_pool(
     dsn: str, settings: PostgresSettings, *, database: str | None, min_size: int, max_size: int
 ) -> asyncpg.Pool[Any]:
     """Return a pool that has not connected yet; await it to connect `min_size` times."""
     return asyncpg.create_pool(
-        dsn,
+        understood(dsn),
         database=database,
         min_size=min_size,
         max_size=max_size,

@@ -113,6 +113,11 @@ def _sentence(error: asyncpg.PostgresError) -> str:
 
 def connect_failure(error: BaseException, server: str, database: str | None) -> ToolError:
     """Return why no connection could be made; names the server as configured, no address."""
+    if isinstance(error, asyncpg.InvalidCatalogNameError) and database is None:
+        return UnknownDatabase(
+            f"The server {server!r} has no database of the name in its URL.",
+            hint="The operator creates the database, or corrects the URL and restarts the service.",
+        )
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return UnknownDatabase(f"The server {server!r} has no database {database!r}.")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
@@ -136,10 +141,17 @@ def _reason(error: BaseException) -> str:
         return "has a host name that cannot be resolved"
     if isinstance(error, ssl.SSLError | ssl.CertificateError):
         return "and this service could not agree on TLS (certificate, sslmode)"
+    if "certificate" in str(error) and isinstance(error, ValueError):
+        return "cannot be verified: sslmode needs a certificate file that is missing (sslrootcert)"
     if isinstance(error, ConnectionRefusedError):
         return "refused the connection (not running, or another port)"
+    if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+        return (
+            "and this service could not agree on TLS: it offers none (sslmode), or what listens "
+            "at the port is not PostgreSQL"
+        )
     if isinstance(error, FileNotFoundError):
-        return "has no socket at the configured place (not running?)"
+        return "has no socket at the configured place (not running?), or sslrootcert names no file"
     if isinstance(error, OSError):
         return "cannot be reached over the network"
     return "cannot be reached; the URL may be wrong"

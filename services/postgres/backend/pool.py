@@ -221,7 +221,7 @@ class Pool:
             await pool
             async with pool.acquire() as connection:
                 self.facts = await facts_of(connection)
-        except (asyncpg.PostgresError, ValueError, *BROKEN) as error:
+        except (asyncpg.PostgresError, ValueError, OverflowError, *BROKEN) as error:
             pool.terminate()
             self._went_down(error)
             assert self._failure is not None

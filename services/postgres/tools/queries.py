@@ -118,7 +118,7 @@ class QueryTools:
         return QueryResult(
             **answer.members(),
             next_cursor=next_cursor,
-            total=None if answer.truncated_by in ("rows", "bytes") else answer.row_count,
+            total=None if next_cursor else caps.offset + answer.row_count,
             elapsed_ms=round(rows.elapsed_ms, 3),
             statement_kind=verdict.kind,
             notices=notices,

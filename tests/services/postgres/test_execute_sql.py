@@ -186,6 +186,19 @@ async def test_statements_that_cannot_be_wrapped_are_paged_too(client: Client) -
     assert [row[0] for row in paged] == [row[0] for row in whole]
 
 
+async def test_the_last_page_tells_how_many_rows_there_were(client: Client) -> None:
+    """`total` counts the whole result, as in every other list."""
+    cursor, totals = None, []
+    for _ in range(3):
+        result = await client.call(
+            "execute_sql", sql="SELECT generate_series(1, 25)", max_rows=10, cursor=cursor
+        )
+        assert result.structured is not None
+        totals.append(result.structured["total"])
+        cursor = result.structured["next_cursor"]
+    assert totals == [None, None, 25]
+
+
 async def test_a_cursor_of_another_statement_is_refused(client: Client) -> None:
     """Cursors are bound to the call they were made for."""
     first = await client.call("execute_sql", sql="SELECT generate_series(1, 9)", max_rows=1)

@@ -11,7 +11,10 @@ import pytest
 
 from core.errors import ToolError, wire_of
 from services.postgres import errors
+from services.postgres.backend import Backend
+from services.postgres.backend.connect import understood
 from services.postgres.backend.failures import connect_failure, translate
+from services.postgres.settings import PostgresSettings
 
 
 def postgres_error(sqlstate: str, message: str = "it broke", **fields: str) -> Exception:
@@ -113,6 +116,48 @@ def test_reasons_why_nobody_answers(error: Exception, code: str, reason: str) ->
     assert reason in told.message
     for secret in ("10.1.2.3", "db.inner", "/run/x", "4711"):
         assert secret not in str(told.to_dict())
+
+
+def test_reasons_that_lie_in_the_url() -> None:
+    """The operator reads them in /health and in the log."""
+    nameless = connect_failure(postgres_error("3D000"), "default", None)
+    assert nameless.code == "UNKNOWN_DATABASE"
+    assert "no database of the name in its URL" in nameless.message
+    plain = connect_failure(ConnectionError('server at "10.1.2.3" rejected SSL upgrade'), "d", None)
+    assert "TLS" in plain.message
+    assert "10.1.2.3" not in plain.message
+    missing = asyncpg.exceptions.ClientConfigurationError('root certificate file "/run/x" does not')
+    unverified = connect_failure(missing, "d", None)
+    assert "sslrootcert" in unverified.message
+    assert "/run/x" not in unverified.message
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgresql://u:p@h/d?connect_timeout=5", "postgresql://u:p@h/d"),
+        (
+            "postgresql://u:p@h/d?sslmode=require&channel_binding=require&application_name=a",
+            "postgresql://u:p@h/d?sslmode=require&application_name=a",
+        ),
+        ("postgresql:///d?host=/run/x&keepalives=1", "postgresql:///d?host=/run/x"),
+    ],
+)
+def test_what_only_libpq_knows_is_left_out_of_the_url(given: str, kept: str) -> None:
+    """Providers print URLs for libpq, with parameters that PostgreSQL itself would refuse."""
+    assert understood(given) == kept
+
+
+async def test_a_port_that_cannot_be_is_no_traceback() -> None:
+    """The service starts and says what is wrong, as for every other unreachable server."""
+    settings = PostgresSettings.from_dict({"url": "postgresql://u:p@127.0.0.1:99999/d"})
+    backend = Backend(settings)
+    await backend.preflight()
+    with pytest.raises(errors.DatabaseUnavailable, match="the URL may be wrong"):
+        async with backend.session():
+            pass
+    await backend.pool(None).close()
 
 
 def test_every_error_has_a_code_of_its_own_and_a_wire() -> None:
