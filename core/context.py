@@ -25,6 +25,7 @@ from pydantic_core import to_json
 
 from core.errors import ClientCapabilityMissing, MissingClientCapability
 from core.questions import (
+    Answers,
     Elicit,
     Elicited,
     InputRequired,
@@ -137,7 +138,7 @@ class Context:
         caller: Caller,
         *,
         progress_token: str | int | None = None,
-        answers: dict[str, Any] | None = None,
+        answers: Answers | None = None,
         time_limit_s: float = 50.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -199,6 +200,15 @@ class Context:
         """Let a client that can resume (2025-11-25) wait without an open connection."""
         if self.caller.channel is not None:
             await self.caller.channel.pause(retry_ms)
+
+    @property
+    def asked_id(self) -> str | None:
+        """What names the questions that this run has the answers to, in 2026-07-28.
+
+        It is the same each time that a client sends the answers again. A tool that must act once
+        for one answer remembers it.
+        """
+        return self._answers.asked_id if self._answers is not None else None
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -267,7 +277,7 @@ class Context:
             )
 
     def _answers_or_stop(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
-        raw = self._answers or {}
+        raw = self._answers.raw if self._answers is not None else {}
         parsed: dict[str, Any] = {}
         open_questions: dict[str, Question[Any]] = {}
         for key, question in questions.items():

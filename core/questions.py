@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -167,6 +167,18 @@ class ListRoots:
         if not isinstance(roots, list) or not all(isinstance(r, dict) for r in roots):
             raise ValueError("a roots result needs a list of roots")
         return roots
+
+
+class Answers(NamedTuple):
+    """What the client of a 2026-07-28 call has answered so far, unchecked.
+
+    Attributes:
+        raw: Results by the keys of their questions.
+        asked_id: Names the time that they were asked; None when nothing was.
+    """
+
+    raw: Mapping[str, Any]
+    asked_id: str | None
 
 
 class InputRequired(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
 from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
 from core.protocol.messages import JSON, RequestId, encode_error, encode_result
 from core.protocol.revisions import MODERN, SUPPORTED, V2025_03_26, negotiated
-from core.questions import InputRequired
+from core.questions import Answers, InputRequired
 from core.sealing import Sealer
 from core.tools import Tool
 
@@ -226,7 +227,7 @@ class Dispatcher:
         *,
         key: CallKey | None = None,
         progress_token: str | int | None = None,
-        answers: JSON | None = None,
+        answers: Answers | None = None,
     ) -> Outcome:
         """Call a tool within all limits; what the model should read comes back as an outcome.
 
@@ -518,28 +519,34 @@ class Dispatcher:
 
     # -- questions in results (2026-07-28) --------------------------------------------------------
 
-    def _answers(self, method: str, params: JSON, caller: Caller) -> JSON | None:
-        """Return what the client has answered so far, from the sealed state and this request."""
-        if not caller.modern:
-            return None
-        state, responses = params.get("requestState"), params.get("inputResponses")
-        settled = {} if state is None else self._open_state(state, method, params, caller)
-        return {**settled, **responses} if type(responses) is dict else settled
+    def _answers(self, method: str, params: JSON, caller: Caller) -> Answers | None:
+        """Return what the client has answered so far, from the sealed state and this request.
 
-    def _open_state(self, state: Any, method: str, params: JSON, caller: Caller) -> JSON:
+        Answers without the state that came with their questions were never asked for.
+        """
+        state = params.get("requestState")
+        if not caller.modern or state is None:
+            return None
+        settled = self._open_state(state, method, params, caller)
+        responses = params.get("inputResponses")
+        if type(responses) is not dict:
+            return settled
+        return Answers({**settled.raw, **responses}, settled.asked_id)
+
+    def _open_state(self, state: Any, method: str, params: JSON, caller: Caller) -> Answers:
         try:
             content = from_json(self._sealer.open("request-state", state))
-            expires_at, *bound, settled = content
+            expires_at, asked_id, *bound, settled = content
         except (ValueError, TypeError, AttributeError):
             raise BadRequestState("requestState was not made by this server.") from None
         if expires_at < self._clock() or bound != self._bound_to(method, params, caller):
             raise BadRequestState("requestState has expired or belongs to another request.")
-        answers: JSON = settled
-        return answers
+        return Answers(settled, asked_id)
 
     def _questions(self, needed: InputRequired, method: str, params: JSON, caller: Caller) -> bytes:
         state = [
             int(self._clock()) + STATE_LIFETIME_S,
+            secrets.token_hex(8),
             *self._bound_to(method, params, caller),
             dict(needed.answers),
         ]

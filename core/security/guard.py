@@ -51,6 +51,7 @@ CORS_HEADERS = (
 CORS_EXPOSED = (
     b"mcp-session-id, www-authenticate, content-disposition, location, retry-after, x-request-id"
 )
+_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACED_HEADERS = {
     b"traceparent": "traceparent",
@@ -168,13 +169,11 @@ class Guard:
 
     def _check_host(self, header: bytes) -> None:
         """Refuse names that are not ours, which is what DNS rebinding needs."""
-        try:
-            name = urlsplit("//" + header.decode("ascii")).hostname or ""
-        except ValueError:
-            name = ""
-        shown = f"[{name}]" if ":" in name else name
-        if shown.lower() not in self._hosts and "*" not in self._hosts:
-            raise HostRefused(f"This server does not answer for the host {shown[:100]!r}.")
+        found = _HOST.fullmatch(header)
+        name = found[1].decode("ascii").lower() if found else ""
+        if name not in self._hosts and not ("*" in self._hosts and found):
+            shown = header[:100].decode("latin-1")
+            raise HostRefused(f"This server does not answer for the host {shown!r}.")
         if len(self._good_hosts) < 1000:
             self._good_hosts.add(header)
 

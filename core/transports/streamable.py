@@ -92,8 +92,7 @@ class StreamableDoor:
         if request.method == "GET":
             await self._get(request)
         elif request.method == "DELETE":
-            await self._runtime.sessions.end(self._session(request))
-            await request.respond_empty(200)
+            await self._end(request)
         else:
             raise method_not_allowed(request.method, "POST", "GET", "DELETE")
 
@@ -248,6 +247,12 @@ class StreamableDoor:
         if self._has_sessions:
             take(self._runtime, self._session(request), message, kind)
         await request.respond_empty(202)
+
+    async def _end(self, request: HTTPRequest) -> None:
+        session = self._session(request)
+        await self._runtime.sessions.end(session)
+        self._runtime.dispatcher.calls.cancel_session(session.key)
+        await request.respond_empty(200)
 
     def _session(self, request: HTTPRequest) -> Session:
         id_ = request.headers.get(b"mcp-session-id")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.protocol.dispatch import STATE_LIFETIME_S
 from services.postgres.errors import BadConfirmation, SqlRefused
 from services.postgres.policy import Verdict
 from services.postgres.policy.known import CREDENTIAL_RELATIONS, FUNCTION_REFUSED, refused_group
@@ -52,7 +53,9 @@ WRITING_STATEMENTS: dict[str, str] = {
     "AlterPolicyStmt": "ALTER POLICY",
     "CreateTrigStmt": "CREATE TRIGGER",
 }
-_SECRET_RELATIONS = frozenset(name for _, name in CREDENTIAL_RELATIONS)
+SEQUENCE_FUNCTIONS = frozenset({"nextval", "setval"})
+"""Refused to readers because they write, which is what this mode is for."""
+_SECRETS = {name: what for (_, name), what in CREDENTIAL_RELATIONS.items()}
 _JUDGED_CODES = (NOT_READ_ONLY, FUNCTION_REFUSED)
 
 
@@ -61,17 +64,21 @@ def writing_kind(verdict: Verdict) -> str | None:
     if verdict.code not in _JUDGED_CODES or not verdict.statement:
         return None
     kind, node = next(iter(parse(verdict.statement)[0]["stmt"].items()))
-    if any(_stays_closed(part) for part in _nodes(node)):
-        return None
-    return WRITING_STATEMENTS.get(kind)
+    return None if _closed_part(node) is not None else WRITING_STATEMENTS.get(kind)
 
 
-def _stays_closed(node: dict[str, Any]) -> bool:
-    """Return whether a node calls a refused function or names a relation with credentials."""
-    call = node.get("FuncCall")
-    if isinstance(call, dict) and refused_group(call["funcname"][-1]["String"].get("sval", "")):
-        return True
-    return node.get("relname") in _SECRET_RELATIONS
+def _closed_part(root: Any) -> tuple[str, str] | None:
+    """Return why a statement stays closed and what would help, for the first part that is."""
+    for node in _nodes(root):
+        call = node.get("FuncCall")
+        name = call["funcname"][-1]["String"].get("sval", "") if isinstance(call, dict) else ""
+        group = refused_group(name)
+        if group is not None and name not in SEQUENCE_FUNCTIONS:
+            return f"{name}() {group.reason}.", group.suggestion
+        secret = _SECRETS.get(str(node.get("relname")))
+        if secret is not None:
+            return f"{node['relname']} {secret[0]}.", secret[1]
+    return None
 
 
 def _nodes(root: Any) -> Iterator[dict[str, Any]]:
@@ -132,22 +139,39 @@ class Confirmations:
         head, _, seal = token.rpartition(".")
         if not hmac.compare_digest(seal.encode(), self._seal(head, ticket).encode()):
             raise BadConfirmation("The token is not for this statement, params and database.")
-        now = self._clock()
         expires_at = float(head.partition(".")[0])
-        if expires_at < now:
+        if expires_at < self._clock():
             raise BadConfirmation("The token has expired.")
-        self._used = {known: until for known, until in self._used.items() if until >= now}
-        if head in self._used:
-            raise BadConfirmation("The token was used already.")
-        self._used[head] = expires_at
+        self._use(head, expires_at, "token")
+
+    def use_answer(self, asked_id: str | None) -> None:
+        """Accept a person's answer once; None is one that cannot be sent again.
+
+        Raises:
+            BadConfirmation: The same answer was used already.
+        """
+        if asked_id is not None:
+            self._use(asked_id, self._clock() + STATE_LIFETIME_S, "answer")
+
+    def _use(self, name: str, until: float, what: str) -> None:
+        now = self._clock()
+        self._used = {known: last for known, last in self._used.items() if last >= now}
+        if name in self._used:
+            raise BadConfirmation(f"The {what} was used already.")
+        self._used[name] = until
 
     def _seal(self, head: str, ticket: Ticket) -> str:
         return hmac.new(self._secret, head.encode() + ticket.digest(), hashlib.sha256).hexdigest()
 
 
 def stays_refused(verdict: Verdict, refused: SqlRefused) -> SqlRefused:
-    """Return a refusal whose hint is true of a server that writes, too."""
-    if verdict.code in _JUDGED_CODES:
+    """Return a refusal whose words are true of a server that writes, too."""
+    closed = None
+    if verdict.code in _JUDGED_CODES and verdict.statement:
+        closed = _closed_part(parse(verdict.statement)[0]["stmt"])
+    if closed is not None:
+        refused.message, refused.hint = closed
+    elif verdict.code in _JUDGED_CODES:
         kinds = ", ".join(dict.fromkeys(WRITING_STATEMENTS.values()))
         refused.hint = f"Besides reading, this server runs one of: {kinds}."
     return refused

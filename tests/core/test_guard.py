@@ -147,6 +147,8 @@ async def test_own_names_are_answered(host: str) -> None:
         "localhost.evil.example:8001",
         "evil.example:127.0.0.1",
         "x@localhost@evil.example",
+        "a@localhost",
+        "localhost:8001:x",
         "0.0.0.0",
         "",
         "[::2]",

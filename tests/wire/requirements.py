@@ -337,6 +337,12 @@ REQUIREMENTS = (
         OURS,
         "streamable.resuming_takes_the_standalone_stream_over",
     ),
+    _need(
+        "5.23",
+        "Ending a session stops its running calls.",
+        OURS,
+        "utilities.ending_the_session_stops_its_calls",
+    ),
     # --- 6: HTTP+SSE --------------------------------------------------------------------------
     _need(
         "6.1",
@@ -705,6 +711,12 @@ REQUIREMENTS = (
         "questions.legacy_call_fails_where_the_client_cannot_be_asked",
         "questions.refused_question_fails_the_call",
         "questions.wrong_answer_is_asked_for_again_and_not_for_ever",
+    ),
+    _need(
+        "13.7",
+        "Answers count only beside the state that came with their questions.",
+        OURS,
+        "questions.answer_to_a_question_that_was_not_asked_is_none",
     ),
     # --- 14: tasks ----------------------------------------------------------------------------
     _need(

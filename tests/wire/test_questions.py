@@ -67,8 +67,20 @@ async def test_repeated_call_with_the_answer_completes(wire: Wire) -> None:
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 async def test_person_may_decline(wire: Wire, action: str) -> None:
     """§13: which is an answer."""
-    answer = await call(wire, "ask_name", inputResponses={"name": {"action": action}})
+    asked = (await call(wire, "ask_name")).result
+    answer = await call(
+        wire,
+        "ask_name",
+        inputResponses={"name": {"action": action}},
+        requestState=asked["requestState"],
+    )
     assert answer.result["structuredContent"] == {"text": action}
+
+
+async def test_answer_to_a_question_that_was_not_asked_is_none(wire: Wire) -> None:
+    """§13: a yes that nobody was asked for must not run what waits for a yes."""
+    answer = await call(wire, "ask_name", inputResponses={"name": named("Ada")})
+    assert answer.result["resultType"] == "input_required"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,17 @@ async def test_cancelled_request_stops_and_has_no_result(wire: Wire, id_: str | 
     assert "result" not in (answer.json if not answer.is_stream else {})
 
 
+async def test_ending_the_session_stops_its_calls(wire: Wire) -> None:
+    """§5: also one whose client has dropped the connection; nobody can fetch its answer."""
+    session = await wire.session()
+    record = wire.demo.record
+    answer = session.start("tools/call", {"name": "hold", "arguments": {}})
+    await asyncio.wait_for(record.running.wait(), 5)
+    answer.leave()
+    assert (await wire.ask("DELETE", "/mcp", headers=session.headers())).status == 200
+    await asyncio.wait_for(record.cancelled.wait(), 5)
+
+
 async def test_cancelled_stream_just_ends(wire: Wire) -> None:
     """§10: a request that has begun its stream gets no response on it."""
     session = await wire.session()

@@ -84,7 +84,7 @@ class WriteTools:
             raise ConfirmationRequired(f"{kind} writes and has to be confirmed.")
         report = await self._run(arguments, verdict, kind, context, commit=False)
         touched = (
-            "" if report.affected_rows is None else f" It touches {report.affected_rows} rows."
+            "" if report.affected_rows is None else f" Rows it touches: {report.affected_rows}."
         )
         where = arguments.database or "the default database"
         answer = await context.elicit(
@@ -94,6 +94,7 @@ class WriteTools:
             raise ConfirmationRequired(
                 f"The {kind} was not confirmed.", hint="Do not repeat it; ask the user what to do."
             )
+        self._confirmations.use_answer(context.asked_id)
 
     async def _run(
         self,

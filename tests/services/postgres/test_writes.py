@@ -75,6 +75,21 @@ async def test_returned_rows_are_capped_and_all_are_counted(
     assert trial["rows"][0][1] == "z"
 
 
+async def test_returned_values_are_written_as_postgresql_writes_them(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """Rows and arrays of RETURNING do not pass through the cast that read ones do."""
+    postgres.sql("INSERT INTO scratch VALUES (1, 'x');")
+    shown = (
+        "row(1, 'x y', NULL, '', true, 'q\"\\'), array['a b', NULL, 'null', '', '{\"\\'], "
+        "array[[1, 2], [3, 4]], array[true, NULL], array[row(1, 'a b')], int4range(1, 5)"
+    )
+    sql = f"UPDATE scratch SET t = 'z' WHERE id = 1 RETURNING {shown}"
+    trial = await answer(writing, "execute_sql", sql=sql, dry_run=True)
+    read = await answer(writing, "execute_sql", sql=f"SELECT {shown}")
+    assert trial["rows"] == read["rows"]
+
+
 async def test_a_write_without_confirmation_does_nothing(
     writing: Client, postgres: PrivateServer
 ) -> None:
@@ -117,6 +132,65 @@ async def test_other_statements_stay_refused(writing: Client, sql: str) -> None:
     """Never several, never what leaves the transaction, the database or its rights."""
     found = await error(writing, "execute_sql", sql=sql, dry_run=True)
     assert found["code"] == "SQL_REFUSED"
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("INSERT INTO scratch SELECT 1, passwd FROM pg_shadow", "pg_shadow holds the password"),
+        ("INSERT INTO scratch SELECT 1, pg_read_file('x')", "pg_read_file() reads files"),
+        ("VACUUM", "VACUUM"),
+    ],
+)
+async def test_refusal_names_what_is_closed_and_not_that_it_writes(
+    writing: Client, sql: str, named: str
+) -> None:
+    """'INSERT is not a reading statement' would be true, and no help where writing is allowed."""
+    found = await error(writing, "execute_sql", sql=sql, dry_run=True)
+    assert named in found["message"]
+    assert ("INSERT" in found["hint"]) == (sql == "VACUUM")
+
+
+async def test_sequences_may_be_used_where_writing_is_allowed(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """An INSERT with nextval() is everyday SQL."""
+    await answer(writing, "execute_sql", sql="CREATE SEQUENCE ids", dry_run=True)
+    postgres.sql("CREATE SEQUENCE ids; GRANT ALL ON SEQUENCE ids TO writer;")
+    try:
+        sql = "INSERT INTO scratch VALUES (nextval('ids'), 'x')"
+        trial = await answer(writing, "execute_sql", sql=sql, dry_run=True)
+        assert trial["affected_rows"] == 1
+    finally:
+        postgres.sql("DROP SEQUENCE ids;")
+
+
+async def test_an_answer_runs_what_it_was_given_for_once(
+    writing: Client, postgres: PrivateServer
+) -> None:
+    """2026-07-28: the state and the answer can be sent again; the statement must not run again."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    }
+    call: dict[str, Any] = {
+        "name": "execute_sql",
+        "arguments": {"sql": INSERT, "params": [1, 2]},
+        "_meta": meta,
+    }
+    yes = {"input": {"action": "accept", "content": {"run": True}}}
+    unasked = (await writing.rpc("tools/call", {**call, "inputResponses": yes}))["result"]
+    assert unasked["resultType"] == "input_required"
+    assert "touches: 2" in unasked["inputRequests"]["input"]["params"]["message"]
+    assert postgres.sql("SELECT count(*) FROM scratch;") == "0"
+    answered = {**call, "inputResponses": yes, "requestState": unasked["requestState"]}
+    done = (await writing.rpc("tools/call", answered))["result"]
+    assert done["structuredContent"]["committed"] is True
+    postgres.sql("TRUNCATE scratch;")
+    again = (await writing.rpc("tools/call", answered))["result"]
+    assert again["isError"]
+    assert "used already" in again["content"][0]["text"]
+    assert postgres.sql("SELECT count(*) FROM scratch;") == "0"
 
 
 async def test_ddl_is_tried_and_rolled_back(writing: Client, postgres: PrivateServer) -> None:
@@ -184,7 +258,7 @@ async def test_a_person_is_asked_with_what_the_statement_touches(
         except ConfirmationRequired:
             assert rows == "0"
     assert postgres.sql("SELECT count(*) FROM scratch;") == rows
-    assert "touches 2 rows" in person.asked[0]
+    assert "touches: 2" in person.asked[0]
     postgres.sql("TRUNCATE scratch;")
 
 
