@@ -219,23 +219,40 @@ def _parser(model: type[BaseModel]) -> Callable[[dict[str, Any]], Any]:
 def invalid_arguments(error: ValidationError, known: list[str]) -> InvalidArguments:
     """Say which arguments are wrong and what would be right; never repeats their values."""
     details = error.errors(include_url=False, include_input=False)
-    problems = [_problem(d, known) for d in details[:MAX_PROBLEMS_TOLD]]
+    told: dict[str, str] = {}
+    for detail in details:
+        path, problem = _path(detail), _problem(detail, known)
+        told[path] = f"{told[path]}; or {problem}" if path in told else problem
+    problems = [{"argument": a, "problem": p} for a, p in list(told.items())[:MAX_PROBLEMS_TOLD]]
     sentence = "; ".join(f"{p['argument']}: {p['problem']}" for p in problems)
-    if len(details) > len(problems):
-        sentence += f"; and {len(details) - len(problems)} more"
-    return InvalidArguments(f"Invalid arguments: {sentence}.", problems=problems)
+    if len(told) > len(problems):
+        sentence += f"; and {len(told) - len(problems)} more"
+    end = "" if sentence.endswith(("?", ".")) else "."
+    return InvalidArguments(f"Invalid arguments: {sentence}{end}", problems=problems)
 
 
-def _problem(detail: ErrorDetails, known: list[str]) -> dict[str, str]:
-    path = ".".join(str(part)[:80] for part in detail["loc"]) or "arguments"
+# What pydantic puts into a location besides members and indexes: the branch of a union it tried.
+_UNION_BRANCH = re.compile(r"(?:str|int|float|bool|none|list|dict|constrained-\w+)$|.*\[")
+
+
+def _path(detail: ErrorDetails) -> str:
+    """Return where a problem is, as the caller sees the arguments."""
+    first, *rest = detail["loc"] or ("arguments",)
+    parts = [first, *(part for part in rest if not _UNION_BRANCH.match(str(part)))]
+    return ".".join(str(part)[:80] for part in parts)
+
+
+def _problem(detail: ErrorDetails, known: list[str]) -> str:
     if detail["type"] != "extra_forbidden":
-        return {"argument": path, "problem": detail["msg"]}
-    problem = "unknown argument"
-    if len(detail["loc"]) == 1:
-        guess = did_you_mean(str(detail["loc"][0]), known)
-        listed = ", ".join(known) or "none"
-        problem += f". {guess}" if guess else f", known are: {listed}"
-    return {"argument": path, "problem": problem}
+        return detail["msg"]
+    if len(detail["loc"]) > 1:
+        return "unknown argument"
+    guess = did_you_mean(str(detail["loc"][0]), known)
+    return (
+        f"unknown argument. {guess}"
+        if guess
+        else (f"unknown argument, known are: {', '.join(known) or 'none'}")
+    )
 
 
 def _dumper(name: str, model: type[BaseModel] | None) -> Callable[[Any], bytes]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -275,3 +275,36 @@ def test_header_annotations_are_found_in_nested_objects() -> None:
     assert header_params_of(input_schema_of(Fine)) == {("properties", "zone"): "Zone"}
     with pytest.raises(ValueError, match="x-mcp-header"):
         header_params_of(input_schema_of(Outer))
+
+
+class Since(InputModel):
+    """A choice of a word, a number or a list of numbers."""
+
+    since: Literal["always", "now"] | Annotated[int, Field(ge=1)] | list[int] = "now"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"since": "minutes"},
+            "Invalid arguments: since: Input should be 'always' or 'now'; or Input should be a "
+            "valid integer; or Input should be a valid list.",
+        ),
+        ({"sinc": 1}, "Invalid arguments: sinc: unknown argument. Did you mean 'since'?"),
+    ],
+)
+async def test_problems_are_told_by_the_names_the_caller_knows(
+    server: MCPServer, arguments: dict[str, Any], sentence: str
+) -> None:
+    """Not by the branches that the validator tried."""
+
+    async def tell(arguments: Since) -> Answer:
+        return Answer(word=str(arguments.since))
+
+    register(server, handler=tell, input_schema=Since)
+    async with Client(server) as client:
+        refused = await client.call("answer", **arguments)
+    assert refused.error is not None
+    assert refused.error["message"] == sentence
+    assert [p["argument"] for p in refused.error["problems"]] == list(arguments)
