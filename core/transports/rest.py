@@ -40,8 +40,7 @@ class RESTDoor:
         tool = self._tool(request)
         request.require_method("POST")
         request.require_json()
-        body = await self._runtime.bodies.read(request)
-        arguments = parse(body) if body.strip() else {}
+        arguments = parse(await self._runtime.bodies.read(request))
         caller = plain_caller(request, LATEST_LEGACY, session=None)
         work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
         exchange = Exchange(request, self._runtime.streams)

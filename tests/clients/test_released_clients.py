@@ -1,6 +1,6 @@
 """Released clients of every revision do everything they can on one server, through both doors.
 
-Source: issue 2, "What will be tried". The `/sse` runs also show that the
+The `/sse` runs also show that the
 `capabilities` event, which no specification has, does them no harm: it is on in this server.
 """
 

@@ -85,7 +85,7 @@ def test_environment_is_read_by_section_and_key(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_short_form_of_the_key_is_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`MCP_HTTP_API_KEY`, issue 2; the long form wins."""
+    """`MCP_HTTP_API_KEY`; the long form wins."""
     monkeypatch.setenv("MCP_HTTP_API_KEY", KEY)
     found = Settings.from_env().auth.api_key
     assert found is not None

@@ -1,6 +1,6 @@
 """Malformed JSON and JSON-RPC on every door: a clear refusal, never a failure.
 
-Source: issue 2, "What will be tried": never a 500, never a hang, never a stack trace.
+What the outside may rely on: never a 500, never a hang, never a stack trace.
 `Wire §5` is section 5 of `tests/wire/requirements.py`.
 """
 

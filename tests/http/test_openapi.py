@@ -1,6 +1,6 @@
 """Generated requests against `/openapi.json`, by Schemathesis, on a real server.
 
-Source: issue 2, "What will be tried". The tools that wait are left out, they are tried elsewhere.
+The tools that wait are left out, they are tried elsewhere.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """HTTP that is broken below the level of messages, byte by byte on a real socket.
 
-Source: issue 2, "What will be tried"; RFC 9112. Each connection gets an answer or is closed within
+Source: RFC 9112. Each connection gets an answer or is closed within
 a few seconds, no answer is a 5xx but 503, and the server goes on serving.
 """
 
