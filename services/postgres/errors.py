@@ -149,6 +149,7 @@ class SqlError(ToolError):
     """PostgreSQL answered with an error."""
 
     code = "SQL_ERROR"
+    default_hint = "Correct what PostgreSQL's message names; sqlstate tells the kind of error."
 
 
 class ReadOnlyViolation(SqlError):

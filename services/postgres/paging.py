@@ -34,12 +34,12 @@ class Cursors:
         self._sealer = sealer
 
     def offset_of(self, cursor: str | None, digest: str) -> int:
-        """Return where the page begins; 0 without a cursor.
+        """Return where the page begins; 0 without a cursor, or with the "" that models fill in.
 
         Raises:
             CursorRefused: Not a cursor of ours, or of another call.
         """
-        if cursor is None:
+        if not cursor:
             return 0
         try:
             bound, offset = json.loads(self._sealer.open(PURPOSE, cursor))

@@ -27,7 +27,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -330,15 +330,29 @@ def _affected(tag: str) -> int | None:
     return int(last) if last.isdigit() else None
 
 
+# What has to stand in double quotes inside the text of a composite value and of an array.
+_QUOTED_IN_ROW = re.compile(r'[\s(),"\\]|^$')
+_QUOTED_IN_ARRAY = re.compile(r'[\s{},"\\]|^$|^null$', re.IGNORECASE)
+
+
 def _text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, asyncpg.Record):
-        return f"({','.join(_array_items(value.values()))})"
+    if isinstance(value, asyncpg.Record | tuple):
+        return f"({','.join('' if v is None else _member(v, _QUOTED_IN_ROW) for v in value)})"
     if isinstance(value, list):
-        return "{" + ",".join(_array_items(value)) + "}"
+        return f"{{{','.join('NULL' if v is None else _element(v) for v in value)}}}"
     return str(value)
 
 
-def _array_items(values: Any) -> Iterator[str]:
-    return ("NULL" if value is None else _text_of(value) for value in values)
+def _element(value: Any) -> str:
+    return _text_of(value) if isinstance(value, list) else _member(value, _QUOTED_IN_ARRAY)
+
+
+def _member(value: Any, quoted_where: re.Pattern[str]) -> str:
+    text = str(value)[0].lower() if isinstance(value, bool) else _text_of(value)
+    if not quoted_where.search(text):
+        return text
+    mark = '""' if quoted_where is _QUOTED_IN_ROW else '\\"'
+    escaped = text.replace("\\", "\\\\").replace('"', mark)
+    return f'"{escaped}"'

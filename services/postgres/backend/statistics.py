@@ -133,10 +133,11 @@ async def counters(session: Session, view: StatementsView) -> list[Row]:
 
 
 def _own_statements(application_like: str) -> str:
+    # The rest is what asyncpg asks for by itself when it meets a type.
     return (
-        f"s.query NOT LIKE {literal(application_like)} AND NOT (s.query LIKE "
-        "'%typeinfo_tree%' AND s.userid = (SELECT oid FROM pg_catalog.pg_roles "
-        "WHERE rolname = current_user))"
+        f"s.query NOT LIKE {literal(application_like)} AND NOT ((s.query LIKE '%typeinfo_tree%' "
+        "OR s.query LIKE '%current_setting(%) AS cur,%') AND s.userid = "
+        "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))"
     )
 
 

@@ -186,6 +186,11 @@ async def test_statements_that_cannot_be_wrapped_are_paged_too(client: Client) -
     assert [row[0] for row in paged] == [row[0] for row in whole]
 
 
+async def test_an_empty_cursor_is_none(client: Client) -> None:
+    """Models fill optional strings with ""."""
+    assert await rows_of(client, "SELECT 1", cursor="") == [[1]]
+
+
 async def test_the_last_page_tells_how_many_rows_there_were(client: Client) -> None:
     """`total` counts the whole result, as in every other list."""
     cursor, totals = None, []

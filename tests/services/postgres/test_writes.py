@@ -85,8 +85,11 @@ async def test_returned_values_are_written_as_postgresql_writes_them(
         "array[[1, 2], [3, 4]], array[true, NULL], array[row(1, 'a b')], int4range(1, 5)"
     )
     sql = f"UPDATE scratch SET t = 'z' WHERE id = 1 RETURNING {shown}"
-    trial = await answer(writing, "execute_sql", sql=sql, dry_run=True)
-    read = await answer(writing, "execute_sql", sql=f"SELECT {shown}")
+    try:
+        trial = await answer(writing, "execute_sql", sql=sql, dry_run=True)
+        read = await answer(writing, "execute_sql", sql=f"SELECT {shown}")
+    finally:
+        postgres.sql("DELETE FROM scratch;")
     assert trial["rows"] == read["rows"]
 
 
