@@ -59,8 +59,13 @@ def rendered(rows: RowSet, caps: Caps, form: str, max_bytes: int) -> Answer:
         if size > room and written:
             by_bytes = True
             break
-        if size > room:
-            cells, cut = _cells(row, converters, max(MIN_CELL_CHARS, room // (2 * len(cells))))
+        limit = max(MIN_CELL_CHARS, room // (2 * max(1, len(cells))))
+        while size > room:
+            cells, cut = _cells(row, converters, min(rows.cell_chars, limit))
+            size = size_of(write(cells)) + 1
+            if limit == MIN_CELL_CHARS:
+                break
+            limit = max(MIN_CELL_CHARS, limit // 2)  # a character takes up to six bytes of JSON
         written.append(write(cells))
         room -= size
         cut_cells += cut

@@ -158,7 +158,13 @@ def _as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _as_byte(value: Any) -> bytes:
+    """Return what asyncpg takes for the internal type "char", such as pg_class.relkind."""
+    return _as_text(value).encode()
+
+
 _TO_PARAMETER: dict[str, Callable[[Any], Any]] = {
+    "char": _as_byte,
     **dict.fromkeys(("int2", "int4", "int8", "oid"), _as_integer),
     **dict.fromkeys(("float4", "float8"), _as_float),
     "bool": _as_bool,

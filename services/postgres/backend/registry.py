@@ -123,7 +123,7 @@ class Backend:
         if not self._urls:
             raise DatabaseNotConfigured("No database is configured.")
         default = next(iter(self._urls))
-        if database is None:
+        if not database:  # models fill optional strings with ""
             return default, None
         server, slash, name = database.partition("/")
         if slash:

@@ -186,9 +186,28 @@ async def test_statements_that_cannot_be_wrapped_are_paged_too(client: Client) -
     assert [row[0] for row in paged] == [row[0] for row in whole]
 
 
-async def test_an_empty_cursor_is_none(client: Client) -> None:
+async def test_empty_strings_stand_for_nothing(client: Client) -> None:
     """Models fill optional strings with ""."""
-    assert await rows_of(client, "SELECT 1", cursor="") == [[1]]
+    assert await rows_of(client, "SELECT 1", cursor="", database="") == [[1]]
+
+
+@pytest.mark.parametrize("character", ["chr(128512)", "chr(7)", "'\"'"])
+@pytest.mark.parametrize("form", ["rows", "tsv"])
+async def test_one_wide_value_stays_below_64_kilobytes(
+    client: Client, character: str, form: str
+) -> None:
+    """A character takes up to six bytes of JSON."""
+    sql = f"SELECT string_agg({character}, '') FROM generate_series(1, 150000)"
+    result = await client.call("execute_sql", sql=sql, max_cell_chars=200_000, format=form)
+    assert result.structured is not None
+    assert result.structured["truncated"]
+    assert 8_000 < len(json.dumps(result.structured, ensure_ascii=False).encode()) < 64_000
+
+
+async def test_a_catalog_column_can_be_compared_with_a_parameter(client: Client) -> None:
+    """`relkind` and its like have the type "char", which asyncpg takes as bytes."""
+    sql = "SELECT DISTINCT relkind FROM pg_class WHERE relkind = $1 OR relkind = ANY($2)"
+    assert await rows_of(client, sql + " ORDER BY 1", params=["r", ["v"]]) == [["r"], ["v"]]
 
 
 async def test_the_last_page_tells_how_many_rows_there_were(client: Client) -> None:
