@@ -6,6 +6,7 @@ everything else and changed a setting changes it for itself only.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -155,12 +156,51 @@ def understood(dsn: str) -> str:
     return address + (mark + "&".join(kept) if any(kept) else "")
 
 
+class Attempts:
+    """The connections that are being made, each to its end.
+
+    A caller that is cancelled leaves, and what it wanted is closed once it is there: asyncpg leaves
+    futures behind that nobody awaits when it is stopped in the middle.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def connect(self, *arguments: Any, **named: Any) -> Any:
+        """Do as `asyncpg.connect`."""
+        attempt = asyncio.create_task(asyncpg.connect(*arguments, **named))
+        self._open.add(attempt)
+        attempt.add_done_callback(self._open.discard)
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            attempt.add_done_callback(_close_unwanted)
+            raise
+
+    async def finish(self, time_limit_s: float) -> None:
+        """Wait for the ones that are still open."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=time_limit_s)
+
+
+def _close_unwanted(attempt: asyncio.Task[Any]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
+
+
 def make_pool(
-    dsn: str, settings: PostgresSettings, *, database: str | None, min_size: int, max_size: int
+    dsn: str,
+    settings: PostgresSettings,
+    *,
+    database: str | None,
+    min_size: int,
+    max_size: int,
+    attempts: Attempts,
 ) -> asyncpg.Pool[Any]:
     """Return a pool that has not connected yet; await it to connect `min_size` times."""
     return asyncpg.create_pool(
         understood(dsn),
+        connect=attempts.connect,
         database=database,
         min_size=min_size,
         max_size=max_size,

@@ -32,6 +32,7 @@ from core.errors import ToolError
 from services.postgres.backend.connect import (
     MARK,
     RESET,
+    Attempts,
     Connection,
     ServerFacts,
     facts_of,
@@ -161,6 +162,7 @@ class Pool:
         self._waiting = 0
         self._pool: asyncpg.Pool[Any] | None = None
         self._failure: ToolError | None = None
+        self._attempts = Attempts()
         self._opening: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,6 +218,7 @@ class Pool:
             database=self.database,
             min_size=self.min_size,
             max_size=self.max_size,
+            attempts=self._attempts,
         )
         try:
             await pool
@@ -438,6 +441,7 @@ class Pool:
                     await pool.close()
             except (TimeoutError, asyncpg.PostgresError, OSError):
                 pool.terminate()
+        await self._attempts.finish(CLOSE_TIME_LIMIT_S)
 
 
 def refuse_superuser(facts: ServerFacts, settings: PostgresSettings) -> None:
