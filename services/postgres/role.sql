@@ -8,6 +8,9 @@
 
 DO $role$
 BEGIN
+    IF '{{password}}' = '{{' || 'password}}' THEN
+        RAISE EXCEPTION 'replace the placeholder of the password first';
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'mcp_reader') THEN
         CREATE ROLE mcp_reader;
     END IF;

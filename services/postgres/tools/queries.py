@@ -29,11 +29,11 @@ from services.postgres.models import (
 )
 from services.postgres.names import parse_table_name, quoted
 from services.postgres.paging import digest_of
-from services.postgres.policy import Verdict
+from services.postgres.policy import DEFAULT_MAX_SQL_BYTES, Verdict
 from services.postgres.tools.desk import Desk, judgement, reporting
 from services.postgres.tools.tables import DATABASE, nearest_tables
 
-MAX_SQL_CHARS = 200_000
+MAX_SQL_CHARS = DEFAULT_MAX_SQL_BYTES
 MAX_PARAMS = 1_000
 MAX_PLAN_BYTES = 40_000
 SERVER_BYTES_FACTOR = 4

@@ -21,7 +21,7 @@ from services.postgres.backend import Backend
 from services.postgres.settings import PostgresSettings
 from tests.services.postgres.conftest import client_of, settings_for
 from tests.services.postgres.helpers import WAITING, answer, error, locked, until, waiting_pids
-from tests.services.postgres.server import PrivateServer, free_port
+from tests.services.postgres.server import ROLE_SQL, PrivateServer, free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -499,6 +499,12 @@ async def test_the_reader_role_has_the_least_privilege(client: Client) -> None:
         "dangerous_grants": [],
         "verdict": "least privilege: the role itself can only read",
     }
+
+
+def test_role_sql_refuses_its_own_placeholder(postgres: PrivateServer) -> None:
+    """Run as it is, it would make a role whose password everybody knows."""
+    with pytest.raises(AssertionError, match="replace the placeholder of the password first"):
+        postgres.sql(ROLE_SQL.read_text())
 
 
 def test_role_sql_may_be_run_again(postgres: PrivateServer) -> None:
