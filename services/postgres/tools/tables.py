@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from core.context import Context
-from core.errors import nearest
+from core.errors import ToolError, nearest
 from services.postgres import search
 from services.postgres.backend import Row, Session, catalog, statements
 from services.postgres.ddl import create_statement
@@ -183,8 +183,11 @@ class TableTools:
             cell_chars=SAMPLE_CELL_CHARS,
             size_bytes=desk.settings.answer_bytes // 4,
         )
-        async with desk.backend.session(arguments.database) as session:
-            rows = await statements.read(session, verdict.statement, (), caps, wrappable=True)
+        try:
+            async with desk.backend.session(arguments.database) as session:
+                rows = await statements.read(session, verdict.statement, (), caps, wrappable=True)
+        except ToolError as error:  # locked, or not readable: the rest of the table is told already
+            return None, [f"no sample: {error.message}"]
         values: list[list[Any]] = [
             [
                 from_text(None if cell is None else cell[:SAMPLE_CELL_CHARS], column.type)

@@ -186,6 +186,20 @@ async def test_views_policies_and_partitions_have_their_sections(client: Client)
     assert private["warnings"]
 
 
+async def test_a_sample_that_cannot_be_had_is_a_warning(postgres: PrivateServer) -> None:
+    """Everything else of the table can be told while somebody locks it."""
+    async with (
+        client_of(settings_for(postgres, lock_timeout_ms=200)) as client,
+        locked(postgres, "public.no_key"),
+    ):
+        info = await answer(
+            client, "table_info", table="no_key", sample_rows=1, sections=["columns"]
+        )
+    assert info["columns"]
+    assert info["sample"] is None
+    assert info["warnings"][0].startswith("no sample: ")
+
+
 @pytest.mark.parametrize(
     "table",
     [
