@@ -27,11 +27,13 @@ async def test_answer_is_the_structured_result_and_nothing_around_it(wire: Wire,
     assert answer.json == {"total": 3}
 
 
-async def test_missing_body_means_no_arguments(wire: Wire) -> None:
-    """For tools that need none."""
+async def test_body_is_required_also_where_no_argument_is(wire: Wire) -> None:
+    """As the OpenAPI document says; `{}` is enough."""
     headers = {"content-type": "application/json"}
-    answer = await wire.ask("POST", "/tools/numbers", body=b"", headers=headers)
-    assert answer.json == [1, 2, 3]
+    missing = await wire.ask("POST", "/tools/numbers", body=b"", headers=headers)
+    assert (missing.status, missing.json["error"]["code"]) == (400, "PARSE_ERROR")
+    empty = await wire.ask("POST", "/tools/numbers", body=b"{}", headers=headers)
+    assert empty.json == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
