@@ -63,7 +63,6 @@ from core.transports.runtime import Runtime
 from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
-from core.transports.wire import HTTPProtocol
 
 WEAK_KEY_CHARS = 16
 logger = logging.getLogger(__name__)
@@ -492,7 +491,7 @@ class MCPServer:
             ssl_cert_reqs=2 if tls.client_ca else 0,
             proxy_headers=False,
             ws="none",
-            http=HTTPProtocol,
+            http="httptools",
         )
         try:
             _Uvicorn(config, self).run()

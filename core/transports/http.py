@@ -22,6 +22,7 @@ from core.errors import (
     wire_of,
 )
 from core.protocol.messages import encode_error
+from core.transports.wire import write_whole
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -111,7 +112,12 @@ class HTTPRequest:
 
     async def respond(self, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
         """Send a whole answer."""
-        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
+        head = [*headers, (b"content-length", b"%d" % len(body)), *self.extra_headers]
+        if write_whole(self.send, status, head, body):
+            self.status, self.bytes_out = status, len(body)
+            return
+        self.status = status
+        await self.send({"type": "http.response.start", "status": status, "headers": head})
         await self.write(body, more=False)
 
     async def respond_json(self, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
@@ -123,7 +129,7 @@ class HTTPRequest:
         await self.respond(status, b"")
 
     async def begin(self, status: int, headers: Iterable[Header]) -> None:
-        """Send status and headers."""
+        """Send status and headers of an answer whose body follows in parts."""
         self.status = status
         await self.send(
             {
