@@ -258,7 +258,7 @@ class Exchange:
 
     async def _open_stream(self, retry_ms: int | None) -> None:
         stream = EventStream(self.request, self.streams)
-        await stream.open(session_header(self.session))
+        await stream.open()
         self._stream = stream
         if self.session is not None:
             self._log = streams_of(self.session).begin_answer()

@@ -237,3 +237,14 @@ def test_client_that_vanishes_in_the_middle_of_an_answer_is_no_failure(
             time.sleep(0.2)
         assert server_part["open_streams"] == 0
         assert server_part["running_calls"] == 0
+
+
+def test_session_id_is_named_once_also_on_a_stream(server: ServerProcess) -> None:
+    """A client would join two headers of that name into an id that nobody knows."""
+    body = (
+        b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}'
+    )
+    head = HEAD.replace(b"/rpc", b"/mcp") + b"Accept: text/event-stream\r\n"
+    received = exchange(server, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    assert b"content-type: text/event-stream" in received
+    assert received.lower().count(b"mcp-session-id:") == 1
