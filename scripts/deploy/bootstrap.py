@@ -6,8 +6,6 @@ environment holds the hash of each lock that was installed, so that a second sta
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -15,12 +13,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.deploy import console
 from scripts.deploy.errors import DeployError
+from scripts.deploy.lock import alone
 from scripts.deploy.paths import Project, project_here
 
 MIN_FREE_BYTES = 500 * 1024 * 1024
@@ -122,27 +120,12 @@ def ensure(project: Project, *names: str) -> Path:
     """
     if all(is_current(project, name) for name in names) and venv_python(project).exists():
         return venv_python(project)
-    with _alone(project):
+    with alone(project.root, "Another installation is running here"):
         _make_environment(project)
         for name in ("pip", *names):
             if not is_current(project, name):
                 _install(project, name)
     return venv_python(project)
-
-
-@contextlib.contextmanager
-def _alone(project: Project) -> Iterator[None]:
-    """Let one installation run at a time; the lock is on the clone's folder itself."""
-    folder = os.open(project.root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.say("Another installation is running here; waiting for it …")
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _make_environment(project: Project) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +14,7 @@ from scripts.deploy.environment import API_KEYS, Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.health import Row
 from scripts.deploy.local import Local, remove
+from scripts.deploy.lock import alone
 from scripts.deploy.paths import Project
 from scripts.deploy.registry import Registry
 
@@ -67,7 +65,7 @@ def run(project: Project, request: Request) -> int:
         return _status(deployment, request)
     if request.command == "test":
         return calls.run(known, deployment.running(request.service), request.service)
-    with _alone(project):
+    with alone(project.run, "Another deploy.sh is at work here"):
         return _change(project, known, deployment, request)
 
 
@@ -88,21 +86,6 @@ def _change(project: Project, known: Registry, deployment: Deployment, request: 
     else:
         _clean(project, deployment, request)
     return 0
-
-
-@contextlib.contextmanager
-def _alone(project: Project) -> Iterator[None]:
-    """Let one command change things at a time; the lock is on the folder itself."""
-    folder = os.open(project.run, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.say("Another deploy.sh is at work here; waiting for it …")
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _choose(project: Project, known: Registry, request: Request) -> Deployment:
