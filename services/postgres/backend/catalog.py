@@ -24,7 +24,6 @@ RELATION_KINDS = {
     "matview": "m",
     "foreign": "f",
 }
-KIND_NAMES = {letter: name for name, letter in RELATION_KINDS.items()}
 
 _KIND_CASE = (
     "CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned' WHEN 'v' THEN 'view' "
