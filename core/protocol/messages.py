@@ -26,6 +26,7 @@ JSON = dict[str, Any]
 RequestId = str | int
 CANCELLED_CODE = -32800
 MAX_ID_CHARS = 1024
+MAX_BATCH = 100
 
 _DATA_IS_SPECIFIED = (HeaderMismatch, MissingClientCapability, UnsupportedVersion)
 

@@ -12,7 +12,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
@@ -111,6 +111,20 @@ class Session:
         self._questions[id_] = future
         future.add_done_callback(lambda _: self._questions.pop(id_, None))
         return id_, future
+
+    async def ask(self, method: str, params: JSON, send: Callable[[bytes], Awaitable[None]]) -> Any:
+        """Send a request to the client and wait for the response that it posts.
+
+        Raises:
+            ClientCapabilityMissing: The client refuses, or leaves too many unanswered.
+        """
+        id_, answer = self.open_question()
+        try:
+            message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+            await send(to_json(message))
+            return await answer
+        finally:
+            answer.cancel()
 
     def answer(self, response: JSON) -> None:
         """Hand a posted response to the question that waits for it; others are ignored."""

@@ -14,8 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from pydantic_core import to_json
-
 from core.errors import ClientCapabilityMissing
 from core.protocol.calls import CallCancelled
 from core.protocol.dispatch import Reply
@@ -202,16 +200,9 @@ class Exchange:
 
     async def send_request(self, method: str, params: dict[str, Any]) -> Any:
         """Send a request to the client and wait for the response that it posts."""
-        if self.session is None:
+        if self.session is None or not self.may_stream:
             raise ClientCapabilityMissing("There is no session to ask on.")
-        id_, answer = self.session.open_question()
-        try:
-            await self._open()
-            message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
-            await self._write(to_json(message))
-            return await answer
-        finally:
-            answer.cancel()
+        return await self.session.ask(method, params, self.notify)
 
     async def pause(self, retry_ms: int) -> None:
         """Close the connection; the client comes back for the rest (2025-11-25)."""

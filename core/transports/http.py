@@ -9,6 +9,7 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -30,6 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 JSON_TYPE: Header = (b"content-type", b"application/json")
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 NO_STORE: Header = (b"cache-control", b"no-store")
@@ -180,3 +182,12 @@ def method_not_allowed(method: str, *allowed: str) -> MethodNotAllowed:
 
 Door = Callable[[HTTPRequest], Awaitable[None]]
 """One way in: answers a request that the guard has let through."""
+
+
+def prefix_of(request: HTTPRequest) -> str:
+    """Return the path below which a proxy or a mount shows this server; empty for none."""
+    mounted = str(request.scope.get("root_path", ""))
+    forwarded = request.headers.get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+    if forwarded and _PREFIX.fullmatch(forwarded):
+        return forwarded if mounted.startswith(forwarded) else forwarded + mounted
+    return mounted.rstrip("/")

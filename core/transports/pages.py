@@ -11,9 +11,8 @@ from pydantic_core import to_json
 from core.observability.health import Health
 from core.observability.metrics import Metrics
 from core.protocol.dispatch import Dispatcher
-from core.transports.http import NO_STORE, HTTPRequest
+from core.transports.http import NO_STORE, HTTPRequest, prefix_of
 from core.transports.rest import openapi_document
-from core.transports.sse import prefix_of
 from core.transports.streamable import StreamableDoor
 
 PAGE = (Path(__file__).parent / "page.html").read_bytes()

@@ -15,6 +15,7 @@ from core.protocol import modern
 from core.protocol.dispatch import Reply
 from core.protocol.messages import (
     JSON,
+    MAX_BATCH,
     Kind,
     RequestId,
     claims_modern,
@@ -29,8 +30,6 @@ from core.transports.callers import modern_caller, plain_caller
 from core.transports.exchange import Exchange
 from core.transports.http import HTTPRequest
 from core.transports.runtime import Runtime
-
-MAX_BATCH = 100
 
 
 class RPCDoor:

@@ -18,7 +18,6 @@ Source: https://modelcontextprotocol.io/specification/2024-11-05/basic/transport
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import Any
 from urllib.parse import parse_qs
@@ -38,6 +37,7 @@ from core.protocol.calls import CallCancelled
 from core.protocol.dispatch import Reply
 from core.protocol.messages import (
     JSON,
+    MAX_BATCH,
     Kind,
     claims_modern,
     encode_error,
@@ -56,13 +56,10 @@ from core.transports.callers import (
     subscribe,
     take,
 )
-from core.transports.http import HTTPRequest
+from core.transports.http import HTTPRequest, prefix_of
 from core.transports.runtime import Runtime
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import EventStream, frame
-
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-MAX_BATCH = 100
 
 
 class _StreamChannel:
@@ -79,13 +76,7 @@ class _StreamChannel:
         await self._stream.send(frame(message))
 
     async def send_request(self, method: str, params: dict[str, Any]) -> Any:
-        id_, answer = self._session.open_question()
-        try:
-            message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
-            await self._stream.send(frame(to_json(message)))
-            return await answer
-        finally:
-            answer.cancel()
+        return await self._session.ask(method, params, self.notify)
 
     async def pause(self, retry_ms: int) -> None:
         """Do nothing: this transport cannot resume."""
@@ -228,12 +219,3 @@ class MessagesDoor:
         caller = modern_caller(request, meta, channel)
         caller.session = session.key
         return caller
-
-
-def prefix_of(request: HTTPRequest) -> str:
-    """Return the path below which a proxy or a mount shows this server; empty for none."""
-    mounted = str(request.scope.get("root_path", ""))
-    forwarded = request.headers.get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
-    if forwarded and _PREFIX.fullmatch(forwarded):
-        return forwarded if mounted.startswith(forwarded) else forwarded + mounted
-    return mounted.rstrip("/")

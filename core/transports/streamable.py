@@ -33,6 +33,7 @@ from core.protocol.changes import Subscriber
 from core.protocol.dispatch import LISTEN_KINDS, Reply
 from core.protocol.messages import (
     JSON,
+    MAX_BATCH,
     Kind,
     RequestId,
     claims_modern,
@@ -70,7 +71,6 @@ from core.transports.http import HTTPRequest, method_not_allowed
 from core.transports.runtime import Runtime
 from core.transports.streams import EventStream, frame
 
-MAX_BATCH = 100
 _EVENT_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
