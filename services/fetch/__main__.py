@@ -1,0 +1,5 @@
+"""Run the service: `python -m services.fetch`."""
+
+from services.fetch.service import main
+
+main()
