@@ -28,7 +28,7 @@ PromptHandler = Callable[[Any, Context], Awaitable[str | PromptResult]]
 AnyHandler = Callable[..., Awaitable[Any]]
 """A handler as it is registered: the context may be left out."""
 
-_VARIABLE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
+_VARIABLE = re.compile(r"\{(\+?[a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,11 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceTemplate:
-    """A family of resources: an RFC 6570 level 1 template such as ``postgres://{db}/{table}``."""
+    """A family of resources: an RFC 6570 template such as ``postgres://{db}/{table}``.
+
+    ``{name}`` stands for text within one path segment. ``{+name}`` stands for a path with its
+    slashes, and is handed on as it is written, percent signs and all.
+    """
 
     uri_template: str
     name: str
@@ -61,7 +65,7 @@ class ResourceTemplate:
     pattern: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compile the template; each variable stands for text within one path segment.
+        """Compile the template.
 
         Raises:
             ValueError: A segment has two variables, which an address can match in many ways.
@@ -70,15 +74,17 @@ class ResourceTemplate:
             raise ValueError(f"{self.uri_template!r}: at most one variable between two slashes")
         parts = _VARIABLE.split(self.uri_template)
         source = "".join(
-            f"(?P<{part}>[^/?#]+)" if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
+            _group(part) if index % 2 else re.escape(part) for index, part in enumerate(parts)
         )
         object.__setattr__(self, "pattern", re.compile(source))
 
     def match(self, uri: str) -> dict[str, str] | None:
         """Return the variables of a URI of this family, decoded; None for any other."""
         found = self.pattern.fullmatch(uri)
-        return {k: unquote(v) for k, v in found.groupdict().items()} if found else None
+        if found is None:
+            return None
+        as_written = {name[1:] for name in _VARIABLE.findall(self.uri_template) if name[0] == "+"}
+        return {k: v if k in as_written else unquote(v) for k, v in found.groupdict().items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `resources/templates/list` entry."""
@@ -126,6 +132,11 @@ class Prompt:
         except ValidationError as error:
             told = invalid_arguments(error, list(self.arguments.model_fields))
             raise InvalidParams(told.message, **told.facts) from None
+
+
+def _group(variable: str) -> str:
+    name = variable.removeprefix("+")
+    return f"(?P<{name}>[^?#]+)" if variable.startswith("+") else f"(?P<{name}>[^/?#]+)"
 
 
 def _described(item: Resource | ResourceTemplate) -> dict[str, Any]:

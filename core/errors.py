@@ -20,6 +20,7 @@ SuiteError                      code, message, hint, retryable, facts
 │   └── TooManyRequests 429 · ServerBusy 503
 └── ToolError                   a result with `isError: true`: the model reads it and can act on it
     ├── InvalidArguments · NotAllowed · NotFound · Conflict · LimitExceeded
+    │   └── CursorRefused · BadPattern (InvalidArguments)
     ├── TimeLimitExceeded · Cancelled · Busy · RateLimited
     ├── DependencyUnavailable   the database, the remote API, the disk
     ├── ClientCapabilityMissing the tool has to ask the client, which cannot be asked
@@ -296,6 +297,20 @@ class InvalidArguments(ToolError):
     default_hint = "Correct the named arguments and call again; the tool's input schema lists them."
 
 
+class CursorRefused(InvalidArguments):
+    """The cursor was not made by this server for this very call."""
+
+    code = "CURSOR_REFUSED"
+    default_hint = "Repeat the first call's arguments exactly, or start again without a cursor."
+
+
+class BadPattern(InvalidArguments):
+    """A regular expression that RE2 does not take."""
+
+    code = "BAD_PATTERN"
+    default_hint = "Use RE2 syntax, which has no look-around and no back-references."
+
+
 class NotAllowed(ToolError):
     """A policy forbids what was asked."""
 
@@ -415,6 +430,8 @@ _WIRE: dict[type[SuiteError], Wire] = {
     ServerBusy: Wire(-32603, 503),
     ToolError: Wire(-32603, 422),
     InvalidArguments: Wire(-32602, 422),
+    CursorRefused: Wire(-32602, 422),
+    BadPattern: Wire(-32602, 422),
     NotAllowed: Wire(-32602, 403),
     NotFound: Wire(-32602, 404),
     Conflict: Wire(-32602, 409),

@@ -17,7 +17,7 @@ import ipaddress
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from types import FrameType
@@ -51,7 +51,7 @@ from core.security.guard import Guard, Route
 from core.security.rate_limit import RateLimit
 from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from core.ticker import Ticker
-from core.tools import Annotations, Handler, Tool, build_tool, models_of, with_context
+from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
 from core.transports.exchange import Exchanges
 from core.transports.http import Receive, Scope, Send
@@ -158,6 +158,23 @@ class MCPServer:
         )
         self.catalogue.add_tool(tool)
         return tool
+
+    def register_listings(
+        self, listings: Iterable[Listing], *, icons: tuple[Mapping[str, Any], ...] = ()
+    ) -> None:
+        """Register a service's table of tools, in the order in which it lists them."""
+        for row in listings:
+            self.register_tool(
+                name=row.name,
+                title=row.title,
+                description=row.description,
+                handler=row.handler,
+                input_schema=row.arguments,
+                output_schema=row.result,
+                annotations=row.annotations,
+                time_limit_s=row.time_limit_s,
+                icons=icons,
+            )
 
     def tool(
         self,
@@ -284,6 +301,13 @@ class MCPServer:
     def resource_updated(self, uri: str) -> None:
         """Tell clients that subscribed to a resource that it has changed."""
         self._spawn(self._changes.publish(UPDATED, uri))
+
+    def on_interest(self, watcher: Callable[[frozenset[str]], None]) -> None:
+        """Call `watcher` with the URIs that clients are subscribed to, whenever they change.
+
+        It must not block. A service that has to look for changes looks for these only.
+        """
+        self._changes.on_interest(watcher)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

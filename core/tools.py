@@ -92,6 +92,38 @@ class Tool:
         return entry
 
 
+READS = Annotations(read_only=True, destructive=False, idempotent=True, open_world=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One row of a service's table of tools.
+
+    Attributes:
+        handler: `async (arguments, context)`.
+        arguments: Its input model.
+        result: Its output model.
+    """
+
+    name: str
+    title: str
+    description: str
+    handler: Handler
+    arguments: type[BaseModel]
+    result: type[BaseModel]
+    annotations: Annotations = READS
+    time_limit_s: float | None = None
+
+
+def icons(emoji: str) -> tuple[dict[str, str], ...]:
+    """Return an emoji as the icon of tools, in as few characters as can be.
+
+    tools/list is read by models, which pay for each of them.
+    """
+    source = f"<svg xmlns='http://www.w3.org/2000/svg'><text y='16'>{emoji}</text></svg>"
+    return ({"src": f"data:image/svg+xml,{source}"},)
+
+
 def build_tool(
     *,
     name: str,
@@ -318,12 +350,15 @@ def _checked_header_path(node: Mapping[str, Any], path: tuple[str, ...] | None) 
 
 
 __all__ = [
+    "READS",
     "Annotations",
     "Context",
     "Handler",
+    "Listing",
     "Tool",
     "build_tool",
     "header_params_of",
+    "icons",
     "invalid_arguments",
     "models_of",
     "with_context",

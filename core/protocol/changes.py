@@ -22,7 +22,7 @@ LIST_CHANGES = frozenset({TOOLS, PROMPTS, RESOURCES})
 
 
 class Subscriber:
-    """One stream that hears about changes.
+    """One stream that hears about changes; `uris` are changed through `Changes`.
 
     Attributes:
         methods: The list changes it wants.
@@ -59,15 +59,38 @@ class Changes:
     def __init__(self, backplane: Backplane) -> None:
         self._backplane = backplane
         self._subscribers: set[Subscriber] = set()
+        self._watchers: list[Callable[[frozenset[str]], None]] = []
         backplane.subscribe(CHANNEL, self._deliver)
+
+    def on_interest(self, watcher: Callable[[frozenset[str]], None]) -> None:
+        """Call `watcher` with all URIs subscribed to on this replica, whenever they change."""
+        self._watchers.append(watcher)
 
     def add(self, subscriber: Subscriber) -> None:
         """Begin to send changes."""
         self._subscribers.add(subscriber)
+        self._tell_watchers()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Stop sending changes."""
         self._subscribers.discard(subscriber)
+        self._tell_watchers()
+
+    def subscribe(self, subscriber: Subscriber, uri: str) -> None:
+        """Tell a subscriber of one more resource."""
+        subscriber.uris.add(uri)
+        self._tell_watchers()
+
+    def unsubscribe(self, subscriber: Subscriber, uri: str) -> None:
+        """Tell a subscriber of a resource no longer."""
+        subscriber.uris.discard(uri)
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        if self._watchers:
+            uris = frozenset().union(*(subscriber.uris for subscriber in self._subscribers))
+            for watcher in self._watchers:
+                watcher(uris)
 
     async def publish(self, method: str, uri: str | None = None) -> None:
         """Tell all replicas of a change."""

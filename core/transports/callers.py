@@ -134,13 +134,13 @@ def _subscribe(runtime: Runtime, session: Session, params: JSON) -> None:
     subscriber = subscribe(runtime, session)
     if len(subscriber.uris) >= MAX_SUBSCRIPTIONS:
         raise InvalidParams(f"At most {MAX_SUBSCRIPTIONS} resource subscriptions in one session.")
-    subscriber.uris.add(_uri_of(params))
+    runtime.changes.subscribe(subscriber, _uri_of(params))
 
 
 def _unsubscribe(runtime: Runtime, session: Session, params: JSON) -> None:
     uri = _uri_of(params)
     if session.subscriber is not None:
-        session.subscriber.uris.discard(uri)
+        runtime.changes.unsubscribe(session.subscriber, uri)
 
 
 _SESSION_METHODS: dict[str, Callable[[Runtime, Session, JSON], None]] = {

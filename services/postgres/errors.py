@@ -9,7 +9,7 @@ ToolError
 │   ├── StatsPermission       the role may not see other roles' statistics
 │   └── ConfirmationRequired · BadConfirmation       writes, in unrestricted mode only
 ├── InvalidArguments
-│   ├── SqlSyntaxError · ParameterError · InvalidTableName · AmbiguousTable · CursorRefused
+│   ├── SqlSyntaxError · ParameterError · InvalidTableName · AmbiguousTable
 ├── NotFound
 │   ├── UnknownDatabase · UndefinedTable · UndefinedColumn · UndefinedFunction
 ├── SqlError                  every other error of PostgreSQL; fact: sqlstate
@@ -108,13 +108,6 @@ class AmbiguousTable(InvalidArguments):
 
     code = "AMBIGUOUS_TABLE"
     default_hint = "Name the schema too."
-
-
-class CursorRefused(InvalidArguments):
-    """The cursor was not made by this server for this very call."""
-
-    code = "BAD_CURSOR"
-    default_hint = "Repeat the first call's arguments exactly, or start again without a cursor."
 
 
 class UnknownDatabase(NotFound):

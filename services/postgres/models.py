@@ -6,86 +6,11 @@ much as the list), `truncated`, `truncated_by` and `next_cursor`. Sizes are byte
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from core.models import InputModel, OutputModel
-
-
-def _compact_input(schema: dict[str, Any]) -> None:
-    """Show optional arguments as plain types; null is accepted for them but needs no words."""
-    for name, prop in schema.get("properties", {}).items():
-        options = prop.get("anyOf", ())
-        if len(options) == 2 and {"type": "null"} in options:
-            kept = next(o for o in options if o != {"type": "null"})
-            prop = {**kept, **{k: v for k, v in prop.items() if k != "anyOf"}}
-            schema["properties"][name] = prop
-        if prop.get("default", ...) is None:
-            del prop["default"]
-
-
-def _compact_output(schema: dict[str, Any]) -> None:
-    """Write `X or null` as a list of types, which says the same in a third of the tokens."""
-    for name, prop in schema.get("properties", {}).items():
-        options = prop.get("anyOf", ())
-        if len(options) == 2 and {"type": "null"} in options:
-            kept = next(o for o in options if o != {"type": "null"})
-            if "enum" in kept:
-                prop = {"enum": [*kept["enum"], None]}
-            elif isinstance(kept.get("type"), str):
-                rest = {k: v for k, v in prop.items() if k not in ("anyOf", "default")}
-                prop = {**kept, **rest, "type": [kept["type"], "null"]}
-        prop.pop("default", None)
-        schema["properties"][name] = prop
-
-
-class Arguments(InputModel):
-    """Base of our tools' arguments."""
-
-    model_config = ConfigDict(json_schema_extra=_compact_input)
-
-
-def _compact_part(schema: dict[str, Any]) -> None:
-    """As results, without saying of each part that its members are all there and no others."""
-    _compact_output(schema)
-    for name in ("required", "additionalProperties", "description"):
-        schema.pop(name, None)
-
-
-def _compact_facts(schema: dict[str, Any]) -> None:
-    """Show an object without its members."""
-    schema.clear()
-    schema["type"] = "object"
-
-
-class Result(OutputModel):
-    """Base of our tools' results."""
-
-    model_config = ConfigDict(json_schema_extra=_compact_output)
-
-
-class Part(OutputModel):
-    """Base of what results consist of; every member is always there."""
-
-    model_config = ConfigDict(json_schema_extra=_compact_part)
-
-
-class Facts(OutputModel):
-    """Base of parts whose members speak for themselves in a result, so the schema omits them."""
-
-    model_config = ConfigDict(json_schema_extra=_compact_facts)
-
-
-class Page(Result):
-    """Base of the results that are lists."""
-
-    returned: int
-    total: int | None
-    truncated: bool
-    truncated_by: Literal["limit", "bytes"] | None
-    next_cursor: str | None
-
+from core.models import Facts, Page, Part, Result
 
 # --- databases and server ----------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ import sys
 
 from core.command_line import load
 from core.mcp_sse import MCPServer
+from core.paging import Cursors
 from core.settings import Settings, SettingsError
 from services.postgres import prompts, resources, tools
 from services.postgres.backend import Backend
 from services.postgres.errors import SuperuserRefused
-from services.postgres.paging import Cursors
 from services.postgres.settings import PostgresSettings
 from services.postgres.tools.desk import Desk
 
@@ -50,7 +50,7 @@ def create_server(
         settings=settings,
         default_port=DEFAULT_PORT,
     )
-    desk = Desk(backend, service_settings, Cursors(server.sealer))
+    desk = Desk(backend, service_settings, Cursors(server.sealer, "postgres"))
     tools.register(server, desk)
     resources.register(server, desk)
     prompts.register(server, desk)

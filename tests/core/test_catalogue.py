@@ -34,12 +34,16 @@ def template(uri_template: str) -> ResourceTemplate:
         ("a.b://{x}", "aXb://1", None),
         ("a://{x}.csv", "a://1.2.csv", {"x": "1.2"}),
         ("a://{x}", "a://1\n", {"x": "1\n"}),
+        ("a:///{+x}", "a:///1/2", {"x": "1/2"}),
+        ("a:///{+x}", "a:///1%2F2/%FF", {"x": "1%2F2/%FF"}),
+        ("a:///{+x}", "a:///1?y", None),
+        ("a:///{+x}", "a:///", None),
     ],
 )
 def test_template_takes_one_segment_for_each_variable(
     uri_template: str, uri: str, variables: dict[str, str] | None
 ) -> None:
-    """RFC 6570, level 1; decoded once, and a coded slash is no separator."""
+    """RFC 6570: decoded once, and a coded slash is no separator; `+` takes a path as it is."""
     assert template(uri_template).match(uri) == variables
 
 

@@ -5,15 +5,9 @@ Descriptions are for a model: when to use the tool, what comes back, what it cos
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import BaseModel
-
 from core.mcp_sse import MCPServer
 from core.models import NoArguments
-from core.tools import Annotations
+from core.tools import Annotations, Listing, icons
 from services.postgres import models
 from services.postgres.tools.databases import DatabaseTools, ListDatabases
 from services.postgres.tools.desk import Desk
@@ -23,45 +17,12 @@ from services.postgres.tools.statistics import ActivityOf, QueryStatsOf, Statist
 from services.postgres.tools.tables import ListTables, SchemaSearch, TableInfoOf, TableTools
 from services.postgres.tools.writes import ExecuteAnySql, WriteTools
 
-READS = Annotations(read_only=True, destructive=False, idempotent=True, open_world=False)
 WRITES = Annotations(read_only=False, destructive=True, idempotent=False, open_world=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """One row of the table of tools."""
-
-    name: str
-    title: str
-    description: str
-    handler: Callable[..., Awaitable[BaseModel]]
-    arguments: type[BaseModel]
-    result: type[BaseModel]
-    annotations: Annotations = READS
 
 
 def register(server: MCPServer, desk: Desk) -> None:
     """Register every tool on a server."""
-    for row in listings(desk):
-        server.register_tool(
-            name=row.name,
-            title=row.title,
-            description=row.description,
-            handler=row.handler,
-            input_schema=row.arguments,
-            output_schema=row.result,
-            annotations=row.annotations,
-            icons=ICONS,
-        )
-
-
-# As short as an icon can be: tools/list is read by models, which pay for each character.
-ICONS: tuple[dict[str, Any], ...] = (
-    {
-        "src": "data:image/svg+xml,"
-        "<svg xmlns='http://www.w3.org/2000/svg'><text y='16'>🐘</text></svg>"
-    },
-)
+    server.register_listings(listings(desk), icons=icons("🐘"))
 
 
 def listings(desk: Desk) -> list[Listing]:

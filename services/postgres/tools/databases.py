@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from core.context import Context
-from core.models import NoArguments
+from core.models import Arguments, NoArguments
+from core.paging import cut, digest_of
+from core.progress import reporting
 from services.postgres.backend import Row, catalog
 from services.postgres.models import (
-    Arguments,
     Database,
     DatabaseList,
     Extension,
@@ -17,8 +18,7 @@ from services.postgres.models import (
     Posture,
     ServerStatus,
 )
-from services.postgres.paging import cut, digest_of
-from services.postgres.tools.desk import Desk, reporting
+from services.postgres.tools.desk import Desk
 from services.postgres.values import iso_timestamp
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from core.context import Context
+from core.paging import Cursors
 from services.postgres.backend import Backend
 from services.postgres.errors import SqlRefused, SqlSyntaxError
-from services.postgres.paging import Cursors
 from services.postgres.policy import CatalogSnapshot, Verdict, judge
 from services.postgres.settings import PostgresSettings
 
-PROGRESS_INTERVAL_S = 1.0
 FRESH_CATALOG_S = 1.0
 MAX_INLINE_CHARS = 4_000
 """Up to here the guard needs a few milliseconds; 128 kB of operators take it half a second."""
@@ -77,26 +73,3 @@ def refusal(verdict: Verdict) -> SqlRefused | SqlSyntaxError:
         suggestion=verdict.suggestion,
         functions=[f.name for f in verdict.functions if f.verdict != "allowed"],
     )
-
-
-@contextlib.asynccontextmanager
-async def reporting(context: Context, what: str, limit_s: float) -> AsyncIterator[None]:
-    """Report each second that work inside is still going on, to clients that asked for it."""
-    if context.progress_token is None:
-        yield
-        return
-    task = asyncio.create_task(_report(context, what, limit_s))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _report(context: Context, what: str, limit_s: float) -> None:
-    seconds = 0
-    while True:
-        await asyncio.sleep(PROGRESS_INTERVAL_S)
-        seconds += 1
-        await context.progress(seconds, limit_s, f"{what}: {seconds} s of at most {limit_s:g} s")

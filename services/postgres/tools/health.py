@@ -9,10 +9,11 @@ from pydantic import Field
 
 from core.context import Context
 from core.errors import InvalidArguments, ToolError, nearest
+from core.models import Arguments
+from core.paging import fitting
 from services.postgres import health
 from services.postgres.backend import checks
-from services.postgres.models import Arguments, Check, HealthReport
-from services.postgres.paging import fitting
+from services.postgres.models import Check, HealthReport
 from services.postgres.tools.desk import Desk
 from services.postgres.tools.tables import DATABASE
 

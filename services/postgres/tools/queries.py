@@ -8,6 +8,9 @@ from pydantic import Field, JsonValue
 
 from core.context import Context
 from core.errors import nearest
+from core.models import Arguments
+from core.paging import digest_of
+from core.progress import reporting
 from services.postgres import plans, rendering
 from services.postgres.backend import Row, Session, catalog, statements
 from services.postgres.errors import (
@@ -20,7 +23,6 @@ from services.postgres.errors import (
     UndefinedTable,
 )
 from services.postgres.models import (
-    Arguments,
     FunctionVerdict,
     HypotheticalIndex,
     PlanResult,
@@ -28,9 +30,8 @@ from services.postgres.models import (
     SqlCheck,
 )
 from services.postgres.names import parse_table_name, quoted
-from services.postgres.paging import digest_of
 from services.postgres.policy import DEFAULT_MAX_SQL_BYTES, Verdict
-from services.postgres.tools.desk import Desk, judgement, reporting
+from services.postgres.tools.desk import Desk, judgement
 from services.postgres.tools.tables import DATABASE, nearest_tables
 
 MAX_SQL_CHARS = DEFAULT_MAX_SQL_BYTES

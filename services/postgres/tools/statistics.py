@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.context import Context
+from core.models import Arguments
+from core.paging import cut, digest_of
 from services.postgres.backend import Row, statistics
 from services.postgres.blocking import blocking_tree
 from services.postgres.history import SUMMED, Totals, key_of, totals_of
 from services.postgres.models import (
     Activity,
-    Arguments,
     LockInfo,
     ProgressInfo,
     QueryStat,
@@ -22,7 +23,6 @@ from services.postgres.models import (
     SessionInfo,
 )
 from services.postgres.names import like_pattern
-from services.postgres.paging import cut, digest_of
 from services.postgres.tools.desk import Desk
 from services.postgres.tools.tables import DATABASE
 from services.postgres.values import iso_timestamp, without_passwords

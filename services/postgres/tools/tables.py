@@ -9,12 +9,13 @@ from pydantic import Field
 
 from core.context import Context
 from core.errors import ToolError, nearest
+from core.models import Arguments
+from core.paging import cut, digest_of
 from services.postgres import search
 from services.postgres.backend import Row, Session, catalog, statements
 from services.postgres.ddl import create_statement
 from services.postgres.errors import AmbiguousTable, InvalidTableName, UndefinedTable
 from services.postgres.models import (
-    Arguments,
     ColumnInfo,
     ForeignKey,
     Index,
@@ -32,7 +33,6 @@ from services.postgres.models import (
     Trigger,
 )
 from services.postgres.names import TableName, parse_table_name, quoted, quoted_if_needed
-from services.postgres.paging import cut, digest_of
 from services.postgres.tools.desk import Desk
 from services.postgres.values import from_text, iso_timestamp
 

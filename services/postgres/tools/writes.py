@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from core.context import Context
+from core.progress import reporting
 from services.postgres import rendering
 from services.postgres.backend import statements
 from services.postgres.errors import ConfirmationRequired, SqlRefused
 from services.postgres.models import WriteResult
 from services.postgres.policy import Verdict
-from services.postgres.tools.desk import Desk, refusal, reporting
+from services.postgres.tools.desk import Desk, refusal
 from services.postgres.tools.queries import ExecuteSql, QueryTools
 from services.postgres.writing import Confirmations, Ticket, stays_refused, writing_kind
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from core.context import Caller, Context
+from core.progress import reporting
 from core.testing import Client
-from services.postgres.tools.desk import reporting
 from tests.services.postgres.conftest import client_of, settings_for
 from tests.services.postgres.helpers import error
 from tests.services.postgres.server import PrivateServer
@@ -230,10 +230,10 @@ async def test_a_cursor_of_another_statement_is_refused(client: Client) -> None:
     cursor = first.structured["next_cursor"]
     result = await client.call("execute_sql", sql="SELECT generate_series(1, 8)", cursor=cursor)
     assert result.error is not None
-    assert result.error["code"] == "BAD_CURSOR"
+    assert result.error["code"] == "CURSOR_REFUSED"
     forged = await client.call("execute_sql", sql="SELECT 1", cursor="AAAA")
     assert forged.error is not None
-    assert forged.error["code"] == "BAD_CURSOR"
+    assert forged.error["code"] == "CURSOR_REFUSED"
 
 
 @pytest.mark.parametrize("form", ["rows", "records", "tsv", "markdown"])

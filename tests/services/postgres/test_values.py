@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.sealing import Sealer
-from services.postgres.errors import CursorRefused
-from services.postgres.models import Hit
 from services.postgres.names import (
     like_pattern,
     literal,
@@ -18,7 +15,6 @@ from services.postgres.names import (
     quoted,
     quoted_if_needed,
 )
-from services.postgres.paging import Cursors, cut, digest_of, fitting
 from services.postgres.rendering import cut_text, unique_names
 from services.postgres.values import (
     Unfit,
@@ -190,40 +186,6 @@ def test_quotes_are_set_where_sql_needs_them() -> None:
 
 
 # --- pages -------------------------------------------------------------------------------------
-
-
-def hits(count: int, size: int = 10) -> list[Hit]:
-    """Return some items of a list."""
-    return [
-        Hit(kind="table", path=f"s.t{i}", score=1.0, detail="x" * size, comment=None)
-        for i in range(count)
-    ]
-
-
-def test_pages_say_what_is_left() -> None:
-    """By limit, by bytes, or not at all."""
-    cursors = Cursors(Sealer("a secret of the test, long enough"))
-    shown, end = cut(hits(5), limit=5, max_bytes=9_999, total=5, cursors=cursors)
-    assert (len(shown), end.truncated, end.next_cursor) == (5, False, None)
-    shown, end = cut(hits(5), limit=2, max_bytes=9_999, total=5, cursors=cursors, digest="d")
-    assert (len(shown), end.truncated_by) == (2, "limit")
-    assert cursors.offset_of(end.next_cursor, "d") == 2
-    with pytest.raises(CursorRefused):
-        cursors.offset_of(end.next_cursor, "e")
-    shown, end = cut(hits(5, 1_000), limit=5, max_bytes=4_000, total=5)
-    assert (len(shown), end.truncated_by, end.next_cursor) == (2, "bytes", None)
-
-
-def test_an_item_that_is_too_large_is_shown_all_the_same() -> None:
-    """Otherwise the next page would begin at the same place for ever."""
-    assert fitting(hits(3, 9_000), 1_000) == 1
-    assert fitting([], 1_000) == 0
-
-
-def test_digests_differ_when_arguments_do() -> None:
-    """They bind a cursor to its call."""
-    assert digest_of("a", {"x": 1}) == digest_of("a", {"x": 1})
-    assert digest_of("a", {"x": 1}) != digest_of("a", {"x": 2})
 
 
 def test_repeated_names_are_numbered() -> None:

@@ -266,10 +266,10 @@ async def test_a_person_is_asked_with_what_the_statement_touches(
 
 
 def _cursors() -> Any:
+    from core.paging import Cursors
     from core.sealing import Sealer
-    from services.postgres.paging import Cursors
 
-    return Cursors(Sealer("a secret of the test, long enough"))
+    return Cursors(Sealer("a secret of the test, long enough"), "postgres")
 
 
 def test_tokens_are_bound_to_caller_and_time() -> None:

@@ -11,10 +11,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from core.errors import CursorRefused
 from core.sealing import Sealer
-from services.postgres.errors import CursorRefused
 
-PURPOSE = "postgres-cursor"
 FRAME_BYTES = 1_500
 """Room for the members of an answer besides its list."""
 
@@ -28,10 +27,15 @@ def digest_of(*parts: Any) -> str:
 
 
 class Cursors:
-    """Seals the offset of the next page together with the call it belongs to."""
+    """Seals the offset of the next page together with the call it belongs to.
 
-    def __init__(self, sealer: Sealer) -> None:
+    Args:
+        service: Whose cursors these are; those of another service are refused.
+    """
+
+    def __init__(self, sealer: Sealer, service: str) -> None:
         self._sealer = sealer
+        self._purpose = f"{service}-cursor"
 
     def offset_of(self, cursor: str | None, digest: str) -> int:
         """Return where the page begins; 0 without a cursor, or with the "" that models fill in.
@@ -42,7 +46,7 @@ class Cursors:
         if not cursor:
             return 0
         try:
-            bound, offset = json.loads(self._sealer.open(PURPOSE, cursor))
+            bound, offset = json.loads(self._sealer.open(self._purpose, cursor))
         except ValueError:
             raise CursorRefused("The cursor was not made by this server.") from None
         if bound != digest:
@@ -51,7 +55,7 @@ class Cursors:
 
     def make(self, offset: int, digest: str) -> str:
         """Return the cursor of the page that begins at `offset`."""
-        return self._sealer.seal(PURPOSE, to_json([digest, offset]))
+        return self._sealer.seal(self._purpose, to_json([digest, offset]))
 
 
 @dataclass(frozen=True, slots=True)
