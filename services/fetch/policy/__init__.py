@@ -1,0 +1,1 @@
+"""What may be fetched: rules on URLs (`urls`) and on addresses (`addresses`), without any I/O."""
