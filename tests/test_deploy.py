@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from scripts.deploy.paths import Project
+from scripts.deploy import registry
+from scripts.deploy.paths import Project, project_here
 from scripts.deploy.ports import any_free_port
 from scripts.deploy.processes import postmaster, recorded, start_mark
 from tests.conftest import missing
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVICES = registry.load(project_here()).services
 PATIENCE_S = 20.0
 
 
@@ -50,7 +52,12 @@ class Clone:
     """A copy of this tree that can be deployed."""
 
     root: Path
-    port: int
+    ports: Mapping[str, int]
+
+    @property
+    def port(self) -> int:
+        """Where the postgres service listens."""
+        return self.ports["postgres"]
 
     def deploy(self, *arguments: str, **variables: str) -> Answer:
         """Run deploy.sh from another clone's folder, as a person with these variables would."""
@@ -68,15 +75,16 @@ class Clone:
         return Answer(result.returncode, result.stdout)
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment without settings of the suite, but with the port."""
+        """Return this process's environment without settings of the suite, but with its ports."""
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "PG"))}
         plain.pop("DATABASE_URL", None)
-        return {**plain, "MCP_VENV": sys.prefix, "MCP_POSTGRES_PORT": str(self.port)}
+        ports = {SERVICES[name].port_variable: str(port) for name, port in self.ports.items()}
+        return {**plain, "MCP_VENV": sys.prefix, **ports}
 
-    def health(self) -> dict[str, Any]:
+    def health(self, service: str = "postgres") -> dict[str, Any]:
         """Return the body of /health, or nothing while there is no answer."""
         with contextlib.suppress(OSError, ValueError):
-            url = f"http://127.0.0.1:{self.port}/health"
+            url = f"http://127.0.0.1:{self.ports[service]}/health"
             with urllib.request.urlopen(url, timeout=5) as response:
                 body: dict[str, Any] = json.load(response)
                 return body
@@ -154,7 +162,7 @@ def clone() -> Iterator[Clone]:
         root = Path(folder) / "a clone"
         root.mkdir()
         _copy_tree(root)
-        made = Clone(root, any_free_port())
+        made = Clone(root, {name: any_free_port() for name in SERVICES})
         try:
             yield made
         finally:
@@ -173,7 +181,7 @@ def first_up(clone: Clone) -> Answer:
 @pytest.fixture
 def running(clone: Clone, first_up: Answer) -> Clone:
     """The clone with the suite up and healthy, whatever the test before did."""
-    if clone.health().get("status") != "healthy":
+    if any(clone.health(name).get("status") != "healthy" for name in clone.ports):
         answer = clone.deploy("up", "--local")
         assert answer.code == 0, answer.text
     return clone
@@ -197,8 +205,9 @@ def _command_lines() -> Iterator[str]:
 
 def test_up_says_where_everything_is(clone: Clone, first_up: Answer) -> None:
     """A table with URL, state, number of tools and log, and a first call to copy."""
-    row = rf"postgres +http://127\.0\.0\.1:{clone.port} +healthy +\d+ +\.run/logs/postgres\.log"
-    assert re.search(row, first_up.text), first_up.text
+    for name, port in clone.ports.items():
+        row = rf"{name} +http://127\.0\.0\.1:{port} +healthy +\d+ +\.run/logs/{name}\.log"
+        assert re.search(row, first_up.text), first_up.text
     assert f"curl http://127.0.0.1:{clone.port}/health" in first_up.text
 
 
@@ -388,7 +397,8 @@ def test_a_wrong_setting_is_told_with_the_last_words_of_the_log(running: Clone) 
     """A service that cannot start is not waited for in vain."""
     answer = running.deploy("up", MCP_HTTP_LOGGING__LEVEL="LOUD")
     assert answer.code == 1
-    assert "postgres did not start" in answer.text
+    *first, last = SERVICES
+    assert f"{', '.join(first)} and {last} did not start" in answer.text
     assert "logging.level" in answer.text
 
 

@@ -36,7 +36,6 @@ DOCUMENTS = sorted(
 )
 README = Path("README.md")
 README_LINES = 80
-BASE = "http://127.0.0.1:8001"
 RUN = re.compile(
     r"<!-- run -->\n```bash\n(?P<command>.*?)```\n\n```(?:json|text)\n(?P<shown>.*?)```", re.DOTALL
 )
@@ -91,10 +90,16 @@ def pattern_of(shown: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Suite:
-    """A running copy of this tree."""
+    """A running copy of this tree: what `up` said, and the ports instead of the usual ones."""
 
-    url: str
     said: str
+    ports: dict[int, int]
+
+    def moved(self, command: str) -> str:
+        """Return a command with the ports of this copy."""
+        for usual, port in self.ports.items():
+            command = command.replace(f"http://127.0.0.1:{usual}", f"http://127.0.0.1:{port}")
+        return command
 
 
 def free_port() -> int:
@@ -128,12 +133,13 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         missing("PostgreSQL", "apt-get install postgresql")
     clone = tmp_path_factory.mktemp("clone")
     copy_tree(clone)
-    port = free_port()
+    services = registry.load(project_here()).services.values()
+    ports = {service.port: free_port() for service in services}
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "PG"))}
     environment.pop("DATABASE_URL", None)
     environment |= {
         "MCP_VENV": sys.prefix,
-        "MCP_POSTGRES_PORT": str(port),
+        **{service.port_variable: str(ports[service.port]) for service in services},
         "MCP_DATABASE_PORT": str(free_port()),
     }
 
@@ -153,7 +159,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     try:
         up = deploy("up", "--local")
         assert up.returncode == 0, up.stdout
-        yield Suite(f"http://127.0.0.1:{port}", up.stdout)
+        yield Suite(up.stdout, ports)
     finally:
         deploy("clean", "--local", "--yes")
 
@@ -162,7 +168,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 def test_commands_answer_as_the_documents_show(suite: Suite, shown: Shown) -> None:
     """What a reader types gives what the reader was told."""
     result = subprocess.run(
-        ["bash", "-c", shown.command.replace(BASE, suite.url)],
+        ["bash", "-c", suite.moved(shown.command)],
         env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,

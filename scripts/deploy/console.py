@@ -37,6 +37,12 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def listed(words: Sequence[str]) -> str:
+    """Return words as a sentence has them: a, b and c."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned columns under their headers, with known states coloured."""
     widths = [max(len(row[i]) for row in (headers, *rows)) for i in range(len(headers))]

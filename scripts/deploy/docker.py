@@ -114,7 +114,7 @@ class Docker:
                 *(self._container_named(n) for n in silent),
             )
             raise DeployError(
-                f"{' and '.join(silent)} did not start.",
+                f"{console.listed(silent)} did not start.",
                 "Correct what the log says and run ./deploy.sh up again.",
             )
 

@@ -285,7 +285,7 @@ class Local:
             for line in log_files.last_words(log):
                 console.complain(f"  {log_files.readable(line)}")
         return DeployError(
-            f"{' and '.join(names)} did not start.",
+            f"{console.listed(names)} did not start.",
             "Correct what the log says and run ./deploy.sh up again.",
         )
 
