@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
+from services.fetch.policy.urls import UrlPolicy
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 1024 * 1024
@@ -113,6 +114,12 @@ class FetchSettings(ServiceSettings):
     def _are_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or not all(1 <= port <= 65535 for port in value):
             raise ValueError("at least one port, each from 1 to 65535")
+        return value
+
+    @field_validator("allow_hosts", "deny_hosts")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        UrlPolicy(ports=(), allow_hosts=value)
         return value
 
     @model_validator(mode="after")

@@ -21,12 +21,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, zip_longest
 
 import httpcore
 
-from services.fetch.backend.resolver import Resolver
+from services.fetch.backend.resolver import Resolver, name_timed_out
 from services.fetch.errors import AddressRefused, HostUnreachable
 from services.fetch.policy.addresses import AddressRule, literal, unmapped
 
@@ -36,6 +37,9 @@ SocketOption = (
 
 MAX_ATTEMPTS = 6
 """Addresses of one name that are tried; all of them are judged."""
+
+SHORTEST_ATTEMPT_S = 0.05
+"""Seconds an address gets even when looking its name up took all the time there was."""
 
 _WORDS = {
     errno.ECONNREFUSED: ("connection_refused", "refuses connections on port"),
@@ -81,15 +85,18 @@ class Dialler(httpcore.AsyncNetworkBackend):
             HostUnreachable: It has no address, or none that answers in time.
         """
         limit_s = min(filter(None, (timeout, self._connect_timeout_s)))
-        options = None if socket_options is None else list(socket_options)
+        deadline = asyncio.get_running_loop().time() + limit_s
+        addresses = await self._judged_addresses(host, port, limit_s)
+        attempt = partial(
+            self._network.connect_tcp,
+            port=port,
+            local_address=local_address,
+            socket_options=None if socket_options is None else list(socket_options),
+        )
         try:
-            async with asyncio.timeout(limit_s):
-                addresses = await self._judged_addresses(host, port)
-                return await self._first_that_answers(
-                    host, port, addresses, limit_s, local_address, options
-                )
-        except TimeoutError as error:
-            raise _timed_out(host, port, limit_s) from error
+            return await _first_that_answers(host, addresses, attempt, deadline)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            raise _unreachable(host, port, limit_s, error) from error
 
     async def connect_unix_socket(
         self,
@@ -104,9 +111,9 @@ class Dialler(httpcore.AsyncNetworkBackend):
         """Wait, as httpcore does between its own retries."""
         await asyncio.sleep(seconds)
 
-    async def _judged_addresses(self, host: str, port: int) -> list[str]:
+    async def _judged_addresses(self, host: str, port: int, limit_s: float) -> list[str]:
         known = literal(host)
-        addresses = [known] if known else await self._resolver.resolve(host, port)
+        addresses = [known] if known else await self._resolve(host, port, limit_s)
         if not addresses:
             raise HostUnreachable(
                 f"{host} has no address.", retryable=False, reason_code="dns_failed", host=host
@@ -114,32 +121,38 @@ class Dialler(httpcore.AsyncNetworkBackend):
         for address in addresses:
             if word := self._rule.refusal(address):
                 raise _refused(host, word)
-        return list(interleaved(addresses))[:MAX_ATTEMPTS]
+        return list(interleaved([str(_address(a)) for a in addresses]))[:MAX_ATTEMPTS]
 
-    async def _first_that_answers(
-        self,
-        host: str,
-        port: int,
-        addresses: list[str],
-        limit_s: float,
-        local_address: str | None,
-        options: list[SocketOption] | None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Try one address after the other, each with its share of the time that is left."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + limit_s
-        failure: Exception | None = None
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share_s = max((deadline - loop.time()) / left, 0.001)
-            try:
-                stream = await self._network.connect_tcp(
-                    address, port, share_s, local_address, options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return await _checked(stream, host, address)
-        raise _unreachable(host, port, limit_s, failure) from failure
+    async def _resolve(self, host: str, port: int, limit_s: float) -> list[str]:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._resolver.resolve(host, port)
+        except TimeoutError as error:
+            raise name_timed_out(host, limit_s) from error
+
+
+async def _first_that_answers(
+    host: str,
+    addresses: list[str],
+    attempt: Callable[..., Awaitable[httpcore.AsyncNetworkStream]],
+    deadline: float,
+) -> httpcore.AsyncNetworkStream:
+    """Try one address after the other, each with its share of the time that is left.
+
+    Raises:
+        httpcore.ConnectError: The last one cannot be connected to.
+        httpcore.ConnectTimeout: The last one did not answer.
+    """
+    for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        share_s = (deadline - asyncio.get_running_loop().time()) / left
+        try:
+            stream = await attempt(address, timeout=max(share_s, SHORTEST_ATTEMPT_S))
+        except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            if left == 1:
+                raise
+        else:
+            return await _checked(stream, host, address)
+    raise AssertionError("at least one address is tried")
 
 
 def interleaved(addresses: list[str]) -> Iterator[str]:
@@ -160,7 +173,11 @@ async def _checked(
     peer = stream.get_extra_info("server_addr")
     if peer is None or _address(peer[0]) != _address(address):
         await stream.aclose()
-        raise _refused(host, "peer_mismatch")
+        raise AddressRefused(
+            f"The connection to {host} led to another address than the one that was checked.",
+            reason_code="peer_mismatch",
+            host=host,
+        )
     return stream
 
 
@@ -169,33 +186,27 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _refused(host: str, word: str) -> AddressRefused:
-    what = "is" if literal(host) else "has"
     return AddressRefused(
-        f"{host} {what} an address that may not be connected to ({word.replace('_', ' ')}).",
+        f"{host} may not be connected to: its address is of a kind that is not fetched from "
+        f"({word.replace('_', ' ')}).",
         reason_code=word,
         host=host,
     )
 
 
-def _unreachable(
-    host: str, port: int, limit_s: float, failure: Exception | None
-) -> HostUnreachable:
+def _unreachable(host: str, port: int, limit_s: float, failure: Exception) -> HostUnreachable:
     if isinstance(failure, httpcore.ConnectTimeout):
-        return _timed_out(host, port, limit_s)
+        return HostUnreachable(
+            f"{host} did not accept a connection on port {port} within {limit_s:g} s.",
+            hint="Try again later.",
+            reason_code="timeout",
+            host=host,
+        )
     code, words = _WORDS.get(_errno(failure), ("unreachable", "cannot be reached on port"))
     return HostUnreachable(
         f"{host} {words} {port}.",
         hint="Check host and port, or try again later.",
         reason_code=code,
-        host=host,
-    )
-
-
-def _timed_out(host: str, port: int, limit_s: float) -> HostUnreachable:
-    return HostUnreachable(
-        f"{host} did not accept a connection on port {port} within {limit_s:g} s.",
-        hint="Try again later.",
-        reason_code="timeout",
         host=host,
     )
 

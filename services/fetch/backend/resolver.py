@@ -51,12 +51,7 @@ class SystemResolver:
                     self._threads, _look_up, host, port
                 )
         except TimeoutError as error:
-            raise HostUnreachable(
-                f"{host} was not found in DNS within {self._time_limit_s:g} s.",
-                hint="Try again later; the name server does not answer.",
-                reason_code="dns_timeout",
-                host=host,
-            ) from error
+            raise name_timed_out(host, self._time_limit_s) from error
         except (OSError, UnicodeError) as error:
             raise _not_found(host, error) from error
         return list(dict.fromkeys(found))
@@ -64,6 +59,16 @@ class SystemResolver:
     def close(self) -> None:
         """Let the threads end; lookups that have not begun are dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def name_timed_out(host: str, time_limit_s: float) -> HostUnreachable:
+    """Return the error for a lookup that took too long."""
+    return HostUnreachable(
+        f"{host} was not found in DNS within {time_limit_s:g} s.",
+        hint="Try again later; the name server does not answer.",
+        reason_code="dns_failed",
+        host=host,
+    )
 
 
 def _look_up(host: str, port: int) -> list[str]:
