@@ -15,7 +15,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable
-from errno import EAGAIN, ELOOP, ENOENT, ENOTSUP, EXDEV
+from errno import ELOOP, ENOENT, ENOTSUP, EXDEV
 from typing import Literal, Self
 
 from core.errors import ToolError
@@ -33,7 +33,7 @@ from core.files.syscalls import has_openat2, open_beneath
 from core.files.walk import walk_beneath
 
 How = Literal["auto", "openat2", "walk"]
-_ONLY_OPENS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC | os.O_NOATIME
+_ONLY_OPENS = os.O_ACCMODE | os.O_APPEND | os.O_SYNC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DELETED = b" (deleted)"
 
@@ -201,11 +201,11 @@ class Root:
         try:
             return open_beneath(self.fd, path, follow=follow)
         except OSError as error:
-            if error.errno not in (ELOOP, EAGAIN):
-                raise
-        # ELOOP says loop or magic link, EAGAIN that directories are being moved all the time: the
-        # walk tells the two apart, and minds no moves.
-        return walk_beneath(self.fd, path, follow=follow)
+            if error.errno == ELOOP:
+                # Said of loops and of the magic links of /proc alike: the walk, to which those are
+                # text that leads out, raises what fits. What it finds after all is not used.
+                os.close(walk_beneath(self.fd, path, follow=follow))
+            raise
 
     def _make_directories(self, rel: Rel, mode: int) -> None:
         for depth in range(1, len(rel) + 1):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from errno import EAGAIN, ENOSYS
+from errno import EAGAIN, EINTR, ENOSYS
 
 _OPENAT2 = 437  # the same on every architecture that Python runs on but alpha
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
-_EAGAIN_TRIES = 128
+_TRIES = 128
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,11 +66,11 @@ def open_beneath(root: int, path: bytes, *, follow: bool) -> int:
             EAGAIN where directories were being moved at each of 128 tries.
     """
     how = _FOLLOW if follow else _NOFOLLOW
-    for _ in range(_EAGAIN_TRIES):
+    for _ in range(_TRIES):
         fd: int = _openat2(_OPENAT2, root, path, how, _HOW_BYTES)
         if fd >= 0:
             return fd
-        if (number := ctypes.get_errno()) != EAGAIN:
+        if (number := ctypes.get_errno()) not in (EAGAIN, EINTR):
             break
     raise OSError(number, os.strerror(number))
 

@@ -4,16 +4,19 @@ Each name is opened with O_PATH|O_NOFOLLOW in the directory that is held open ab
 that is swapped meanwhile can lead elsewhere: a link is only ever text to us, and `..` is the
 directory that we came through, never what the disk says is above. Where the kernel answers a
 question (too many links, a path that leads out), the answer is the same error number as openat2's.
+
+Two things are the kernel's alone: paths of more than 256 directories, which cost a descriptor each
+here, and the sysctl `protected_symlinks` (links of others in world-writable directories).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV
+from errno import ELOOP, ENAMETOOLONG, ENOTDIR, EXDEV
 
 _MAX_LINKS = 40  # MAXSYMLINKS of the kernel, path_resolution(7)
-_MAX_TARGET_BYTES = 4095
+_MAX_DIRS = 256
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -71,6 +74,8 @@ class _Walk:
 
     def _step(self, name: bytes, *, follow: bool) -> int:
         """Go through `name`; return its descriptor when it is the end, else -1."""
+        if len(self._dirs) >= _MAX_DIRS:
+            raise _error(ENAMETOOLONG)
         fd = os.open(name, _LOOK, dir_fd=self._dirs[-1] if self._dirs else self._root)
         try:
             kind = stat.S_IFMT(os.fstat(fd).st_mode)
@@ -93,12 +98,7 @@ class _Walk:
         self._links += 1
         if self._links > _MAX_LINKS:
             raise _error(ELOOP)
-        target = os.readlink(b"", dir_fd=link)  # "" is the descriptor itself: readlinkat(2)
-        if not target:
-            raise _error(ENOENT)
-        if len(target) > _MAX_TARGET_BYTES:
-            raise _error(ENAMETOOLONG)
-        return target
+        return os.readlink(b"", dir_fd=link)  # "" is the descriptor itself: readlinkat(2)
 
     def close(self) -> None:
         """Close the directories that are still open."""
