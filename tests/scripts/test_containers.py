@@ -215,7 +215,7 @@ def test_up_hands_compose_everything_it_asks_for(
 ) -> None:
     """The service, the database only where none is given, and a closed file of settings."""
     with service_on_a_port() as port:
-        values = {"MCP_POSTGRES_PORT": str(port)}
+        values = all_on(known, port)
         if given:
             values["DATABASE_URL"] = "postgresql://elsewhere/db"
         # The stand-in holds the port that the container would publish.
@@ -223,14 +223,23 @@ def test_up_hands_compose_everything_it_asks_for(
         deployment = Docker(project, known)
         deployment.up(Request(command="up"), values=values)
         rows = list(deployment.rows())
-    assert (rows[0].name, rows[0].status, rows[0].tools) == ("postgres", "healthy", "3")
+    up = [row for row in rows if row.name != "database"]
+    assert [(row.name, row.status, row.tools) for row in up] == [
+        (name, "healthy", "3") for name in known.services
+    ]
     calls = [line.partition(" up ")[2] for line in fake_docker.read_text().splitlines()]
-    expected = ["--detach mcp-postgres"] if given else ["--detach mcp-database"]
-    assert list(filter(None, calls)) == [*expected, *([] if given else ["--detach mcp-postgres"])]
+    services = " ".join(service.container for service in known.services.values())
+    database = [] if given else ["--detach mcp-database"]
+    assert list(filter(None, calls)) == [*database, f"--detach {services}"]
     url = settings_of(project.secrets / "containers.json")["DATABASE_URL"]
     assert url.endswith("//elsewhere/db" if given else "@mcp-database:5432/demo")
     deployment.down(Request(command="down"))
-    assert [row.status for row in deployment.rows()] == ["stopped"]
+    assert {row.status for row in deployment.rows()} == {"stopped"}
+
+
+def all_on(known: Registry, port: int) -> dict[str, str]:
+    """Return the variables that put every service on one port, where a stand-in answers."""
+    return {service.port_variable: str(port) for service in known.services.values()}
 
 
 @contextlib.contextmanager
@@ -248,7 +257,7 @@ def test_the_demo_database_is_ready_before_the_service_starts(
     """And made whole each time: an interrupted creation would stay so otherwise."""
     monkeypatch.setattr("scripts.deploy.ports.require_free", lambda *arguments: None)
     with service_on_a_port() as port:
-        values = {"MCP_POSTGRES_PORT": str(port)}
+        values = all_on(known, port)
         Docker(project, known).up(Request(command="up"), values=values)
     words = ("up --detach mcp-database", "pg_isready", docker.DATABASE_FILL, "detach mcp-postgres")
     text = fake_docker.read_text()
@@ -299,7 +308,7 @@ def test_containers_of_another_folder_are_left_alone(
     fake_docker.with_name("docker.log.up").touch()
     monkeypatch.setenv("FAKE_FOLDER", "/srv/other")
     deployment = Docker(project, known)
-    assert [row.status for row in deployment.rows()] == ["stopped"]
+    assert {row.status for row in deployment.rows()} == {"stopped"}
     with pytest.raises(DeployError, match="belongs to /srv/other"):
         deployment.up(Request(command="up"), values={})
     monkeypatch.setenv("FAKE_FOLDER", "")
