@@ -139,8 +139,6 @@ _WRITE_PLAIN = "Write the host as it is, e.g. https://example.org/path."
 
 
 def _check_characters(text: str) -> None:
-    if not text:
-        raise BadUrl("The URL is empty.", reason_code="empty")
     _check_length(text)
     if any(unicodedata.category(character) == "Cs" for character in text):
         raise BadUrl("The URL holds half a surrogate pair.", reason_code="not_unicode")
@@ -172,6 +170,8 @@ def _check_form(text: str, *, relative: bool) -> None:
     form = _FORM.match(text)
     assert form is not None  # every part is optional
     scheme, authority = form["scheme"], form["authority"]
+    if not text and not relative:
+        raise BadUrl("The URL is empty.", reason_code="empty")
     if scheme is None and not relative:
         raise _no_scheme(text)
     if scheme is not None and scheme.lower() not in DEFAULT_PORTS:
