@@ -2,18 +2,224 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+import enum
+import json
+import os.path
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
 
+ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+DENIED = (
+    ".env",
+    ".env.*",
+    "!.env.example",
+    "!.env.sample",
+    "!.env.template",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.keystore",
+    "*.kdbx",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    ".ssh/",
+    ".gnupg/",
+    ".aws/credentials",
+    ".docker/config.json",
+    ".kube/config",
+    ".netrc",
+    ".git-credentials",
+    ".pgpass",
+    ".my.cnf",
+    ".htpasswd",
+    ".git/hooks/",
+)
+WRITE_DENIED = (".git",)
+
+
+class Mode(enum.IntEnum):
+    """What may be done below a root; each mode includes the ones before it."""
+
+    LIST = 1
+    READ = 2
+    WRITE = 3
+    DELETE = 4
+
+    @property
+    def word(self) -> str:
+        """The mode as it is written in settings and shown: ``read``."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class RootSpec:
+    """One root as the operator wrote it.
+
+    Attributes:
+        path: Absolute, without `.`, `..` and doubled slashes.
+    """
+
+    alias: str
+    path: str
+    mode: Mode = Mode.READ
+
 
 class FilesystemSettings(ServiceSettings):
-    """How this service does its work, within which limits."""
+    """Which directories are served, for what, within which limits."""
 
     model_config = SettingsConfigDict(env_prefix="MCP_FILESYSTEM_")
     section = "filesystem"
 
-    max_echo_chars: int = Field(
-        1_000, ge=1, le=100_000, description="Characters that filesystem_echo repeats at most."
+    # --- what is served ---
+    roots: Annotated[tuple[RootSpec, ...], NoDecode] = Field(
+        (),
+        description="The directories that are served, as docs=/srv/docs:read,work=/srv/work:write; "
+        "in a file also a mapping of alias to path:mode. The modes are list, read, write and "
+        "delete, each with the ones before it; read when none is given. Without roots there is "
+        "one, `workspace`, an empty directory in server.state_dir in which everything may be done.",
     )
+    deny: Annotated[tuple[str, ...], NoDecode] = Field(
+        DENIED,
+        description="Globs, comma-separated, of what is neither shown nor opened, compared without "
+        "regard to case. A name counts in every directory, one that begins with / from the root; "
+        "! takes back what an earlier glob denied.",
+    )
+    deny_also: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further globs, after those of deny."
+    )
+    deny_write: Annotated[tuple[str, ...], NoDecode] = Field(
+        WRITE_DENIED, description="Globs of what may be read but not changed."
+    )
+    hard_links: Literal["allow", "refuse"] = Field(
+        "allow",
+        description="refuse: files with several names are not read, since one of the names may lie "
+        "outside the roots.",
+    )
+
+    # --- limits ---
+    workers: int = Field(8, ge=1, le=64, description="Threads that work on the disk at once.")
+    max_read_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=1024,
+        le=256 * 1024 * 1024,
+        description="Bytes up to which a file is read as a whole; of larger text files only parts "
+        "can be read.",
+    )
+    max_media_bytes: int = Field(
+        700_000,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Bytes up to which read_media_file returns a file; base64 makes them a third "
+        "more.",
+    )
+    answer_bytes: int = Field(
+        64_000, ge=4_000, le=900_000, description="Bytes of JSON after which an answer is cut."
+    )
+    max_answer_bytes: int = Field(
+        900_000,
+        ge=4_000,
+        le=64 * 1024 * 1024,
+        description="Bytes that a call may ask for with max_bytes; server.max_result_bytes has to "
+        "be larger.",
+    )
+    max_files: int = Field(
+        100, ge=1, le=1_000, description="Files that read_multiple_files reads in one call."
+    )
+    max_depth: int = Field(
+        64, ge=1, le=512, description="Directories below each other that are listed and searched."
+    )
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _read_roots(cls, value: Any) -> Any:
+        return apart(tuple(_specs(value)))
+
+    @field_validator("deny", "deny_also", "deny_write", mode="before")
+    @classmethod
+    def _read_globs(cls, value: Any) -> Any:
+        globs = value.split(",") if isinstance(value, str) else value
+        if not isinstance(globs, list | tuple) or not all(isinstance(g, str) for g in globs):
+            raise ValueError("expected globs, separated by commas")
+        return tuple(glob.strip() for glob in globs if glob.strip())
+
+
+def _specs(value: Any) -> Iterable[RootSpec]:
+    """Yield the roots that a setting names: text, a list of texts, or a mapping by alias."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.lstrip().startswith("{") else value.split(",")
+    if isinstance(value, Mapping):
+        for alias, what in value.items():
+            yield _spec(str(alias), what)
+        return
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected alias=/path:mode, separated by commas, or a mapping")
+    for item in value:
+        if isinstance(item, RootSpec):
+            yield item
+        elif str(item).strip():
+            alias, equals, what = str(item).strip().partition("=")
+            yield _spec(alias, what) if equals and "/" not in alias else _spec(None, str(item))
+
+
+def _spec(alias: str | None, what: Any) -> RootSpec:
+    """Return one root; `what` is path:mode, or a mapping of both (for paths with odd letters)."""
+    if isinstance(what, Mapping):
+        if unknown := set(what) - {"path", "mode"}:
+            raise ValueError(f"a root has path and mode, not {', '.join(map(str, unknown))}")
+        path, word = str(what.get("path", "")), str(what.get("mode", "read"))
+    else:
+        path, colon, word = str(what).strip().rpartition(":")
+        if not colon or "/" in word:
+            path, word = str(what).strip(), "read"
+    path = os.path.normpath(os.path.expanduser(path)) if path else ""
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"the path of a root has to be absolute, unlike {path or 'an empty one'}")
+    path = path.replace("//", "/", 1) if path.startswith("//") else path
+    return RootSpec(_alias(alias, path), path, _mode(word))
+
+
+def _mode(word: str) -> Mode:
+    modes = {mode.word: mode for mode in Mode}
+    if word.strip().lower() not in modes:
+        raise ValueError(f"{word[:20]!r} is not a mode: {', '.join(modes)}")
+    return modes[word.strip().lower()]
+
+
+def _alias(alias: str | None, path: str) -> str:
+    name = (PurePosixPath(path).name.lower() if alias is None else alias).strip()
+    if not ALIAS.fullmatch(name):
+        raise ValueError(
+            f"{name[:40]!r} is not an alias: up to 32 of a-z, 0-9, _ and -, as in docs=/srv/docs"
+        )
+    return name
+
+
+def apart(specs: tuple[RootSpec, ...]) -> tuple[RootSpec, ...]:
+    """Return roots that have different aliases and share no directory.
+
+    Raises:
+        ValueError: Two have one alias, or one lies in the other, where their modes would differ.
+    """
+    aliases = [spec.alias for spec in specs]
+    if twice := sorted({alias for alias in aliases if aliases.count(alias) > 1}):
+        raise ValueError(f"two roots are called {twice[0]}")
+    for outer, inner in permutations(specs, 2):
+        if PurePosixPath(inner.path).is_relative_to(outer.path):
+            raise ValueError(
+                f"the root {inner.alias} lies in the root {outer.alias}; roots have to be apart"
+            )
+    return specs

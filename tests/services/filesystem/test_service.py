@@ -1,52 +1,62 @@
-"""The filesystem service through its public doors."""
+"""The filesystem service as a whole: what it serves, and how it is when a root is not there."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import stat
+from pathlib import Path
+from typing import Any
 
-import pytest
-
-from core.settings import Settings
 from core.testing import Client
-from services.filesystem.backend import Backend
-from services.filesystem.service import create_server
-from services.filesystem.settings import FilesystemSettings
+from tests.services.filesystem.conftest import client_of
 
 
-@pytest.fixture
-async def client(anyio_backend: str) -> AsyncIterator[Client]:
-    """A client of a service that was made three seconds ago and repeats ten characters."""
-    service_settings = FilesystemSettings.from_dict({"max_echo_chars": 10})
-    times = iter([100.0, 103.0])
-    backend = Backend(service_settings, clock=lambda: next(times, 103.0))
-    settings = Settings.from_dict({"security": {"seal_key": "a key for tests, never for use"}})
-    async with Client(create_server(settings, service_settings, backend)) as connected:
-        yield connected
+async def directories(client: Client) -> list[dict[str, Any]]:
+    """Return what list_allowed_directories lists."""
+    result = await client.call("list_allowed_directories")
+    assert result.structured is not None, result.text
+    found: list[dict[str, Any]] = result.structured["directories"]
+    return found
 
 
-async def test_echo_repeats_a_text(client: Client) -> None:
-    """What was said comes back, with the time on the backend's clock."""
-    result = await client.call("filesystem_echo", text="hello")
-    assert result.structured == {"text": "hello", "truncated": False, "uptime_s": 3.0}
-
-
-async def test_echo_says_that_it_cut_something_off(client: Client) -> None:
-    """No limit is silent."""
-    result = await client.call("filesystem_echo", text="hello, world")
-    assert result.structured is not None
-    assert result.structured["text"] == "hello, wor"
-    assert result.structured["truncated"] is True
-
-
-async def test_an_unknown_argument_is_refused_with_the_nearest_name(client: Client) -> None:
-    """Models misspell; the error says what would be right."""
-    result = await client.call("filesystem_echo", txt="hello")
-    assert result.error is not None
-    assert "'text'" in result.error["message"]
-
-
-async def test_health_names_the_backend(client: Client) -> None:
-    """Each dependency is a component of its own."""
+async def roots_health(client: Client) -> dict[str, Any]:
+    """Return what /health says of the roots."""
     body = (await client.http.get("/health")).json()
-    assert body["status"] == "healthy"
-    assert body["components"]["backend"]["status"] == "up"
+    component: dict[str, Any] = body["components"]["roots"]
+    return component
+
+
+async def test_without_configuration_there_is_one_empty_workspace(tmp_path: Path) -> None:
+    """Nothing of the machine is served unless an operator says so."""
+    async with client_of(tmp_path) as client:
+        (workspace,) = await directories(client)
+    folder = tmp_path / "state" / "workspace"
+    assert workspace["alias"] == "workspace"
+    assert workspace["mode"] == "delete"
+    assert workspace["path"] == str(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_root_that_appears_is_used_without_a_restart(tmp_path: Path) -> None:
+    """A disk may be mounted after the service has started."""
+    late = tmp_path / "late"
+    roots = f"here={tmp_path / 'here'},late={late}"
+    (tmp_path / "here").mkdir()
+    async with client_of(tmp_path, roots=roots) as client:
+        before = await directories(client)
+        assert [d["state"] for d in before] == ["available", "unavailable"]
+        assert before[1]["problem"] == "The root late cannot be opened: no such file or directory."
+        assert (await roots_health(client))["status"] == "degraded"
+        late.mkdir()
+        assert [d["state"] for d in await directories(client)] == ["available", "available"]
+
+
+async def test_a_root_that_is_replaced_is_opened_anew(tmp_path: Path) -> None:
+    """A release that is swapped in by renaming is what is served from then on."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    async with client_of(tmp_path, roots=f"docs={docs}") as client:
+        docs.rename(tmp_path / "old")
+        assert (await directories(client))[0]["state"] == "unavailable"
+        docs.mkdir()
+        assert (await directories(client))[0]["state"] == "available"

@@ -1,0 +1,87 @@
+"""The facade of everything that touches the disk: a bounded pool of threads in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from core.observability.health import Component
+from services.filesystem.backend.work import Stop, Workers
+from services.filesystem.roots import Roots
+from services.filesystem.settings import FilesystemSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+__all__ = ["Backend", "Stop"]
+
+
+class Backend:
+    """Runs what the tools ask of the disk in threads.
+
+    Args:
+        workspace: The directory that is made and served where no root is configured.
+    """
+
+    def __init__(
+        self, settings: FilesystemSettings, roots: Roots, workspace: str | os.PathLike[str]
+    ) -> None:
+        self.settings = settings
+        self.roots = roots
+        self._workspace = None if settings.roots else workspace
+        self.workers = Workers(settings.workers)
+
+    async def run(
+        self, function: Callable[Concatenate[Stop, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``function(stop, …)`` in a worker thread and return what it returns.
+
+        When the call is cancelled (by its client, or by its time limit) the function goes on until
+        it asks its `Stop`.
+        """
+        return await self.workers.run(function, None, *args, **kwargs)
+
+    async def run_for(
+        self,
+        limit_s: float,
+        function: Callable[Concatenate[Stop, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run as `run` does, with a `Stop` that says `is_late` after so many seconds."""
+        return await self.workers.run(function, limit_s, *args, **kwargs)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Make the workspace and open the roots; end all work at the end."""
+        try:
+            await self.run(_prepare, self.roots, self._workspace)
+            yield
+        finally:
+            self.workers.close()
+
+    async def component(self) -> Component:
+        """Say which roots are there, for `/health`."""
+        states = await self.run(_states, self.roots)
+        facts = {"roots": {alias: "up" if ok else "unavailable" for alias, ok in states.items()}}
+        missing = [alias for alias, ok in states.items() if not ok]
+        if not missing:
+            return Component("up", facts=facts)
+        return Component(
+            "down" if len(missing) == len(states) else "degraded",
+            f"unavailable: {', '.join(missing)}",
+            facts,
+        )
+
+
+def _prepare(stop: Stop, roots: Roots, workspace: str | os.PathLike[str] | None) -> None:
+    if workspace is not None:
+        with contextlib.suppress(OSError):  # told by the root's state
+            os.makedirs(workspace, mode=0o700, exist_ok=True)
+    roots.states()
+
+
+def _states(stop: Stop, roots: Roots) -> dict[str, bool]:
+    return {state.alias: state.entry is not None for state in roots.states()}

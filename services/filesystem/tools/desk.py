@@ -1,0 +1,33 @@
+"""What every tool works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.context import Context
+from core.paging import Cursors
+from services.filesystem.backend import Backend
+from services.filesystem.roots import Roots
+from services.filesystem.settings import FilesystemSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Shared by all tools of one server, or narrowed to one call.
+
+    Attributes:
+        roots: What the call may use.
+    """
+
+    backend: Backend
+    roots: Roots
+    settings: FilesystemSettings
+    cursors: Cursors
+
+    async def for_call(self, context: Context) -> Desk:
+        """Return the desk of one call; every tool begins with it."""
+        return self
+
+    def answer_bytes(self, asked: int | None) -> int:
+        """Return how long an answer may be: what was asked for, within the settings."""
+        return min(asked or self.settings.answer_bytes, self.settings.max_answer_bytes)
