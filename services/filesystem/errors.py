@@ -11,9 +11,15 @@ ToolError
 ├── NotAllowed
 │   ├── PathDenied            a deny glob; fact: rule
 │   ├── ModeTooLow            the root does not allow it; facts: mode, needs
-│   └── HardLinked            a file with several names, where the operator refuses those
+│   ├── HardLinked            a file with several names, where the operator refuses those
+│   └── HoldsDenied           a directory with things that may not be changed; fact: entries
+├── NotFound
+│   ├── EditNotFound          the text to replace is not there; facts: edit or hunk, closest
+│   └── ChangeUnknown         no change of that id can be undone
 ├── Conflict
-│   └── FileChanged           it changed between two pages, or since it was read
+│   ├── FileChanged           it changed between two pages, or since it was read; fact: sha256
+│   ├── EditAmbiguous         the text to replace is there more often; facts: places, lines
+│   └── CountNeeded           much would be deleted; fact: confirm_count
 ├── LimitExceeded
 │   └── TooBigToRead          facts: size_bytes, limit_bytes
 ├── TimeLimitExceeded
@@ -33,6 +39,7 @@ from core.errors import (
     InvalidArguments,
     LimitExceeded,
     NotAllowed,
+    NotFound,
     TimeLimitExceeded,
 )
 
@@ -75,6 +82,20 @@ class BeyondEnd(InvalidArguments):
     default_hint = "Ask for a part that the file has; tail=N reads its last lines."
 
 
+class Unencodable(InvalidArguments):
+    """The encoding of the file has no way to write a character."""
+
+    code = "UNENCODABLE"
+    default_hint = "Use other characters, or write the whole file in utf-8 with write_file."
+
+
+class BadPatch(InvalidArguments):
+    """The patch cannot be read, or is one of several files."""
+
+    code = "BAD_PATCH"
+    default_hint = "Send the unified diff of one file, or use edits."
+
+
 class PathDenied(NotAllowed):
     """The operator denies paths like this one."""
 
@@ -96,11 +117,46 @@ class HardLinked(NotAllowed):
     default_hint = "The operator can allow such files with MCP_FILESYSTEM_HARD_LINKS=allow."
 
 
+class HoldsDenied(NotAllowed):
+    """The directory holds things that the operator does not let anybody change."""
+
+    code = "HOLDS_DENIED"
+    default_hint = "Work on the other things in the directory one by one."
+
+
+class EditNotFound(NotFound):
+    """What an edit replaces is not in the file; nothing was changed."""
+
+    code = "EDIT_NOT_FOUND"
+    default_hint = "Repeat the text as it is in the file; `closest` shows where they differ."
+
+
+class ChangeUnknown(NotFound):
+    """There is no such change, or it is too long ago, or another's."""
+
+    code = "CHANGE_UNKNOWN"
+    default_hint = "undo_change with list=true shows the changes that can be undone."
+
+
 class FileChanged(Conflict):
     """The file is not the one that was seen before."""
 
     code = "FILE_CHANGED"
     default_hint = "Read it again from the start."
+
+
+class EditAmbiguous(Conflict):
+    """What an edit replaces is in the file more or less often than it says; nothing was changed."""
+
+    code = "EDIT_AMBIGUOUS"
+    default_hint = "Repeat more of the lines around it, or give count (0 for all places)."
+
+
+class CountNeeded(Conflict):
+    """So much would be deleted that the caller has to say how much it is."""
+
+    code = "COUNT_NEEDED"
+    default_hint = "Check with dry_run=true, then repeat the call with this confirm_count."
 
 
 class TooBigToRead(LimitExceeded):
