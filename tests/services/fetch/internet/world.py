@@ -14,7 +14,7 @@ async with Internet() as internet:
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -40,10 +40,11 @@ class Names:
         self._answers: dict[str, list[Answer]] = {}
         self.lookups: list[str] = []
 
-    def __setitem__(self, host: str, addresses: list[str] | list[Answer]) -> None:
+    def __setitem__(self, host: str, said: Sequence[str] | Sequence[Answer]) -> None:
         """Give a name its addresses, or a list of answers for one lookup after the other."""
-        in_turn = any(not isinstance(address, str) for address in addresses)
-        self._answers[host] = list(addresses) if in_turn else [addresses]  # type: ignore[arg-type, list-item]  # told apart by their members
+        addresses = [member for member in said if isinstance(member, str)]
+        in_turn = [member for member in said if not isinstance(member, str)]
+        self._answers[host] = in_turn or [addresses]
 
     def __getitem__(self, host: str) -> list[str]:
         """Return the addresses of the next lookup."""
