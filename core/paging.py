@@ -27,7 +27,7 @@ def digest_of(*parts: Any) -> str:
 
 
 class Cursors:
-    """Seals the offset of the next page together with the call it belongs to.
+    """Seals where the next page begins together with the call it belongs to.
 
     Args:
         service: Whose cursors these are; those of another service are refused.
@@ -43,19 +43,27 @@ class Cursors:
         Raises:
             CursorRefused: Not a cursor of ours, or of another call.
         """
+        return int(self.position_of(cursor, digest) or 0)
+
+    def position_of(self, cursor: str | None, digest: str) -> Any:
+        """Return the position that a cursor was made of; None where `offset_of` returns 0.
+
+        Raises:
+            CursorRefused: As `offset_of`.
+        """
         if not cursor:
-            return 0
+            return None
         try:
-            bound, offset = json.loads(self._sealer.open(self._purpose, cursor))
+            bound, position = json.loads(self._sealer.open(self._purpose, cursor))
         except ValueError:
             raise CursorRefused("The cursor was not made by this server.") from None
         if bound != digest:
             raise CursorRefused("The cursor belongs to a call with other arguments.")
-        return int(offset)
+        return position
 
-    def make(self, offset: int, digest: str) -> str:
-        """Return the cursor of the page that begins at `offset`."""
-        return self._sealer.seal(self._purpose, to_json([digest, offset]))
+    def make(self, position: Any, digest: str) -> str:
+        """Return the cursor of the page that begins at an offset, or a position of JSON values."""
+        return self._sealer.seal(self._purpose, to_json([digest, position]))
 
 
 @dataclass(frozen=True, slots=True)
