@@ -36,6 +36,7 @@ class Request:
         target: Path and query as sent.
         headers: Names in lower case; the last of several wins.
         secure: Whether it came over TLS.
+        address: The server's address that was connected to.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     secure: bool
+    address: str = LOOPBACK
 
     @property
     def path(self) -> str:
@@ -89,14 +91,14 @@ class Site:
 
     Attributes:
         requests: Every request, in the order they came.
-        connections: How many connections were accepted.
+        accepted: The own address and port of every connection, in the order they came.
         plain_port: Port on loopback; 0 before `start`.
         secure_port: Likewise for TLS; 0 without a context.
     """
 
     tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
-    connections: int = 0
+    accepted: list[tuple[str, int]] = field(default_factory=list)
     plain_port: int = 0
     secure_port: int = 0
     _routes: dict[str, Handler] = field(default_factory=dict)
@@ -115,15 +117,24 @@ class Site:
         """Return the targets that were asked for, robots.txt left out."""
         return [r.target for r in self.requests if r.path != "/robots.txt"]
 
-    async def start(self, host: str = LOOPBACK, *, ports: tuple[int, int] = (0, 0)) -> None:
-        """Listen; on ports of the system's choice by default."""
-        plain = await asyncio.start_server(self._accept, host, ports[0])
-        self.plain_port = plain.sockets[0].getsockname()[1]
-        self._servers.append(plain)
+    @property
+    def connections(self) -> int:
+        """How many connections were accepted."""
+        return len(self.accepted)
+
+    async def start(self) -> None:
+        """Listen on loopback, on ports of the system's choice."""
+        self.plain_port = await self.listen(socket.create_server((LOOPBACK, 0)))
         if self.tls is not None:
-            secure = await asyncio.start_server(self._accept, host, ports[1], ssl=self.tls)
-            self.secure_port = secure.sockets[0].getsockname()[1]
-            self._servers.append(secure)
+            self.secure_port = await self.listen(socket.create_server((LOOPBACK, 0)), secure=True)
+
+    async def listen(self, listener: socket.socket, *, secure: bool = False) -> int:
+        """Listen on a socket; return its port."""
+        server = await asyncio.start_server(
+            self._accept, sock=listener, ssl=self.tls if secure else None
+        )
+        self._servers.append(server)
+        return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """End every connection, whatever its handler is doing."""
@@ -136,16 +147,16 @@ class Site:
             await server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        address, port = writer.get_extra_info("sockname")[:2]
+        self.accepted.append((address, port))
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(writer)
-        secure = writer.get_extra_info("ssl_object") is not None
         try:
-            while not wire.closing and (request := await _read(reader, secure)):
+            while not wire.closing and (request := await _read(reader, writer)):
                 self.requests.append(request)
                 await self._handler(request)(request, wire)
         except _BREAKS:
@@ -166,7 +177,7 @@ def _phrase(status: int) -> str:
         return "Unknown"
 
 
-async def _read(reader: asyncio.StreamReader, secure: bool) -> Request | None:
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
     """Read one request; None when the client has closed between requests."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -178,7 +189,8 @@ async def _read(reader: asyncio.StreamReader, secure: bool) -> Request | None:
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Request(method, target, headers, body, secure)
+    secure = writer.get_extra_info("ssl_object") is not None
+    return Request(method, target, headers, body, secure, writer.get_extra_info("sockname")[0])
 
 
 # --- handlers ---------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""Fetch URLs with the service's own policy and dialler, and print what came of each.
+
+`python -m tests.services.fetch.internet.dial [--allow NETWORK] URL …` prints one JSON object a
+line: {"status", "body"} or {"code", "reason_code", "message"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import sys
+
+import httpcore
+
+from core.errors import ToolError
+from services.fetch.backend.dialler import Dialler
+from services.fetch.backend.resolver import SystemResolver
+from services.fetch.policy.addresses import AddressRule
+from services.fetch.policy.urls import UrlPolicy
+
+TIME_LIMIT_S = 3
+
+
+async def outcome(pool: httpcore.AsyncConnectionPool, url: str) -> dict[str, object]:
+    """Fetch one URL as far as the rules let it be fetched."""
+    try:
+        target = UrlPolicy(ports=(80, 443, 8080, 8443)).check(url)
+        response = await pool.request("GET", target.url)
+    except ToolError as error:
+        return error.to_dict()
+    return {"status": response.status, "body": response.content.decode()}
+
+
+async def main(arguments: list[str]) -> None:
+    """Fetch one URL after the other, each by a connection of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--allow", action="append", type=ipaddress.ip_network, default=[])
+    parser.add_argument("urls", nargs="*")
+    options = parser.parse_args(arguments)
+    dialler = Dialler(
+        AddressRule(options.allow),
+        SystemResolver(time_limit_s=TIME_LIMIT_S),
+        connect_timeout_s=TIME_LIMIT_S,
+    )
+    async with httpcore.AsyncConnectionPool(
+        network_backend=dialler, max_keepalive_connections=0
+    ) as pool:
+        for url in options.urls:
+            sys.stdout.write(json.dumps(await outcome(pool, url)) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
