@@ -8,9 +8,10 @@ something denied is denied too, whatever `!` says.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -42,7 +43,9 @@ class Globs:
         self._rules = [_Rule(glob, back, _compiled(f"{source}$")) for glob, back, source in sources]
         denying = [source for _, back, source in sources if not back]
         # Nearly all paths are fine, which one look with all globs at once tells.
-        self._any = _compiled(f"(?:{'|'.join(denying)})(?:/|$)") if denying else None
+        some = f"(?:{'|'.join(denying)})(?:/|$)"
+        self._any = _compiled(some) if denying else None
+        self._any_line = _compiled(f"(?m){some}") if denying else None
 
     def rule_for(self, rel: Rel) -> str | None:
         """Return the glob that covers a path or something above it; None when none does."""
@@ -56,6 +59,22 @@ class Globs:
             if (glob := self._decided(path[:end])) is not None:
                 return glob
         return None
+
+    def may_cover(self, directory: Rel, names: Sequence[str]) -> bool:
+        """Tell whether a glob may cover one of the names in a directory; False is certain.
+
+        One look at a whole directory, where `rule_for` looks at each name.
+        """
+        if self._any_line is None:
+            return False
+        joined = os.fsencode("\n".join(names))
+        if not joined.isascii():
+            joined = b"\n".join(map(folded, joined.split(b"\n")))
+        if joined.count(b"\n") != len(names) - 1:
+            return bool(names)  # a name has a line's end in it
+        above = b"".join(b"/" + folded(name) for name in directory) + b"/"
+        text = above + joined.lower().replace(b"\n", b"\n" + above)
+        return self._any_line.search(text) is not None
 
     def _decided(self, path: bytes) -> str | None:
         for rule in reversed(self._rules):

@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
@@ -406,6 +406,12 @@ class Roots:
     def is_denied(self, entry: RootEntry, rel: Rel) -> bool:
         """Tell whether a path is hidden from lists; rel is a real path, without links and `..`."""
         return self.denied.rule_for(rel) is not None or not self._is_within(entry.alias, rel)
+
+    def may_hide(self, entry: RootEntry, directory: Rel, names: Sequence[str]) -> bool:
+        """Tell whether `is_denied` may hold for a name in a directory; False is certain."""
+        return not self._is_within(entry.alias, directory) or self.denied.may_cover(
+            directory, names
+        )
 
     def shown_of(self, entry: RootEntry, rel: Rel) -> str:
         """Return how names below a root are shown."""

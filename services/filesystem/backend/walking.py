@@ -1,0 +1,352 @@
+"""Every directory below one that is open, in an order that can be taken up again later.
+
+A directory comes before the ones in it, its entries are sorted by name, and the directories in it
+follow in that order: so the place where a search stopped is a directory and a name in it, and the
+next page begins there without looking at what came before.
+
+A directory is only ever opened by its name in the open directory above it, never by a path, and not
+through a symbolic link: nothing that is swapped meanwhile leads elsewhere. A directory that is
+moved away while it is open is still the same directory; `is_in_place`, asked after its files were
+read, tells whether what was found may be shown.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from core.errors import ToolError
+from core.files import Rel
+from services.filesystem.backend import ignore
+from services.filesystem.backend.ignore import IgnoreFile
+from services.filesystem.backend.work import Stop
+from services.filesystem.roots import RootEntry, Roots
+
+FILE, DIRECTORY, LINK, OTHER = "file", "directory", "symlink", "other"
+HELD_OPEN = 32
+"""Directories above each other that a walk keeps open; those above are opened again later."""
+MAX_PATH_CHARS = 3_900
+"""Longer paths cannot be told or opened (PATH_MAX less what stands before the root)."""
+_CHUNK = 2_048
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+Skip = Callable[[str, str, bool], bool]
+"""Path relative to where the walk began, its last name, and whether it is a directory."""
+
+
+Entry = tuple[str, str]
+"""A name in a directory and what it is: file, directory, symlink or other."""
+
+
+class Position(NamedTuple):
+    """Where a walk was: a directory, by its names from the root, and a name in it."""
+
+    directory: tuple[str, ...]
+    name: str
+
+
+@dataclass(slots=True)
+class Level:
+    """A directory that is open now.
+
+    Attributes:
+        names: From the root; not UTF-8 as surrogates (`os.fsdecode`).
+        entries: What may be seen, sorted by name; of a directory taken up again, what is left.
+        below: The same path from where the walk began, with a slash at its end; "" there.
+    """
+
+    names: tuple[str, ...]
+    fd: int
+    entries: list[Entry]
+    below: str
+
+    @property
+    def rel(self) -> Rel:
+        """The names as `core.files` takes them."""
+        return tuple(map(os.fsencode, self.names))
+
+
+class _Chain(NamedTuple):
+    """The .gitignore files that count in a directory, the nearest first."""
+
+    file: IgnoreFile
+    depth: int
+    above: _Chain | None
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A directory whose directories are still to be walked, the next one last."""
+
+    names: tuple[str, ...]
+    fd: int
+    below: str
+    waiting: list[str]
+    chain: _Chain | None
+    after: Position | None
+
+
+@dataclass(slots=True)
+class Walk:
+    """The directories below one, those that may be seen.
+
+    Attributes:
+        start: An open directory, where the walk begins; the caller's to close.
+        names: Its real path from the root.
+        gitignore: Leave out what .gitignore files say, and .git.
+        skip: What to leave out besides.
+        after: Where to go on; None for the beginning.
+        skipped: Reason → how much was left out; what is denied is not counted.
+        seen: Entries that were looked at.
+    """
+
+    roots: Roots
+    entry: RootEntry
+    start: int
+    names: tuple[str, ...]
+    stop: Stop
+    max_depth: int
+    gitignore: bool = False
+    skip: Skip | None = None
+    after: Position | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
+
+    def __iter__(self) -> Iterator[Level]:
+        """Yield directories; each is open until the next one is asked for.
+
+        Ends without a word when the stop is asked for; its owner knows.
+        """
+        stack: list[_Frame] = []
+        try:
+            yield from self._begin(stack)
+            while stack and not self.stop.asked:
+                frame = stack[-1]
+                if not frame.waiting:
+                    stack.pop()
+                    self._close(frame)
+                    continue
+                yield from self._descend(stack, frame, frame.waiting.pop())
+        finally:
+            for frame in stack:
+                self._close(frame)
+
+    def is_in_place(self, level: Level) -> bool:
+        """Tell whether a directory is still where it was found, below its root."""
+        try:
+            here = self.entry.root.real(level.fd) == level.rel
+        except ToolError:
+            here = False
+        if not here:
+            self.skipped["moved"] += 1
+        return here
+
+    # --- going down ---------------------------------------------------------------------------
+
+    def _begin(self, stack: list[_Frame]) -> Iterator[Level]:
+        fd = os.open(b".", OPEN_DIRECTORY, dir_fd=self.start)
+        chain = self._chain_above() if self.gitignore else None
+        yield from self._enter(stack, fd, self.names, "", chain, self.after)
+
+    def _descend(self, stack: list[_Frame], frame: _Frame, name: str) -> Iterator[Level]:
+        if frame.fd < 0 and not self._reopen(frame):
+            frame.waiting.clear()
+            return
+        try:
+            fd = os.open(name, OPEN_DIRECTORY, dir_fd=frame.fd)
+        except OSError as error:
+            self.count_error(error)
+            return
+        names = (*frame.names, name)
+        after = frame.after
+        if after is not None and after.directory[: len(names)] != names:
+            after = None
+        if len(stack) >= HELD_OPEN:
+            self._close(stack[-HELD_OPEN])
+        yield from self._enter(stack, fd, names, f"{frame.below}{name}/", frame.chain, after)
+
+    def _enter(
+        self,
+        stack: list[_Frame],
+        fd: int,
+        names: tuple[str, ...],
+        below: str,
+        chain: _Chain | None,
+        after: Position | None,
+    ) -> Iterator[Level]:
+        frame = _Frame(names, fd, below, [], chain, after)
+        stack.append(frame)
+        entries = self._entries(frame)
+        first = ""
+        if after is not None and len(after.directory) > len(names):
+            first = after.directory[len(names)]
+        directories = [name for name, kind in entries if kind == DIRECTORY]
+        frame.waiting = self._to_walk(frame, directories, first)
+        if first:
+            return
+        if after is not None:
+            entries = [entry for entry in entries if entry[0] >= after.name]
+        yield Level(names, fd, entries, below)
+
+    def _to_walk(self, frame: _Frame, directories: list[str], first: str) -> list[str]:
+        """Return the directories to enter, the next one last."""
+        if not directories:
+            return []
+        if len(frame.names) - len(self.names) >= self.max_depth or (
+            sum(map(len, frame.names)) + len(frame.names) > MAX_PATH_CHARS
+        ):
+            self.skipped["too_deep"] += len(directories)
+            return []
+        return [name for name in reversed(directories) if name >= first]
+
+    def _reopen(self, frame: _Frame) -> bool:
+        """Open a directory again that was closed to save descriptors, if it is still there."""
+        rel = tuple(map(os.fsencode, frame.names))
+        try:
+            fd = self.entry.root.open_dir(rel)
+        except ToolError:
+            self.skipped["moved"] += 1
+            return False
+        frame.fd = fd
+        return self.is_in_place(Level(frame.names, fd, [], frame.below))
+
+    @staticmethod
+    def _close(frame: _Frame) -> None:
+        if frame.fd >= 0:
+            os.close(frame.fd)
+            frame.fd = -1
+
+    # --- what is in a directory ---------------------------------------------------------------
+
+    def _entries(self, frame: _Frame) -> list[Entry]:
+        try:
+            entries = read_directory(frame.fd, self.stop)
+        except OSError as error:
+            self.count_error(error)
+            return []
+        self.seen += len(entries)
+        entries = visible(self.roots, self.entry, frame.names, entries)
+        if self.gitignore:
+            entries = self._not_ignored(frame, entries)
+        if self.skip is not None:
+            skip, below = self.skip, frame.below
+            entries = [
+                (name, kind)
+                for name, kind in entries
+                if not skip(below + name, name, kind == DIRECTORY)
+            ]
+        entries.sort()
+        return entries
+
+    def _not_ignored(self, frame: _Frame, entries: list[Entry]) -> list[Entry]:
+        if (ignore.FILE_NAME, FILE) in entries:
+            rules = _ignore_file(frame.fd)
+            if rules is not None:
+                frame.chain = _Chain(rules, len(frame.names), frame.chain)
+        decided = _decided(frame.chain, frame.names, entries)
+        kept = [
+            entry
+            for number, entry in enumerate(entries)
+            if not decided.get(number) and entry[0] != ".git"
+        ]
+        self.skipped["ignored"] += len(entries) - len(kept)
+        return kept
+
+    def _chain_above(self) -> _Chain | None:
+        """Return the .gitignore files of the directories above the beginning, from the root on."""
+        chain: _Chain | None = None
+        for depth in range(len(self.names)):
+            try:
+                fd = self.entry.root.open_dir(tuple(map(os.fsencode, self.names[:depth])))
+            except ToolError:
+                continue
+            try:
+                rules = _ignore_file(fd)
+            finally:
+                os.close(fd)
+            if rules is not None:
+                chain = _Chain(rules, depth, chain)
+        return chain
+
+    def count_error(self, error: OSError) -> None:
+        """Count why something could not be opened; what vanished meanwhile never was."""
+        if isinstance(error, PermissionError):
+            self.skipped["unreadable"] += 1
+        elif not isinstance(error, FileNotFoundError):
+            self.skipped["failed"] += 1
+
+
+def read_directory(fd: int, stop: Stop) -> list[Entry]:
+    """Return the names in an open directory and what they are, in no order.
+
+    Most file systems say what an entry is with its name, so nothing else is asked; where they do
+    not, what vanishes meanwhile counts as a special file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    found: list[Entry] = []
+    with os.scandir(fd) as entries:
+        while chunk := list(islice(entries, _CHUNK)):
+            found += [
+                (e.name, FILE if e.is_file(follow_symlinks=False) else _kind(e)) for e in chunk
+            ]
+            if stop.asked:
+                break
+    return found
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_dir(follow_symlinks=False):
+        return DIRECTORY
+    return LINK if entry.is_symlink() else OTHER
+
+
+def kind_of_mode(mode: int) -> str:
+    """Return what `st_mode` says an entry is."""
+    kinds = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK}
+    return kinds.get(stat.S_IFMT(mode), OTHER)
+
+
+def visible(
+    roots: Roots, entry: RootEntry, directory: tuple[str, ...], entries: list[Entry]
+) -> list[Entry]:
+    """Return the entries of a directory that are not denied."""
+    above = tuple(map(os.fsencode, directory))
+    if not roots.may_hide(entry, above, [name for name, _ in entries]):
+        return entries
+    return [e for e in entries if not roots.is_denied(entry, (*above, os.fsencode(e[0])))]
+
+
+def _ignore_file(directory: int) -> IgnoreFile | None:
+    """Return the rules of a directory's .gitignore; None where it has none that can be read."""
+    try:
+        fd = os.open(ignore.FILE_NAME, OPEN_FILE, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        return ignore.parse(os.pread(fd, ignore.MAX_IGNORE_BYTES, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _decided(chain: _Chain | None, names: tuple[str, ...], entries: list[Entry]) -> dict[int, bool]:
+    """Return what the .gitignore files say of the entries of a directory, by their numbers."""
+    decided: dict[int, bool] = {}
+    shown = [f"{name}/" if kind == DIRECTORY else name for name, kind in entries]
+    lines = "\n".join(shown)
+    if lines.count("\n") >= max(1, len(shown)):
+        lines = "\n".join(name.replace("\n", " ") for name in shown)
+    while chain is not None:
+        below = "".join(f"{name}/" for name in names[chain.depth :])
+        chain.file.decide(below, lines, decided)
+        chain = chain.above
+    return decided
