@@ -1,0 +1,280 @@
+"""Which part of a page is worth reading.
+
+trafilatura says which text belongs to the article, but hands it out in a lossy tree of its own. So
+its text is looked up in the page, block by block and in order: a block whose text it kept is kept
+with all that is in it, and so are pictures, code and tables between kept blocks.
+
+In doubt nothing is left out. A page that does not say of itself that it is an article, and whose
+running text trafilatura would not keep nearly all of (documentation, listings, forums, products),
+is taken from its `<main>` element, or whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import trafilatura
+from lxml import etree
+from lxml.etree import _Element as Element
+
+from services.fetch.convert.document import MainContent
+from services.fetch.convert.tree import BLOCKS, SKIPPED
+from services.fetch.convert.visibility import remove
+
+Engine = Literal["article", "main", "body"]
+
+MAX_ELEMENTS = 30_000  # trafilatura takes a second for them; larger pages are taken whole
+_MIN_CHARACTERS = 200  # of an article, letters and digits only
+_ANCHOR = 40  # characters of a block that can be found anywhere; shorter ones only in between
+_REACH = 400  # how far a short block may stand behind the last anchor
+_ROOT_SHARE = 0.85  # of the article's text, in the element that is taken for its root
+_ENOUGH_OF_TEXT = 0.75  # of the page's running text, where the page does not call itself article
+_ENOUGH_OF_ARTICLE = 0.2  # where it does: comments and further articles may be most of it
+_NOT_WORDS = re.compile(r"\W+")
+_ARTICLE_TYPE = re.compile(
+    r'"@type"\s*:\s*(?:\[\s*)?"(?:[A-Z]\w*)?(?:Article|BlogPosting|Report|LiveBlogPosting)"'
+)
+_ASIDE = frozenset(("nav", "footer", "aside", "form", "menu", "button"))
+
+
+def choose(
+    body: Element, wanted: MainContent, *, says_article: bool, elements: int
+) -> tuple[Element, Engine]:
+    """Return the element to write, its boilerplate taken out in place, and how it was chosen.
+
+    Args:
+        says_article: What `says_article` said of the page while its head was whole.
+        elements: How many there are in it.
+    """
+    if wanted == "never" or elements > MAX_ELEMENTS:
+        return body, "body"
+    blocks = _Blocks(body)
+    kept = _kept(body, blocks)
+    if wanted == "always" or _is_article(blocks, kept, says_article):
+        if kept:
+            return _pruned(body, blocks, kept), "article"
+        if wanted == "always":
+            main = _main(body, blocks)
+            return (body, "body") if main is None else (main, "main")
+    main = _main(body, blocks)
+    return (main, "main") if main is not None else (body, "body")
+
+
+class _Blocks:
+    """The blocks of a page that have text of their own, in order.
+
+    Attributes:
+        keys: Their text without white space and punctuation; line breaks stay.
+        sizes: Its length.
+        linked: How much of it is in links.
+    """
+
+    def __init__(self, body: Element) -> None:
+        texts: dict[Element, list[str]] = {}
+        linked: dict[Element, int] = {}
+        stack: list[Element] = []
+        links = 0
+
+        def add(text: str | None) -> None:
+            if text and stack and (key := _key(text)):
+                texts.setdefault(stack[-1], []).append(key)
+                if links:
+                    linked[stack[-1]] = linked.get(stack[-1], 0) + len(key)
+
+        for event, element in etree.iterwalk(body, events=("start", "end")):
+            tag = element.tag
+            if event == "start":
+                if tag in BLOCKS:
+                    stack.append(element)
+                    texts.setdefault(element, [])
+                links += tag == "a"
+                if tag not in SKIPPED:
+                    add(element.text)
+            else:
+                links -= tag == "a"
+                if tag in BLOCKS:
+                    stack.pop()
+                elif tag == "br" and stack:
+                    texts[stack[-1]].append("\n")
+                add(element.tail)
+        found = {element: "".join(parts).strip() for element, parts in texts.items()}
+        self.body = body
+        self.elements = [element for element, key in found.items() if key]
+        self.keys = [found[element] for element in self.elements]
+        self.sizes = [len(key.replace("\n", "")) for key in self.keys]
+        self.linked = [linked.get(element, 0) for element in self.elements]
+
+
+def _key(text: str) -> str:
+    return _NOT_WORDS.sub("", text)
+
+
+def _kept(body: Element, blocks: _Blocks) -> set[int]:
+    """Return the places of the blocks whose text trafilatura keeps."""
+    above = body.getparent()
+    page = body if above is None else above
+    try:
+        found = trafilatura.bare_extraction(page, include_comments=False, fast=True)
+    except Exception:  # it has crashed on pages, and the page is readable without it
+        return set()
+    text = getattr(found, "text", None) or ""
+    key = _key(text)
+    if len(key) < _MIN_CHARACTERS:
+        return set()
+    kept = _found_in(key, blocks)
+    return _in_root(blocks, kept)
+
+
+def _found_in(text: str, blocks: _Blocks) -> set[int]:
+    """Look the blocks up in the article's text: long ones first, short ones between them."""
+    starts = _anchors(text, blocks)
+    kept = set(starts)
+    ends = [len(text)] * (len(blocks.keys) + 1)
+    for place in range(len(blocks.keys) - 1, -1, -1):
+        ends[place] = starts.get(place, ends[place + 1])
+    position = 0
+    for place, key in enumerate(blocks.keys):
+        size = blocks.sizes[place]
+        if place in starts:
+            position = starts[place] + size
+        elif size < _ANCHOR:
+            end = ends[place] if ends[place] >= position else position + _REACH
+            at = text.find(key.replace("\n", ""), max(0, position - 2), end + 2)
+            if at >= 0:
+                kept.add(place)
+                position = at + size
+    return kept
+
+
+def _anchors(text: str, blocks: _Blocks) -> dict[int, int]:
+    """Return where long blocks stand in the text; each stretch of it is given away once."""
+    starts: dict[int, int] = {}
+    taken: set[int] = set()
+    position = 0
+    for place, key in enumerate(blocks.keys):
+        if blocks.sizes[place] < _ANCHOR:
+            continue
+        bare = key.replace("\n", "")
+        at = text.find(bare, position)
+        if at >= 0:
+            position = at + len(bare)
+        else:
+            at = text.find(bare)
+            if at < 0:
+                at = _part_of(text, key, bare)
+            elif at in taken:
+                continue
+        if at >= 0:
+            starts[place] = at
+            taken.add(at)
+    return starts
+
+
+def _part_of(text: str, key: str, bare: str) -> int:
+    """Find a block of which the article has only most, without a link or a line of it."""
+    lines = [line for line in key.split("\n") if len(line) >= 15 and line in text]
+    if "\n" in key and sum(map(len, lines)) * 2 > len(bare):
+        return text.find(lines[0])
+    middle = len(bare) // 2
+    samples = bare[:30], bare[middle - 15 : middle + 15], bare[-30:]
+    found = [at for at in map(text.find, samples) if at >= 0]
+    return found[0] if len(bare) >= 60 and len(found) > 1 else -1
+
+
+def _in_root(blocks: _Blocks, kept: set[int]) -> set[int]:
+    """Leave out what was found far from the rest: the same words in a list of further articles."""
+    body = blocks.body
+    inside = set(_root(body, _weights(blocks, kept), _ROOT_SHARE).iter())
+    return {place for place in kept if blocks.elements[place] in inside}
+
+
+def _root(body: Element, weights: dict[Element, int], share: float) -> Element:
+    """Return the innermost element that holds that share of the text."""
+    needed = share * weights.get(body, 0)
+    root = body
+    while True:
+        deeper = next((child for child in root if weights.get(child, 0) >= needed), None)
+        if deeper is None or not needed:
+            return root
+        root = deeper
+
+
+def _weights(blocks: _Blocks, kept: Iterable[int]) -> dict[Element, int]:
+    """Return how much kept text every element holds, ancestors included."""
+    weights: dict[Element, int] = {}
+    for place in kept:
+        element: Element | None = blocks.elements[place]
+        while element is not None:
+            weights[element] = weights.get(element, 0) + blocks.sizes[place]
+            element = element.getparent()
+    return weights
+
+
+def _pruned(body: Element, blocks: _Blocks, kept: set[int]) -> Element:
+    """Take the blocks that were not kept out, and return the element around the rest."""
+    above: set[Element] = set()
+    for place in kept:
+        element: Element | None = blocks.elements[place]
+        while element is not None and element not in above:
+            above.add(element)
+            element = element.getparent()
+    for place, element in enumerate(blocks.elements):
+        if place not in kept and element not in above:
+            remove(_outermost(element, above))
+    return _root(body, _weights(blocks, kept), 1.0)
+
+
+def _outermost(element: Element, above: set[Element]) -> Element:
+    """Climb to the largest part without kept text; a caption goes without its picture."""
+    while True:
+        parent = element.getparent()
+        if parent is None or parent in above:
+            return element
+        if element.tag == "figcaption" and parent.getparent() in above:
+            return element
+        element = parent
+
+
+def _is_article(blocks: _Blocks, kept: set[int], says_article: bool) -> bool:
+    """Say whether what was kept is what the page is for."""
+    running = sum(
+        size
+        for element, size, linked in zip(blocks.elements, blocks.sizes, blocks.linked, strict=True)
+        if linked * 2 <= size and not _is_aside(element)
+    )
+    share = _ENOUGH_OF_ARTICLE if says_article else _ENOUGH_OF_TEXT
+    return bool(kept) and sum(blocks.sizes[place] for place in kept) >= share * running
+
+
+def _is_aside(element: Element) -> bool:
+    return element.tag in _ASIDE or next(element.iterancestors(*_ASIDE), None) is not None
+
+
+def says_article(root: Element) -> bool:
+    """Say whether the page calls itself an article, by OpenGraph or schema.org."""
+    for meta in root.iterfind(".//meta[@property='og:type']"):
+        if (meta.get("content") or "").strip().lower() == "article":
+            return True
+    return any(
+        _ARTICLE_TYPE.search(script.text or "")
+        for script in root.iterfind(".//script[@type='application/ld+json']")
+    )
+
+
+def _main(body: Element, blocks: _Blocks) -> Element | None:
+    """Return the only `<main>` of a page, when it holds most of what is not navigation."""
+    mains = body.xpath(".//main | .//*[@role='main']")
+    outer = [main for main in mains if next(main.iterancestors("main"), None) is None]
+    if len(outer) != 1:
+        return None
+    inside = set(outer[0].iter())
+    total = within = 0
+    for element, size in zip(blocks.elements, blocks.sizes, strict=True):
+        if element in inside:
+            within += size
+            total += size
+        elif not _is_aside(element):
+            total += size
+    return outer[0] if within >= _ENOUGH_OF_TEXT * total else None

@@ -1,0 +1,89 @@
+"""Where a page leads: its links, and the feeds and sitemaps that its head names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from lxml.etree import _Element as Element
+
+from services.fetch.convert.document import Link, LinkKind
+from services.fetch.convert.markdown import absolute
+
+MAX_LINKS = 5000
+_MAX_TEXT = 200
+_FEEDS = frozenset(
+    ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
+)
+
+
+def read_links(root: Element, base_url: str, page_url: str) -> tuple[Link, ...]:
+    """Return every place a page leads to once, absolute and without fragment, in order.
+
+    Left out are places that are no pages (`mailto:`, `javascript:`, `data:`, …) and jumps within
+    this one.
+    """
+    here = page_url.split("#", 1)[0]
+    found: dict[str, Link] = {}
+    for number, (href, text, kind) in enumerate(_references(root)):
+        if len(found) >= MAX_LINKS or number >= 10 * MAX_LINKS:
+            break
+        url = absolute(base_url, href).split("#", 1)[0]
+        if not _is_web(url) or (kind == "link" and url == here):
+            continue
+        before = found.get(url)
+        if before is None or (before.kind == kind == "link" and not before.text):
+            found[url] = Link(url, text, kind)
+    return tuple(found.values())
+
+
+def base_of(root: Element, page_url: str) -> str:
+    """Return what relative links are resolved against: `<base href>`, or the page itself."""
+    for base in root.iter("base"):
+        href = base.get("href")
+        if href:
+            url = absolute(page_url, href)
+            return url if _is_web(url) else page_url
+    return page_url
+
+
+def _references(root: Element) -> Iterator[tuple[str, str, LinkKind]]:
+    for link in root.iter("link"):
+        kind = _kind(link)
+        if kind and link.get("href"):
+            yield link.get("href"), _one_line(link.get("title") or link.get("hreflang")), kind
+    for anchor in root.iter("a", "area"):
+        href = anchor.get("href")
+        if href:
+            yield href, _text(anchor), "link"
+
+
+def _kind(link: Element) -> LinkKind | None:
+    relations = (link.get("rel") or "").lower().split()
+    if "sitemap" in relations:
+        return "sitemap"
+    if "alternate" not in relations or "stylesheet" in relations:
+        return None
+    return "feed" if (link.get("type") or "").strip().lower() in _FEEDS else "alternate"
+
+
+def _text(anchor: Element) -> str:
+    text = _one_line("".join(anchor.itertext()))
+    if text:
+        return text
+    image = anchor.find(".//img")
+    alt = image.get("alt") if image is not None else None
+    return _one_line(alt or anchor.get("aria-label") or anchor.get("title") or anchor.get("alt"))
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "")[: 5 * _MAX_TEXT].split())[:_MAX_TEXT]
+
+
+def _is_web(url: str) -> bool:
+    if not url.startswith(("http://", "https://")):
+        return False
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
