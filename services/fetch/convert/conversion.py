@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from core.untrusted import clean
 from services.fetch.convert.charset import Decoded, decode
@@ -12,6 +13,9 @@ from services.fetch.convert.images import dimensions
 from services.fetch.convert.json_text import NotJson, pretty, pretty_lines
 from services.fetch.convert.sniffing import Shape, Sniffed, sniff
 from services.fetch.errors import BadSelector, ConversionFailed
+
+if TYPE_CHECKING:
+    from services.fetch.convert.feeds import Feed
 
 PDF_SECONDS = 6.0
 """After which the rest of a PDF's pages is left out; within `convert_timeout_s`."""
@@ -78,7 +82,7 @@ def _raw(source: Source, sniffed: Sniffed) -> Document:
     kind = _KINDS[sniffed.shape]
     if kind in ("pdf", "image", "binary"):
         raise ConversionFailed(
-            f"format='raw' is for text, and this is {sniffed.media_type}, {len(source.body)} bytes.",
+            f"format='raw' is for text; this is {sniffed.media_type}, {len(source.body)} bytes.",
             hint="Use another format: PDFs become text, images are shown, other binaries named.",
             reason_code="binary",
         )
@@ -161,7 +165,7 @@ def _not_json(text: str, source: Source, wanted: Wanted, error: NotJson) -> Docu
     """Show broken JSON as text; several documents, one a line, are taken as such."""
     lines = [line for line in text.splitlines()[:3] if line.strip()]
     if len(lines) > 1:
-        content, bad = pretty_lines("\n".join(lines))
+        _, bad = pretty_lines("\n".join(lines))
         if not bad:
             return _ndjson(text, source, wanted)
     document = _text(text, source, wanted)
@@ -205,10 +209,9 @@ def _xml(text: str, source: Source, wanted: Wanted) -> Document:
     return dataclasses.replace(_text(text, source, wanted), kind="xml", engine="xml")
 
 
-def _feed(feed: object, source: Source, wanted: Wanted) -> Document:
+def _feed(feed: Feed, source: Source, wanted: Wanted) -> Document:
     from services.fetch.convert import feeds
 
-    assert isinstance(feed, feeds.Feed)
     plain = wanted.format == "text"
     content, outline, hidden = feeds.feed_text(feed, source.url, plain=plain)
     return Document(

@@ -1,6 +1,6 @@
 """JSON is set out for reading, digit by digit as it came.
 
-No value is ever parsed into a number, so that `1e400`, `0.1000` and 20-digit ids stay what they are;
+No value is ever parsed into a number, so that `1e400`, `0.1000` and long ids stay what they are;
 strings keep their escapes unless they can be shown as the character they mean. One pass without
 recursion, so that nesting costs nothing.
 """
@@ -91,7 +91,7 @@ def _line(depth: int) -> str:
 
 
 def _shown(string: str) -> str:
-    """Show `\\u00e9` as é, where that is a character that can be seen and encoded."""
+    r"""Show `\u00e9` as é, where that is a character that can be seen and encoded."""
     if "\\u" not in string or not _UNICODE_ESCAPE.search(string):
         return string
     try:

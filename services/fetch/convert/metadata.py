@@ -189,9 +189,8 @@ def _nodes(data: Any) -> Iterator[Mapping[str, Any]]:
             waiting.extend(reversed(item[:_MAX_NODES]))
         elif isinstance(item, dict):
             yield item
-            for name in ("@graph", "mainEntity", "mainEntityOfPage"):
-                if isinstance(item.get(name), dict | list):
-                    waiting.append(item[name])
+            inner = map(item.get, ("@graph", "mainEntity", "mainEntityOfPage"))
+            waiting += [value for value in inner if isinstance(value, dict | list)]
 
 
 def _worth(node: Mapping[str, Any]) -> int:

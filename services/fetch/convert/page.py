@@ -34,7 +34,7 @@ _UNWANTED_ATTRIBUTES = re.compile(r"on|style$|data-|srcdoc$|nonce$|integrity$")
 class _Scripts(NamedTuple):
     """What tells that a page is written by its scripts."""
 
-    count: int
+    number: int
     characters: int
     has_app_root: bool
 
@@ -77,8 +77,8 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
         )
     elif removed.characters > 2000 and removed.characters > _size(body):
         warnings.append(
-            "Most of this page's text is hidden until a script shows it, and was left out as hidden "
-            "text; format='raw' has the source."
+            "Most of this page's text is hidden until a script shows it, and was left out; "
+            "format='raw' has the source."
         )
     links = read_links(root, base_url, url)
     part, engine = _part(body, wanted, warnings, says_article=says_article, elements=tree.elements)
@@ -151,10 +151,10 @@ def _needs_javascript(body: Element, scripts: _Scripts, asks: bool) -> bool:
     size = _size(body)
     if size >= _LITTLE_TEXT and not (asks and size < 3 * _LITTLE_TEXT):
         return False
-    if not scripts.count:
+    if not scripts.number:
         return False
     written = scripts.has_app_root or asks or scripts.characters > 20 * max(size, 50)
-    return written or (size < 20 and scripts.count > 0)
+    return written or (size < 20 and scripts.number > 0)
 
 
 # --- the part that is wanted --------------------------------------------------------------------

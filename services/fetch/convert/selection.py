@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cssselect import GenericTranslator, SelectorError
+from cssselect import HTMLTranslator, SelectorError
 from lxml import etree
 from lxml.etree import _Element as Element
 
@@ -20,7 +20,7 @@ def select(root: Element, selector: str) -> list[Element]:
     if len(selector) > MAX_CHARACTERS:
         raise BadSelector(f"A selector has at most {MAX_CHARACTERS} characters.")
     try:
-        path = etree.XPath(_Translator().css_to_xpath(selector))
+        path = etree.XPath(HTMLTranslator().css_to_xpath(selector))
         found = path(root)
     except (SelectorError, etree.XPathError) as error:
         raise BadSelector(
@@ -34,13 +34,3 @@ def select(root: Element, selector: str) -> list[Element]:
         for element in found
         if not any(ancestor in chosen for ancestor in element.iterancestors())
     ]
-
-
-class _Translator(GenericTranslator):
-    """Element names of HTML in lower case; `:hover` and the like match nothing, which is said."""
-
-    def xpath_element(self, selector: object) -> object:
-        element = getattr(selector, "element", None)
-        if element:
-            selector.element = element.lower()  # type: ignore[attr-defined] # cssselect's Element
-        return super().xpath_element(selector)  # type: ignore[arg-type] # as above

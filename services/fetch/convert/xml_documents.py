@@ -57,7 +57,7 @@ def read_sitemap(root: Element) -> Sitemap | None:
     name = local(root)
     if name not in ("urlset", "sitemapindex"):
         return None
-    addresses = []
+    addresses: list[tuple[str, str | None]] = []
     total = 0
     for entry in root:
         place = first(entry, "loc")
