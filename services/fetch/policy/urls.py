@@ -288,7 +288,7 @@ def _is_sound_label(label: str) -> bool:
         return True
     try:
         decoded = label.removeprefix("xn--").encode("ascii").decode("punycode")
-        return not decoded.isascii() and bool(ada_url.idna_to_ascii(decoded) == label.encode())
+        return bool(ada_url.idna_to_ascii(decoded) == label.encode())
     except (UnicodeError, ValueError):
         return False
 
@@ -298,11 +298,11 @@ def _check_agreement(target: Target) -> None:
     try:
         url = httpx.URL(target.url)
         port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
-        seen = (url.scheme, url.raw_host, port, url.raw_path)
+        seen = (url.scheme, url.userinfo, url.raw_host, port, url.raw_path)
     except (httpx.InvalidURL, ValueError, KeyError):
         seen = None
     path = target.url[len(target.origin) :]
-    if seen != (target.scheme, target.host.encode(), target.port, path.encode()):
+    if seen != (target.scheme, b"", target.host.encode(), target.port, path.encode()):
         raise _refusal(
             "ambiguous", "Readers of this URL differ on its host, port or path.", _WRITE_PLAIN
         )
