@@ -106,9 +106,19 @@ def _tool_call(door: Door) -> str:
     assert check is not None, "the step is left out for services without a check"
     result = door.rpc("tools/call", name=check.tool, arguments=check.arguments)
     text = result["content"][0]["text"] if result.get("content") else ""
+    if check.errors:
+        return f"{check.tool}: {_refusal(text, check.errors)}, as it should"
     if result.get("isError"):
         raise CallFailed(text)
     return f"{check.tool}: {text}"
+
+
+def _refusal(text: str, expected: tuple[str, ...]) -> str:
+    """Return the code of an error, which has to be one of those expected."""
+    code = str(json.loads(text).get("code"))
+    if code not in expected:
+        raise CallFailed(f"not refused with {' or '.join(expected)} but: {text}")
+    return code
 
 
 def _openapi(door: Door) -> str:

@@ -22,10 +22,15 @@ class _Row(BaseModel):
 
 
 class Check(_Row):
-    """The tool call that shows that a service works."""
+    """The tool call that shows that a service works.
+
+    Attributes:
+        errors: Codes with one of which the call has to end, where it is a refusal that shows it.
+    """
 
     tool: str
     arguments: dict[str, Any] = {}
+    errors: tuple[str, ...] = ()
 
 
 class Service(_Row):
