@@ -25,6 +25,7 @@ ToolError
 ├── TimeLimitExceeded
 │   └── Stopped               work in a thread was told to stop
 └── DependencyUnavailable
+    ├── WatchUnavailable      the system lets the server's user watch no more
     └── RootUnavailable       the root's directory is not there; fact: root
 ```
 
@@ -169,6 +170,13 @@ class Stopped(TimeLimitExceeded):
     """The time of the call is over, or its caller left."""
 
     code = "STOPPED"
+
+
+class WatchUnavailable(DependencyUnavailable):
+    """The system does not let changes be watched at present."""
+
+    code = "WATCH_UNAVAILABLE"
+    default_hint = "Call again later, or list the directory again instead."
 
 
 class RootUnavailable(DependencyUnavailable):
