@@ -56,6 +56,7 @@ _BRANDS = {
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """The kinds of image that models look at; others would make their interfaces refuse the answer."""
 SOUNDS = frozenset({"audio/mpeg", "audio/wav", "audio/ogg", "audio/flac", "audio/mp4", "audio/aac"})
+SEEN_OR_HEARD = IMAGES | SOUNDS
 
 
 def binary_type(head: bytes) -> str | None:

@@ -17,7 +17,7 @@ from typing import Literal
 from charset_normalizer import from_bytes
 
 from core.errors import nearest
-from services.filesystem.errors import NotText, Undecodable, UnknownEncoding
+from services.filesystem.errors import NotText, Undecodable, Unencodable, UnknownEncoding
 from services.filesystem.media import binary_type
 
 Newline = Literal["lf", "crlf", "cr", "mixed", "none"]
@@ -122,16 +122,15 @@ def encode(file: TextFile) -> bytes:
     """Return the bytes of a text in its encoding, with its byte order mark if it had one.
 
     Raises:
-        Undecodable: The encoding has no such character.
+        Unencodable: The encoding has no such character.
     """
     try:
         return file.charset.mark + file.text.encode(file.charset.name)
     except UnicodeEncodeError as error:
         character = file.text[error.start]
-        raise Undecodable(
+        raise Unencodable(
             f"The encoding {file.encoding} has no character {character!r} "
             f"(U+{ord(character):04X}, at character {error.start}).",
-            hint="Leave it out, or write the whole file anew, which makes it UTF-8.",
             encoding=file.encoding,
             offset=error.start,
         ) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from core.models import Part, Result
+from core.models import Facts, Part, Result
 
 
 class Directory(Part):
@@ -13,7 +15,7 @@ class Directory(Part):
     alias: str = Field(description="What paths begin with.")
     path: str
     mode: str = Field(description="list, read, write or delete; each includes those before it.")
-    state: str = Field(description="available, or unavailable.")
+    state: Literal["available", "unavailable"]
     problem: str | None
     free_bytes: int | None
     total_bytes: int | None
@@ -24,3 +26,61 @@ class Directories(Result):
 
     directories: list[Directory]
     content: str = Field(description="The same as text.")
+
+
+class TextOfFile(Result):
+    """A part of a text file; `content` is last, so that what is known of it is read first."""
+
+    path: str
+    encoding: str
+    encoding_guessed: bool
+    bom: bool
+    newline: str = Field(description="lf, crlf, cr, mixed or none.")
+    size_bytes: int
+    sha256: str | None = Field(description="Of the whole file; null where it is too large.")
+    mtime: str | None
+    total_lines: int | None
+    start_line: int | None
+    end_line: int | None
+    truncated: bool = Field(description="More of what was asked for follows: use next_cursor.")
+    next_cursor: str | None
+    content: str
+
+
+class OneOfMany(Facts):
+    """One of several files: its text, or why there is none."""
+
+    path: str
+    error: dict[str, object] | None = None
+    encoding: str | None = None
+    newline: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    mtime: str | None = None
+    total_lines: int | None = None
+    truncated: bool = False
+    next_cursor: str | None = None
+    content: str | None = None
+
+
+class ManyTexts(Result):
+    """Several files, in the order in which they were asked for."""
+
+    files: list[OneOfMany] = Field(
+        description="path, content or error, total_lines, sha256 and more; a next_cursor here goes "
+        "on in read_text_file with that path."
+    )
+    returned: int
+    total: int
+    truncated: bool
+    next_cursor: str | None = Field(description="For the files that did not fit.")
+
+
+class MediaOfFile(Result):
+    """What is known of a file whose bytes stand in the block beside this."""
+
+    path: str
+    mime_type: str = Field(description="By the file's bytes, not its name.")
+    size_bytes: int
+    sha256: str
+    mtime: str | None
