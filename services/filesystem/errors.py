@@ -7,7 +7,9 @@ ToolError
 │   ├── NotText               the file is no text; fact: mime_type
 │   ├── Undecodable           it is no text in that encoding; facts: encoding, offset
 │   ├── UnknownEncoding       fact: nearest
-│   └── BeyondEnd             the lines or characters asked for lie behind the end
+│   ├── BeyondEnd             the lines or characters asked for lie behind the end
+│   ├── Unencodable           the new text has characters that the file's encoding lacks
+│   └── BadPatch              a patch that is no unified diff of one file
 ├── NotAllowed
 │   ├── PathDenied            a deny glob; fact: rule
 │   ├── ModeTooLow            the root does not allow it; facts: mode, needs

@@ -143,6 +143,47 @@ class FilesystemSettings(ServiceSettings):
         64, ge=1, le=512, description="Directories below each other that are listed and searched."
     )
 
+    # --- changes ---
+    max_write_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        le=256 * 1024 * 1024,
+        description="Bytes up to which a file is written, edited and appended to; what one call "
+        "brings is bounded by server.max_body_bytes too.",
+    )
+    fsync: bool = Field(
+        True, description="Have each change on the disk before it is answered, against power loss."
+    )
+    max_tree_entries: int = Field(
+        50_000,
+        ge=1,
+        description="Entries of a directory up to which it is copied, moved or deleted as a whole.",
+    )
+    max_copy_bytes: int = Field(
+        1024**3, ge=1024, description="Bytes up to which a file or directory is copied."
+    )
+    confirm_entries: int = Field(
+        20,
+        ge=0,
+        description="A directory with more entries than this is only deleted with confirm_count.",
+    )
+    history_changes: int = Field(
+        500, ge=0, description="Changes that undo_change can take back; 0 for none."
+    )
+    history_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="Bytes of earlier contents kept for undo_change, in server.state_dir.",
+    )
+    trash_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="Bytes of deleted files kept for undo_change, in .mcp-trash of each root.",
+    )
+    trash_days: float = Field(
+        7, gt=0, description="Days after which deleted files and earlier contents are dropped."
+    )
+
     @field_validator("roots", mode="before")
     @classmethod
     def _read_roots(cls, value: Any) -> Any:
