@@ -164,12 +164,13 @@ def test_encodings_are_named_in_any_case(header: str) -> None:
 
 def zeros(name: str) -> bytes:
     """Return 256 MiB of zeros, encoded; made in steps."""
-    packer: Any = {
+    packers: dict[str, Callable[[], Any]] = {
         "gzip": lambda: zlib.compressobj(wbits=31),
         "deflate": zlib.compressobj,
         "br": lambda: _BrotliPacker(),
         "zstd": lambda: zstandard.ZstdCompressor().compressobj(),
-    }[name]()
+    }
+    packer = packers[name]()
     return b"".join(packer.compress(bytes(MIB)) for _ in range(256)) + bytes(packer.flush())
 
 
