@@ -287,29 +287,32 @@ class Roots:
         return self._relative(path)
 
     def _relative(self, path: str) -> Place:
-        rel = parse_rel(path.lstrip("/"))
-        aliases = self.aliases
-        if rel and (alias := rel[0].decode(errors="replace")) in aliases:
-            return Place(self.entry(alias), rel[1:])
-        if len(aliases) == 1:
-            return Place(self.entry(aliases[0]), rel)
-        raise self._without_root(rel)
-
-    def _without_root(self, rel: Rel) -> ToolError:
-        aliases = self.aliases
+        rel, aliases = parse_rel(path.lstrip("/")), self.aliases
         first = rel[0].decode(errors="replace") if rel else ""
-        if first == "..":
-            return self._outside()
+        if first in aliases:
+            return Place(self.entry(first), self._staying(rel[1:]))
         if (alias := first.partition("\\")[0]) in aliases:
-            return BadPath(
+            raise BadPath(
                 f"Names are separated by /, not by a backslash: {alias}/….",
                 hint=f"Write {alias}/ and the names below it.",
             )
-        return RootNeeded(
+        self._staying(rel)
+        if len(aliases) == 1:
+            return Place(self.entry(aliases[0]), rel)
+        raise RootNeeded(
             f"The path begins with no root; the roots are: {', '.join(aliases) or 'none'}.",
             roots=aliases,
             nearest=nearest_names(first, aliases),
         )
+
+    def _staying(self, rel: Rel) -> Rel:
+        """Refuse names with more `..` than what they could go back from; the disk is not asked."""
+        depth = 0
+        for name in rel:
+            depth += -1 if name == b".." else 1
+            if depth < 0:
+                raise self._outside()
+        return rel
 
     def _absolute(self, path: bytes) -> Place:
         names = _names(path)

@@ -120,11 +120,11 @@ class FilesystemSettings(ServiceSettings):
         "can be read.",
     )
     max_media_bytes: int = Field(
-        700_000,
+        3_500_000,
         ge=1024,
         le=64 * 1024 * 1024,
-        description="Bytes up to which read_media_file returns a file; base64 makes them a third "
-        "more.",
+        description="Bytes up to which read_media_file returns images and sounds; base64 makes "
+        "them a third more. Other files are returned up to three quarters of max_answer_bytes.",
     )
     answer_bytes: int = Field(
         64_000, ge=4_000, le=900_000, description="Bytes of JSON after which an answer is cut."

@@ -6,10 +6,11 @@ its bytes hashed. Of a larger one only the wanted part is read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,11 +22,11 @@ from services.filesystem import media, text
 from services.filesystem.backend import excerpts
 from services.filesystem.backend.excerpts import Excerpt, Position, Source, Wanted
 from services.filesystem.backend.globs import Globs
-from services.filesystem.backend.walking import FILE, Walk
+from services.filesystem.backend.walking import FILE, Level, Walk
 from services.filesystem.backend.work import Stop
 from services.filesystem.errors import FileChanged, Stopped, TooBigToRead
 from services.filesystem.models.reading import Directory
-from services.filesystem.roots import Place, Roots, RootState
+from services.filesystem.roots import Place, RootEntry, Roots, RootState
 from services.filesystem.settings import Mode
 from services.filesystem.text import Charset, Newline
 
@@ -322,7 +323,8 @@ def matching(stop: Stop, roots: Roots, glob: str, max_files: int, max_depth: int
     try:
         start = tuple(map(os.fsdecode, place.entry.root.real(fd)))
         walk = Walk(roots, place.entry, fd, start, stop, max_depth)
-        found = list(islice(_files_of(walk, globs), max_files + 1))
+        with contextlib.closing(walk.levels()) as levels:
+            found = list(islice(_files_of(place.entry, levels, globs), max_files + 1))
     finally:
         os.close(fd)
     stop.check()
@@ -335,11 +337,11 @@ def matching(stop: Stop, roots: Roots, glob: str, max_files: int, max_depth: int
     return found
 
 
-def _files_of(walk: Walk, globs: Globs) -> Iterator[str]:
-    for level in walk:
+def _files_of(entry: RootEntry, levels: Iterable[Level], globs: Globs) -> Iterator[str]:
+    for level in levels:
         for name, kind in level.entries:
             if kind == FILE and globs.matches(level.below + name, name, False):
-                yield walk.entry.shown((*level.rel, os.fsencode(name)))
+                yield entry.shown((*level.rel, os.fsencode(name)))
 
 
 # --- bytes ----------------------------------------------------------------------------------------
