@@ -1,1 +1,1 @@
-"""Fetch for models: say here in one sentence what this service is for."""
+"""Fetch pages, documents and APIs of the public web as text that models can read."""

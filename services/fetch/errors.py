@@ -17,7 +17,8 @@ ToolError
 │   ├── FetchTimeout          the page did not arrive in time
 │   └── ConversionTimeout     it arrived and could not be converted in time
 ├── NotFound
-│   └── SnapshotGone          a cursor or snapshot that is no longer kept
+│   ├── SnapshotGone          a cursor or snapshot that is no longer kept
+│   └── SectionNotFound       the page has no heading of that name, or several
 ├── BadResponse               the server broke HTTP, or its content-encoding
 ├── HttpStatusError           the server answered 4xx or 5xx; facts: status
 ├── ConversionFailed          the document is damaged
@@ -121,6 +122,13 @@ class SnapshotGone(NotFound):
     default_hint = "Fetch the URL again; its paging then begins anew."
 
 
+class SectionNotFound(NotFound):
+    """No section of the page is meant, or several are."""
+
+    code = "SECTION_NOT_FOUND"
+    default_hint = "The outline of the page lists its sections with their ids."
+
+
 class BadResponse(ToolError):
     """The server's answer is not valid HTTP, or does not decode."""
 
@@ -128,7 +136,7 @@ class BadResponse(ToolError):
 
 
 class HttpStatusError(ToolError):
-    """The server answered with an error status and nothing to read."""
+    """The server answered with an error status; what it said is among the facts."""
 
     code = "HTTP_STATUS"
 
