@@ -23,12 +23,14 @@ def compile_pattern(
     literal: bool = False,
     multiline: bool = False,
     over_bytes: bool = False,
+    within_lines: bool = False,
 ) -> Any:
     r"""Compile a caller's pattern.
 
     Args:
         literal: The text itself is looked for.
         multiline: `^` and `$` match at the lines' ends, and `.` never a line's end.
+        within_lines: Nothing matches LF, whatever the pattern says (`\s` and `[^a]` included).
         over_bytes: The text is bytes in UTF-8; where it is not, no character matches.
 
     Returns:
@@ -47,6 +49,7 @@ def compile_pattern(
     options = re2.Options()
     options.case_sensitive = not ignore_case
     options.literal = literal
+    options.never_nl = within_lines
     options.log_errors = False
     options.max_mem = MAX_PROGRAM_BYTES
     source = f"(?m){pattern}" if multiline and not literal else pattern

@@ -39,3 +39,10 @@ def test_options_mean_what_they_say() -> None:
     assert compile_pattern("^b$").search("a\nb\nc") is None
     assert compile_pattern("é.", over_bytes=True).search("éa".encode())
     assert compile_pattern("b", over_bytes=True).search(b"\xff\xfeb")
+
+
+def test_a_pattern_within_lines_does_not_match_their_ends() -> None:
+    r"""Also where it says so, by `\s`, `[^a]` or `\n` itself."""
+    for pattern in (r"a\sb", "a[^x]b", r"a\nb", "(?s)a.b"):
+        assert compile_pattern(pattern).search("a\nb")
+        assert compile_pattern(pattern, within_lines=True).search("a\nb") is None

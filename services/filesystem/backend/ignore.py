@@ -8,7 +8,7 @@ compared as text, where git compares bytes: `?` is a whole character here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -57,27 +57,35 @@ class IgnoreFile:
         self._runs = [
             (not takes_back, _lines_with([_source(rule) for rule in run]))
             for takes_back, run in groupby(rules, key=lambda rule: rule.takes_back)
-        ][::-1]
+        ]
 
-    def decide(self, below: str, lines: str, decided: dict[int, bool]) -> None:
-        """Note which entries are ignored (True) or taken back (False); what is noted stays.
+    def decide(self, below: str, lines: str, ignored: set[int]) -> None:
+        """Add the entries that are ignored by their numbers, and take out those taken back.
 
         Args:
             below: The path of their directory from that of the file, with a slash at its end.
             lines: The names, a slash behind those of directories, with LF between them.
-            decided: Number of an entry → what a file further down said; added to.
+            ignored: What the files further up have left.
         """
         text = lines.encode("utf-8", "replace")
         if self.needs_path and below:
             above = text_of(below)
             text = above + text.replace(b"\n", b"\n" + above)
         for ignores, matches_in in self._runs:
-            number = at = 0
-            for match in matches_in(text):
-                start = match.start()
-                number += text.count(b"\n", at, start)
-                at = start
-                decided.setdefault(number, ignores)
+            if ignores:
+                ignored.update(_numbers(text, matches_in(text)))
+            elif ignored:
+                ignored.difference_update(_numbers(text, matches_in(text)))
+
+
+def _numbers(text: bytes, matches: Iterable[Any]) -> Iterator[int]:
+    """Yield the numbers, from 0, of the lines at which matches begin."""
+    number = at = 0
+    for match in matches:
+        start = match.start()
+        number += text.count(b"\n", at, start)
+        at = start
+        yield number
 
 
 def _lines_with(sources: list[str]) -> Callable[[bytes], Any]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from errno import EACCES, EAGAIN, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, ESPIPE
 from itertools import islice
 from typing import NamedTuple
 
@@ -52,6 +53,25 @@ class Position(NamedTuple):
 
 
 @dataclass(slots=True)
+class Tally:
+    """What a walk has seen; another thread may read it meanwhile.
+
+    Attributes:
+        seen: Entries that were looked at, those that are denied among them.
+        files: Files that were searched.
+        skipped: Reason → how much was left out; what is denied is not counted.
+    """
+
+    seen: int = 0
+    files: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def left_out(self) -> dict[str, int]:
+        """Return the reasons with their numbers, those that occurred."""
+        return {reason: count for reason, count in sorted(self.skipped.items()) if count}
+
+
+@dataclass(slots=True)
 class Level:
     """A directory that is open now.
 
@@ -72,12 +92,8 @@ class Level:
         return tuple(map(os.fsencode, self.names))
 
 
-class _Chain(NamedTuple):
-    """The .gitignore files that count in a directory, the nearest first."""
-
-    file: IgnoreFile
-    depth: int
-    above: _Chain | None
+_Chain = tuple[tuple[IgnoreFile, int], ...]
+"""The .gitignore files that count in a directory, from the root on, and how deep they are."""
 
 
 @dataclass(slots=True)
@@ -88,7 +104,7 @@ class _Frame:
     fd: int
     below: str
     waiting: list[str]
-    chain: _Chain | None
+    chain: _Chain
     after: Position | None
 
 
@@ -102,8 +118,7 @@ class Walk:
         gitignore: Leave out what .gitignore files say, and .git.
         skip: What to leave out besides.
         after: Where to go on; None for the beginning.
-        skipped: Reason → how much was left out; what is denied is not counted.
-        seen: Entries that were looked at.
+        tally: What was seen and left out, counted.
     """
 
     roots: Roots
@@ -115,10 +130,13 @@ class Walk:
     gitignore: bool = False
     skip: Skip | None = None
     after: Position | None = None
-    skipped: Counter[str] = field(default_factory=Counter)
-    seen: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     def __iter__(self) -> Iterator[Level]:
+        """As `levels`."""
+        return self.levels()
+
+    def levels(self) -> Generator[Level]:
         """Yield directories; each is open until the next one is asked for.
 
         Ends without a word when the stop is asked for; its owner knows.
@@ -144,14 +162,14 @@ class Walk:
         except ToolError:
             here = False
         if not here:
-            self.skipped["moved"] += 1
+            self.tally.skipped["moved"] += 1
         return here
 
     # --- going down ---------------------------------------------------------------------------
 
     def _begin(self, stack: list[_Frame]) -> Iterator[Level]:
         fd = os.open(b".", OPEN_DIRECTORY, dir_fd=self.start)
-        chain = self._chain_above() if self.gitignore else None
+        chain = self._chain_above() if self.gitignore else ()
         yield from self._enter(stack, fd, self.names, "", chain, self.after)
 
     def _descend(self, stack: list[_Frame], frame: _Frame, name: str) -> Iterator[Level]:
@@ -177,7 +195,7 @@ class Walk:
         fd: int,
         names: tuple[str, ...],
         below: str,
-        chain: _Chain | None,
+        chain: _Chain,
         after: Position | None,
     ) -> Iterator[Level]:
         frame = _Frame(names, fd, below, [], chain, after)
@@ -190,6 +208,8 @@ class Walk:
         frame.waiting = self._to_walk(frame, directories, first)
         if first:
             return
+        if self.stop.asked:
+            return  # the directory may have been read in part only
         if after is not None:
             entries = [entry for entry in entries if entry[0] >= after.name]
         yield Level(names, fd, entries, below)
@@ -201,7 +221,7 @@ class Walk:
         if len(frame.names) - len(self.names) >= self.max_depth or (
             sum(map(len, frame.names)) + len(frame.names) > MAX_PATH_CHARS
         ):
-            self.skipped["too_deep"] += len(directories)
+            self.tally.skipped["too_deep"] += len(directories)
             return []
         return [name for name in reversed(directories) if name >= first]
 
@@ -211,7 +231,7 @@ class Walk:
         try:
             fd = self.entry.root.open_dir(rel)
         except ToolError:
-            self.skipped["moved"] += 1
+            self.tally.skipped["moved"] += 1
             return False
         frame.fd = fd
         return self.is_in_place(Level(frame.names, fd, [], frame.below))
@@ -230,7 +250,7 @@ class Walk:
         except OSError as error:
             self.count_error(error)
             return []
-        self.seen += len(entries)
+        self.tally.seen += len(entries)
         entries = visible(self.roots, self.entry, frame.names, entries)
         if self.gitignore:
             entries = self._not_ignored(frame, entries)
@@ -248,19 +268,19 @@ class Walk:
         if (ignore.FILE_NAME, FILE) in entries:
             rules = _ignore_file(frame.fd)
             if rules is not None:
-                frame.chain = _Chain(rules, len(frame.names), frame.chain)
-        decided = _decided(frame.chain, frame.names, entries)
+                frame.chain = (*frame.chain, (rules, len(frame.names)))
+        ignored = _ignored(frame.chain, frame.names, entries)
         kept = [
             entry
             for number, entry in enumerate(entries)
-            if not decided.get(number) and entry[0] != ".git"
+            if number not in ignored and entry[0] != ".git"
         ]
-        self.skipped["ignored"] += len(entries) - len(kept)
+        self.tally.skipped["ignored"] += len(entries) - len(kept)
         return kept
 
-    def _chain_above(self) -> _Chain | None:
+    def _chain_above(self) -> _Chain:
         """Return the .gitignore files of the directories above the beginning, from the root on."""
-        chain: _Chain | None = None
+        chain: _Chain = ()
         for depth in range(len(self.names)):
             try:
                 fd = self.entry.root.open_dir(tuple(map(os.fsencode, self.names[:depth])))
@@ -271,15 +291,22 @@ class Walk:
             finally:
                 os.close(fd)
             if rules is not None:
-                chain = _Chain(rules, depth, chain)
+                chain = (*chain, (rules, depth))
         return chain
 
     def count_error(self, error: OSError) -> None:
-        """Count why something could not be opened; what vanished meanwhile never was."""
-        if isinstance(error, PermissionError):
-            self.skipped["unreadable"] += 1
-        elif not isinstance(error, FileNotFoundError):
-            self.skipped["failed"] += 1
+        """Count what could not be opened or read."""
+        if reason := reason_of(error):
+            self.tally.skipped[reason] += 1
+
+
+def reason_of(error: OSError) -> str | None:
+    """Return why something was left out; None for what vanished, or became a link, meanwhile."""
+    if error.errno in (ENOENT, ELOOP, ENOTDIR):
+        return None
+    if error.errno in (EACCES, EPERM):
+        return "unreadable"
+    return "special" if error.errno in (ENXIO, ESPIPE, EAGAIN) else "failed"
 
 
 def read_directory(fd: int, stop: Stop) -> list[Entry]:
@@ -338,15 +365,15 @@ def _ignore_file(directory: int) -> IgnoreFile | None:
         os.close(fd)
 
 
-def _decided(chain: _Chain | None, names: tuple[str, ...], entries: list[Entry]) -> dict[int, bool]:
-    """Return what the .gitignore files say of the entries of a directory, by their numbers."""
-    decided: dict[int, bool] = {}
+def _ignored(chain: _Chain, names: tuple[str, ...], entries: list[Entry]) -> set[int]:
+    """Return the numbers of the entries that the .gitignore files of a chain ignore."""
+    ignored: set[int] = set()
+    if not chain:
+        return ignored
     shown = [f"{name}/" if kind == DIRECTORY else name for name, kind in entries]
     lines = "\n".join(shown)
     if lines.count("\n") >= max(1, len(shown)):
         lines = "\n".join(name.replace("\n", " ") for name in shown)
-    while chain is not None:
-        below = "".join(f"{name}/" for name in names[chain.depth :])
-        chain.file.decide(below, lines, decided)
-        chain = chain.above
-    return decided
+    for file, depth in chain:
+        file.decide("".join(f"{name}/" for name in names[depth:]), lines, ignored)
+    return ignored

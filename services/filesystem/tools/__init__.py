@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
-from services.filesystem.tools import reading
+from services.filesystem.tools import reading, searching, watching
 from services.filesystem.tools.desk import Desk
 
-SUBJECTS = (reading,)
+SUBJECTS = (reading, searching, watching)
 
 
 def register(server: MCPServer, desk: Desk) -> None:
