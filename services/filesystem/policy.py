@@ -121,7 +121,7 @@ def _source(glob: str) -> str:
     return ("^/" if anchored else "/") + _translated(bytes_, glob)
 
 
-_ATOM = re.compile(r"\*\*/|/\*\*|\*+|\?|\\(.)|\[([!^]?)(\]?[^]]*)\]|(.)", re.DOTALL)
+_ATOM = re.compile(r"\*\*/|/\*\*\Z|\*+|\?|\\(.)|\[([!^]?)(\]?[^]]*)\]|(.)", re.DOTALL)
 
 
 def _translated(body: str, glob: str) -> str:
@@ -139,7 +139,7 @@ def _translated(body: str, glob: str) -> str:
         elif inside is not None:
             parts.append(f"[{'^/' if negated else ''}{_class(inside)}]")
         elif plain == "[":
-            raise ValueError(f"{glob!r} has a bracket that is not closed")
+            raise ValueError(f"the glob {glob!r} has a bracket that is not closed")
         else:
             parts.append(_literal(escaped or plain))
     return "".join(parts)

@@ -226,7 +226,7 @@ def _spec(alias: str | None, what: Any) -> RootSpec:
         path, colon, word = str(what).strip().rpartition(":")
         if not colon or "/" in word:
             path, word = str(what).strip(), "read"
-    path = os.path.normpath(os.path.expanduser(path)) if path else ""
+    path = os.path.normpath(os.path.expanduser(path.strip())) if path.strip() else ""
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f"the path of a root has to be absolute, unlike {path or 'an empty one'}")
     path = path.replace("//", "/", 1) if path.startswith("//") else path
