@@ -21,6 +21,8 @@ import re2
 from core.files import Rel
 
 MAX_GLOB_CHARS = 400
+OWN = ("/.mcp-trash", ".mcp-*.tmp")
+"""Globs of what this service itself puts below roots: the trash, and files that it is writing."""
 
 
 @dataclass(frozen=True, slots=True)

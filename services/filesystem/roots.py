@@ -36,7 +36,7 @@ from services.filesystem.errors import (
     RootNeeded,
     RootUnavailable,
 )
-from services.filesystem.policy import Globs
+from services.filesystem.policy import OWN, Globs
 from services.filesystem.settings import FilesystemSettings, Mode, RootSpec
 
 WORKSPACE = "workspace"
@@ -178,7 +178,7 @@ class Roots:
         specs = settings.roots or (RootSpec(WORKSPACE, path, Mode.DELETE),)
         return cls(
             slots={spec.alias: _Slot(spec) for spec in specs},
-            denied=Globs((*settings.deny, *settings.deny_also)),
+            denied=Globs((*settings.deny, *settings.deny_also, *OWN)),
             write_denied=Globs(settings.deny_write),
             refuse_hard_links=settings.hard_links == "refuse",
         )

@@ -10,6 +10,7 @@ from core.paging import Cursors
 from core.settings import Settings, SettingsError
 from services.filesystem import tools
 from services.filesystem.backend import Backend
+from services.filesystem.backend.history import History
 from services.filesystem.roots import WORKSPACE, Roots
 from services.filesystem.settings import FilesystemSettings
 from services.filesystem.tools.desk import Desk
@@ -53,7 +54,8 @@ def create_server(
         roots = Roots.of(service_settings, workspace)
     except ValueError as error:
         raise SettingsError(f"deny: {error}") from None
-    backend = Backend(service_settings, roots, workspace)
+    history = History.of(service_settings, server.settings.server.state_dir)
+    backend = Backend(service_settings, roots, workspace, history)
     desk = Desk(backend, roots, service_settings, Cursors(server.sealer, "filesystem"))
     tools.register(server, desk)
     server.add_component("roots", backend.component)

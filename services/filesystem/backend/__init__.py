@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from core.observability.health import Component
+from services.filesystem.backend.history import History
+from services.filesystem.backend.undoing import clean_up
 from services.filesystem.backend.work import Stop, Workers
 from services.filesystem.roots import Roots
 from services.filesystem.settings import FilesystemSettings
@@ -23,13 +25,19 @@ class Backend:
 
     Args:
         workspace: The directory that is made and served where no root is configured.
+        history: What was changed.
     """
 
     def __init__(
-        self, settings: FilesystemSettings, roots: Roots, workspace: str | os.PathLike[str]
+        self,
+        settings: FilesystemSettings,
+        roots: Roots,
+        workspace: str | os.PathLike[str],
+        history: History,
     ) -> None:
         self.settings = settings
         self.roots = roots
+        self.history = history
         self._workspace = None if settings.roots else workspace
         self.workers = Workers(settings.workers)
 
@@ -55,12 +63,14 @@ class Backend:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Make the workspace and open the roots; end all work at the end."""
+        """Make the workspace, open the roots and clean up; end all work at the end."""
         try:
             await self.run(_prepare, self.roots, self._workspace)
+            await self.run(clean_up, self.roots, self.history)
             yield
         finally:
             self.workers.close()
+            self.history.close()
 
     async def component(self) -> Component:
         """Say which roots are there, for `/health`."""

@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 import time
@@ -46,6 +47,7 @@ LOCK_LIMIT_S = 10.0
 LOCK_POLL_S = 0.002
 CHUNK_BYTES = 1024 * 1024
 _TRIES = 8
+_TEMP = re.compile(rb"\.mcp-[0-9a-f]{16}\.tmp")
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -55,6 +57,11 @@ _KEPT_ATTRIBUTES = ("user.", "system.posix_acl_access")
 def temp_name() -> bytes:
     """Return a name that nobody guesses, of the form that lists hide."""
     return b".mcp-%s.tmp" % secrets.token_hex(8).encode()
+
+
+def is_temp(name: bytes) -> bool:
+    """Tell whether a name is one of `temp_name`."""
+    return _TEMP.fullmatch(name) is not None
 
 
 @dataclass(slots=True)
@@ -107,7 +114,7 @@ def open_spot(roots: Roots, place: Place, needs: Mode, *, make_parents: bool = F
         rel = _real(roots, place, needs)
         if rel == ():
             raise NotAFile(f"{place.shown} is the root itself.", kind="directory")
-        made = _make_parents(roots, place, needs) if rel is None and make_parents else []
+        made = make_above(roots, place, needs) if rel is None and make_parents else []
         spot = name_spot(roots, Place(place.entry, rel or place.rel), needs, told=place)
         spot.made = made
         status = spot.status()
@@ -162,7 +169,7 @@ def _refuse_dangling(place: Place) -> None:
         )
 
 
-def _make_parents(roots: Roots, place: Place, needs: Mode) -> list[Rel]:
+def make_above(roots: Roots, place: Place, needs: Mode) -> list[Rel]:
     """Make the directories above a place that are missing; return those."""
     made = []
     for depth in range(1, len(place.rel)):

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.files import Rel
+from services.filesystem.settings import FilesystemSettings
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,22 @@ class History:
         self._db: sqlite3.Connection | None = None
         self._owner = secrets.token_hex(8)
         self._owner_fd = -1
+
+    @property
+    def oldest(self) -> float:
+        """The time, in seconds since 1970, before which nothing is kept."""
+        return self._clock() - self._max_age_s
+
+    @classmethod
+    def of(cls, settings: FilesystemSettings, state_dir: Path) -> History:
+        """Return the history that the settings describe, below the server's state folder."""
+        return cls(
+            state_dir / "filesystem",
+            max_changes=settings.history_changes,
+            max_bytes=settings.history_bytes,
+            max_trash_bytes=settings.trash_bytes,
+            max_age_s=settings.trash_days * 86_400,
+        )
 
     # --- writing down -------------------------------------------------------------------------
 
@@ -223,7 +240,7 @@ class History:
                 count > self.max_changes
                 or (image and image_bytes > self.max_bytes)
                 or (trash and trash_bytes > self._max_trash_bytes)
-                or at < self._clock() - self._max_age_s
+                or at < self.oldest
             ):
                 yield change_id
 

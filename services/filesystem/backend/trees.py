@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 
 from core.errors import LimitExceeded
 from core.files import Rel, kind_of
-from services.filesystem.backend.atomic import CHUNK_BYTES, resemble
+from services.filesystem.backend.atomic import CHUNK_BYTES, is_temp, resemble
 from services.filesystem.backend.work import Stop
 from services.filesystem.roots import RootEntry, Roots
 
 MAX_DEPTH = 200
 """Directories below each other; each one that is open is a descriptor of the process."""
 MAX_SKIPPED_TOLD = 20
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409
 _NO_FAST_COPY = (
@@ -40,7 +40,12 @@ _NO_FAST_COPY = (
 
 
 def is_kept_from_changes(roots: Roots, entry: RootEntry, rel: Rel) -> bool:
-    """Tell whether the operator denies seeing or changing something."""
+    """Tell whether the operator denies seeing or changing something.
+
+    The temporary files of this service are nobody's, and go with the directory they are in.
+    """
+    if rel and is_temp(rel[-1]):
+        return False
     return roots.is_denied(entry, rel) or roots.write_denied.rule_for(rel) is not None
 
 
@@ -130,7 +135,7 @@ def _walk(stop: Stop, parent: int, name: bytes, rel: Rel = (), device: int = -1)
     """Yield the entries below a directory, each before what it holds."""
     if len(rel) >= MAX_DEPTH:
         raise LimitExceeded(f"There are more than {MAX_DEPTH} directories below each other.")
-    fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    fd = os.open(name, DIRECTORY, dir_fd=parent)
     try:
         device = os.fstat(fd).st_dev if device < 0 else device
         for child in _names(fd):
@@ -177,7 +182,7 @@ def _remove_tree(stop: Stop, parent: int, name: bytes, depth: int) -> int:
     if depth >= MAX_DEPTH:
         raise OSError(errno.ENAMETOOLONG, "")
     count = 0
-    fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    fd = os.open(name, DIRECTORY, dir_fd=parent)
     try:
         device = os.fstat(fd).st_dev
         if device != os.fstat(parent).st_dev:
@@ -224,14 +229,16 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """Copies one directory; `here` and `there` are where source and copy really are."""
+    """Copies one directory.
+
+    Attributes:
+        source: Its root, and where it really is below it; `target` the same of the copy.
+    """
 
     stop: Stop
     roots: Roots
-    source: RootEntry
-    here: Rel
-    target: RootEntry
-    there: Rel
+    source: tuple[RootEntry, Rel]
+    target: tuple[RootEntry, Rel]
     max_entries: int
     max_bytes: int
     fsync: bool
@@ -244,7 +251,7 @@ class Copier:
             LimitExceeded: It holds too much, or is too deep.
             OSError: Something cannot be read or written.
         """
-        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             self._fill(fd, to, (), os.fstat(fd).st_dev)
         finally:
@@ -267,9 +274,9 @@ class Copier:
             os.fsync(to_fd)
 
     def _denied(self, rel: Rel) -> str | None:
-        if self.roots.is_denied(self.source, (*self.here, *rel)):
+        if self.roots.is_denied(*_below(self.source, rel)):
             return "denied"
-        if is_kept_from_changes(self.roots, self.target, (*self.there, *rel)):
+        if is_kept_from_changes(self.roots, *_below(self.target, rel)):
             return "may not be written"
         return None
 
@@ -303,10 +310,10 @@ class Copier:
             os.close(there)
 
     def _directory(self, there: int, to_fd: int, name: bytes, rel: Rel, device: int) -> None:
-        fd = os.open(b".", _DIRECTORY, dir_fd=there)
+        fd = os.open(b".", DIRECTORY, dir_fd=there)
         try:
             os.mkdir(name, 0o700, dir_fd=to_fd)
-            made = os.open(name, _DIRECTORY, dir_fd=to_fd)
+            made = os.open(name, DIRECTORY, dir_fd=to_fd)
             try:
                 self.done.directories += 1
                 self._fill(fd, made, rel, device)
@@ -335,12 +342,17 @@ class Copier:
 
     def _link(self, there: int, to_fd: int, name: bytes, rel: Rel) -> None:
         target = os.readlink(b"", dir_fd=there)
-        above_source, above_copy = (*self.here, *rel[:-1]), (*self.there, *rel[:-1])
-        if not (stays_inside(above_source, target) and stays_inside(above_copy, target)):
+        _, here = _below(self.source, rel[:-1])
+        _, there_ = _below(self.target, rel[:-1])
+        if not (stays_inside(here, target) and stays_inside(there_, target)):
             self.done.skip(rel, "link that leads out")
             return
         os.symlink(target, name, dir_fd=to_fd)
         self.done.links += 1
+
+
+def _below(top: tuple[RootEntry, Rel], rel: Rel) -> tuple[RootEntry, Rel]:
+    return top[0], (*top[1], *rel)
 
 
 def stays_inside(above: Rel, target: bytes) -> bool:
