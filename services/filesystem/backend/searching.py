@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
@@ -20,6 +19,7 @@ from core.paging import FRAME_BYTES
 from services.filesystem.backend import contents
 from services.filesystem.backend.contents import Finder, Limits, Line, Skipped, Wanted
 from services.filesystem.backend.globs import Globs
+from services.filesystem.backend.reading import timestamp
 from services.filesystem.backend.walking import (
     DIRECTORY,
     FILE,
@@ -170,8 +170,8 @@ class Hit:
         return Found(
             path=self.path,
             kind=self.kind,
-            size=status.st_size if status is not None and self.kind == FILE else None,
-            modified=iso_time(status.st_mtime) if status is not None else None,
+            size_bytes=status.st_size if status is not None and self.kind == FILE else None,
+            mtime=timestamp(status.st_mtime_ns) if status is not None else None,
         )
 
 
@@ -299,15 +299,6 @@ def status_in(directory: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
         return None
-
-
-def iso_time(seconds: float) -> str:
-    """Return a time as UTC in ISO 8601, to the millisecond."""
-    try:
-        moment = datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # --- by content ----------------------------------------------------------------------------------

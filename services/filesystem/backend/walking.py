@@ -92,7 +92,7 @@ class Level:
         return tuple(map(os.fsencode, self.names))
 
 
-_Chain = tuple[tuple[IgnoreFile, int], ...]
+IgnoreChain = tuple[tuple[IgnoreFile, int], ...]
 """The .gitignore files that count in a directory, from the root on, and how deep they are."""
 
 
@@ -104,7 +104,7 @@ class _Frame:
     fd: int
     below: str
     waiting: list[str]
-    chain: _Chain
+    chain: IgnoreChain
     after: Position | None
 
 
@@ -157,8 +157,12 @@ class Walk:
 
     def is_in_place(self, level: Level) -> bool:
         """Tell whether a directory is still where it was found, below its root."""
+        return self.is_there(level.fd, level.rel)
+
+    def is_there(self, fd: int, rel: Rel) -> bool:
+        """Tell whether an open directory is where this path says; counts it when it is not."""
         try:
-            here = self.entry.root.real(level.fd) == level.rel
+            here = self.entry.root.real(fd) == rel
         except ToolError:
             here = False
         if not here:
@@ -169,7 +173,7 @@ class Walk:
 
     def _begin(self, stack: list[_Frame]) -> Iterator[Level]:
         fd = os.open(b".", OPEN_DIRECTORY, dir_fd=self.start)
-        chain = self._chain_above() if self.gitignore else ()
+        chain = self.chain_above() if self.gitignore else ()
         yield from self._enter(stack, fd, self.names, "", chain, self.after)
 
     def _descend(self, stack: list[_Frame], frame: _Frame, name: str) -> Iterator[Level]:
@@ -195,12 +199,12 @@ class Walk:
         fd: int,
         names: tuple[str, ...],
         below: str,
-        chain: _Chain,
+        chain: IgnoreChain,
         after: Position | None,
     ) -> Iterator[Level]:
         frame = _Frame(names, fd, below, [], chain, after)
         stack.append(frame)
-        entries = self._entries(frame)
+        entries, frame.chain = self.look(fd, names, below, chain)
         first = ""
         if after is not None and len(after.directory) > len(names):
             first = after.directory[len(names)]
@@ -244,32 +248,40 @@ class Walk:
 
     # --- what is in a directory ---------------------------------------------------------------
 
-    def _entries(self, frame: _Frame) -> list[Entry]:
+    def look(
+        self, fd: int, names: tuple[str, ...], below: str, chain: IgnoreChain
+    ) -> tuple[list[Entry], IgnoreChain]:
+        """Return what may be seen in an open directory, sorted, and its .gitignore files.
+
+        Args:
+            names: The directory's, from the root.
+            below: The same from where the walk began, with a slash at its end; "" there.
+            chain: The .gitignore files above it.
+        """
         try:
-            entries = read_directory(frame.fd, self.stop)
+            entries = read_directory(fd, self.stop)
         except OSError as error:
             self.count_error(error)
-            return []
+            return [], chain
         self.tally.seen += len(entries)
-        entries = visible(self.roots, self.entry, frame.names, entries)
+        entries = visible(self.roots, self.entry, names, entries)
         if self.gitignore:
-            entries = self._not_ignored(frame, entries)
-        if self.skip is not None:
-            skip, below = self.skip, frame.below
+            if (ignore.FILE_NAME, FILE) in entries and (rules := _ignore_file(fd)) is not None:
+                chain = (*chain, (rules, len(names)))
+            entries = self._not_ignored(names, entries, chain)
+        if (skip := self.skip) is not None:
             entries = [
                 (name, kind)
                 for name, kind in entries
                 if not skip(below + name, name, kind == DIRECTORY)
             ]
         entries.sort()
-        return entries
+        return entries, chain
 
-    def _not_ignored(self, frame: _Frame, entries: list[Entry]) -> list[Entry]:
-        if (ignore.FILE_NAME, FILE) in entries:
-            rules = _ignore_file(frame.fd)
-            if rules is not None:
-                frame.chain = (*frame.chain, (rules, len(frame.names)))
-        ignored = _ignored(frame.chain, frame.names, entries)
+    def _not_ignored(
+        self, names: tuple[str, ...], entries: list[Entry], chain: IgnoreChain
+    ) -> list[Entry]:
+        ignored = _ignored(chain, names, entries)
         kept = [
             entry
             for number, entry in enumerate(entries)
@@ -278,9 +290,9 @@ class Walk:
         self.tally.skipped["ignored"] += len(entries) - len(kept)
         return kept
 
-    def _chain_above(self) -> _Chain:
+    def chain_above(self) -> IgnoreChain:
         """Return the .gitignore files of the directories above the beginning, from the root on."""
-        chain: _Chain = ()
+        chain: IgnoreChain = ()
         for depth in range(len(self.names)):
             try:
                 fd = self.entry.root.open_dir(tuple(map(os.fsencode, self.names[:depth])))
@@ -365,7 +377,7 @@ def _ignore_file(directory: int) -> IgnoreFile | None:
         os.close(fd)
 
 
-def _ignored(chain: _Chain, names: tuple[str, ...], entries: list[Entry]) -> set[int]:
+def _ignored(chain: IgnoreChain, names: tuple[str, ...], entries: list[Entry]) -> set[int]:
     """Return the numbers of the entries that the .gitignore files of a chain ignore."""
     ignored: set[int] = set()
     if not chain:

@@ -33,8 +33,8 @@ class Found(Part):
 
     path: str
     kind: Kind
-    size: int | None = Field(description="Bytes, of files.")
-    modified: str | None
+    size_bytes: int | None = Field(description="Of files.")
+    mtime: str | None
 
 
 class FoundFiles(LongPage):

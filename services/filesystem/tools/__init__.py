@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
-from services.filesystem.tools import reading, searching, watching, writing
+from services.filesystem.tools import listing, reading, searching, watching, writing
 from services.filesystem.tools.desk import Desk
 
-SUBJECTS = (reading, searching, writing, watching)
+SUBJECTS = (reading, listing, searching, writing, watching)
 
 
 def register(server: MCPServer, desk: Desk) -> None:
