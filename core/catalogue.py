@@ -193,6 +193,11 @@ class Catalogue:
         del self.tools[name]
         self.version += 1
 
+    def remove_resource(self, uri: str) -> None:
+        """Remove a resource; KeyError when there is none of that URI."""
+        del self.resources[uri]
+        self.version += 1
+
     def entries(self, what: str) -> list[dict[str, Any]]:
         """Return the list entries of `tools`, `resources`, `templates` or `prompts`."""
         return [item.to_dict() for item in getattr(self, what).values()]
