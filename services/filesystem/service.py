@@ -8,7 +8,7 @@ from core.command_line import load
 from core.mcp_sse import MCPServer
 from core.paging import Cursors
 from core.settings import Settings, SettingsError
-from services.filesystem import tools
+from services.filesystem import resources, tools
 from services.filesystem.backend import Backend
 from services.filesystem.backend.history import History
 from services.filesystem.roots import WORKSPACE, Roots
