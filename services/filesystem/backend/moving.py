@@ -136,7 +136,6 @@ def move_file(
         destination=destination.shown,
         replaced=replaced is not None,
         undo_id=undo_id,
-        notes=[],
         content=f"Moved {source.shown} to {destination.shown}.",
     )
 
@@ -476,9 +475,7 @@ def _copy_made(
     ]
     verb = "Would copy" if dry_run else "Copied"
     return models.CopyMade(
-        source=source.shown,
         destination=destination.shown,
-        dry_run=dry_run,
         files=found.files,
         directories=found.directories,
         links=found.links,
@@ -523,7 +520,6 @@ def delete_file(
     verb = "Would delete" if dry_run else "Deleted"
     return models.Deleted(
         path=place.shown,
-        dry_run=dry_run,
         kind=kind,
         entries=entries,
         bytes=found.bytes,

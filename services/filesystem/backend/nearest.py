@@ -15,6 +15,8 @@ MAX_WANTED_LINES = 200
 MAX_USES_OF_WORD = 1_000
 """Words on more lines than this say nothing about where a line is."""
 CANDIDATES = 5
+MAX_LOOKED_AT = 1_000
+"""Lines, and characters of a line, that are compared by their looks."""
 MAX_COMPARED_CHARS = 5_000
 LEAST_SIMILARITY = 0.4
 MAX_DIFF_CHARS = 4_000
@@ -44,7 +46,7 @@ def block(lines: Sequence[bytes], wanted: Sequence[bytes]) -> Block | None:
     """
     lines, wanted = lines[:MAX_LINES], wanted[:MAX_WANTED_LINES]
     best, at = 0.0, -1
-    for start in _candidates(lines, wanted):
+    for start in _candidates(lines, wanted) or _lookalikes(lines, wanted):
         similarity = _similarity(lines[start : start + len(wanted)], wanted)
         if similarity > best:
             best, at = similarity, start
@@ -81,6 +83,20 @@ def _candidates(lines: Sequence[bytes], wanted: Sequence[bytes]) -> list[int]:
                 for j in offsets[word]:
                     votes[max(0, i - j)] += 1 / len(at)
     return sorted(votes, key=lambda start: -votes[start])[:CANDIDATES]
+
+
+def _lookalikes(lines: Sequence[bytes], wanted: Sequence[bytes]) -> list[int]:
+    """Return where the block may begin by the looks of its longest line, in a short text."""
+    longest = max(range(len(wanted)), key=lambda j: len(wanted[j].strip()), default=0)
+    if not wanted or len(lines) > MAX_LOOKED_AT:
+        return []
+    line = wanted[longest].strip()[:MAX_LOOKED_AT].decode("latin-1")
+    matcher = SequenceMatcher(None, "", line, autojunk=False)
+    ratios: dict[int, float] = {}
+    for i, other in enumerate(lines):
+        matcher.set_seq1(other.strip()[:MAX_LOOKED_AT].decode("latin-1"))
+        ratios[max(0, i - longest)] = matcher.quick_ratio()
+    return sorted(ratios, key=lambda start: -ratios[start])[:CANDIDATES]
 
 
 def _similarity(there: Sequence[bytes], wanted: Sequence[bytes]) -> float:

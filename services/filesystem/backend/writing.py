@@ -316,9 +316,14 @@ def write_file(
         return _all_of(job, place, current) + data
 
     outcome = put(stop, job, place, make, how)
-    members = _members(place, outcome, how)
+    members = _members(place, outcome)
     verb = ("Appended to" if append else "Wrote") if outcome.changed else "Nothing changed in"
-    return models.Written(**members, content=_sentence(verb, place, how))
+    return models.Written(
+        **members,
+        created=outcome.created and not how.dry_run,
+        bytes=len(outcome.after),
+        content=_sentence(verb, place, how),
+    )
 
 
 def encoded(content: str, encoding: str | None) -> bytes:
@@ -357,22 +362,17 @@ def _sentence(verb: str, place: Place, how: Put) -> str:
 
 
 def _members(
-    place: Place, outcome: Outcome, how: Put, texts: tuple[Exact, Exact] | None = None
+    place: Place, outcome: Outcome, texts: tuple[Exact, Exact] | None = None
 ) -> dict[str, object]:
     """Return the members that all results of content changes have."""
     diff, notes = _diff(place, outcome, texts)
     return {
         "path": place.shown,
-        "created": outcome.created and not how.dry_run,
         "changed": outcome.changed,
-        "dry_run": how.dry_run,
-        "bytes": len(outcome.after),
         "sha256_before": outcome.sha256_before,
         "sha256_after": outcome.sha256_after,
         "diff": diff.text,
         "diff_truncated": diff.truncated,
-        "lines_added": diff.added,
-        "lines_removed": diff.removed,
         "undo_id": outcome.undo_id,
         "notes": [*outcome.notes, *notes],
     }
@@ -418,7 +418,7 @@ def edit_file(
     outcome = put(stop, job, place, make, how)
     before, edited = seen[-1]
     after = Exact(edited.body, before.charset)
-    members = _members(place, outcome, how, (before, after))
+    members = _members(place, outcome, (before, after))
     members["notes"] = [*edited.notes, *outcome.notes]
     places = "1 place" if edited.replacements == 1 else f"{edited.replacements} places"
     verb = f"Replaced {places} in" if outcome.changed else "Nothing changed in"
@@ -498,22 +498,25 @@ def diff_files(
         if binary or one == two
         else unified(left.body, right.body, names=names, context=context, max_chars=max_chars)
     )
-    same_text = one != two and not binary and not diff.text
     return models.FileDiff(
-        a=a.shown,
-        b=b.shown,
         identical=one == two,
         binary=binary,
         diff=diff.text,
         diff_truncated=diff.truncated,
         lines_added=diff.added,
         lines_removed=diff.removed,
-        bytes_a=len(one),
-        bytes_b=len(two),
-        sha256_a=hashlib.sha256(one).hexdigest(),
-        sha256_b=hashlib.sha256(two).hexdigest(),
-        notes=["The text is the same; encoding or byte order mark differ."] if same_text else [],
+        content=_compared(a, b, diff, same=one == two, binary=binary),
     )
+
+
+def _compared(a: Place, b: Place, diff: Diff, *, same: bool, binary: bool) -> str:
+    if same:
+        return f"{a.shown} and {b.shown} are the same."
+    if binary:
+        return f"{a.shown} and {b.shown} differ; one of them is no text."
+    if not diff.text:
+        return f"{a.shown} and {b.shown} have the same text, but another encoding or mark."
+    return f"{b.shown} has {diff.added} lines more and {diff.removed} less than {a.shown}."
 
 
 def _readable(stop: Stop, job: Job, place: Place) -> bytes:

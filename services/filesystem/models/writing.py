@@ -6,35 +6,37 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.models import Facts, Part, Result
+from core.models import Facts, Result
 
-UNDO_ID = Field(description="For undo_change; null when it cannot be taken back.")
+UNDO_ID = Field(description="For undo_change, if it can be taken back.")
 
 
-class Written(Result):
+class Changed(Result):
     """One file after a change of its content, or as it would be."""
 
     path: str
-    created: bool
     changed: bool = Field(description="False when it held this already.")
-    dry_run: bool
-    bytes: int
     sha256_before: str | None
-    sha256_after: str = Field(description="For if_sha256 of the next change.")
-    diff: str = Field(description="Unified; empty for binary files and for no change.")
+    sha256_after: str = Field(description="The if_sha256 of the next change.")
+    diff: str
     diff_truncated: bool
-    lines_added: int
-    lines_removed: int
     undo_id: int | None = UNDO_ID
     notes: list[str]
     content: str
 
 
-class Edited(Written):
-    """One file after edits, or as it would be."""
+class Written(Changed):
+    """One file after it was written."""
+
+    created: bool
+    bytes: int
+
+
+class Edited(Changed):
+    """One file after edits."""
 
     replacements: int
-    encoding: str | None = Field(description="null when unknown; it was edited as bytes.")
+    encoding: str | None = Field(description="null: edited as bytes.")
 
 
 class Made(Result):
@@ -58,23 +60,20 @@ class Moved(Result):
 
     source: str
     destination: str
-    replaced: bool = Field(description="What was at the destination is in the trash.")
+    replaced: bool = Field(description="What was there is in the trash.")
     undo_id: int | None = UNDO_ID
-    notes: list[str]
     content: str
 
 
 class CopyMade(Result):
     """What was copied, or would be."""
 
-    source: str
     destination: str
-    dry_run: bool
     files: int
     directories: int
     links: int
     bytes: int
-    skipped: list[Skipped] = Field(description="The first ones.")
+    skipped: list[Skipped] = Field(description="Left out; the first 20.")
     skipped_total: int
     undo_id: int | None = UNDO_ID
     notes: list[str]
@@ -85,16 +84,15 @@ class Deleted(Result):
     """What was deleted, or would be."""
 
     path: str
-    dry_run: bool
     kind: str
-    entries: int = Field(description="Below a directory; the confirm_count.")
+    entries: int = Field(description="Below a directory.")
     bytes: int
     in_trash: bool
     undo_id: int | None = UNDO_ID
     content: str
 
 
-class ChangeInfo(Part):
+class ChangeInfo(Facts):
     """One change."""
 
     id: int
@@ -116,16 +114,10 @@ class Undone(Result):
 class FileDiff(Result):
     """How two files differ."""
 
-    a: str
-    b: str
     identical: bool = Field(description="To the byte.")
     binary: bool = Field(description="One is no text, so there is no diff.")
     diff: str
     diff_truncated: bool
     lines_added: int
     lines_removed: int
-    bytes_a: int
-    bytes_b: int
-    sha256_a: str
-    sha256_b: str
-    notes: list[str]
+    content: str

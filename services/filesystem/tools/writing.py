@@ -24,7 +24,7 @@ REPLACES = Annotations(read_only=False, destructive=True, idempotent=True)
 CHANGES = Annotations(read_only=False, destructive=True, idempotent=False)
 MAX_EDITS = 200
 
-IfSha256 = Field(None, max_length=64, description="Refuse unless the file has this SHA-256 now.")
+IfSha256 = Field(None, max_length=64, description="Refused if it has another now.")
 
 
 class WriteFile(Arguments):
@@ -47,7 +47,7 @@ class WriteFile(Arguments):
 
 
 class Edit(Arguments):
-    """One edit of edit_file: a text, or a range of lines."""
+    """A text or lines to replace."""
 
     oldText: str | None = Field(None, description="As in the file; whole lines are best.")
     newText: str
@@ -127,9 +127,7 @@ class DeleteFile(Arguments):
     recursive: bool = Field(False, description="Delete a directory with what it holds.")
     to_trash: bool = Field(True, description="false: for good.")
     dry_run: bool = False
-    confirm_count: int | None = Field(
-        None, ge=0, description="Entries of a large directory, as dry_run counted them."
-    )
+    confirm_count: int | None = Field(None, ge=0, description="The entries that dry_run counted.")
 
 
 class UndoChange(Arguments):
@@ -177,9 +175,8 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="write_file",
             title="Write a file",
-            description="Create a file, replace all of it, or append to it, exactly as given; the "
-            "file is never half-written. To change parts use edit_file. With if_sha256 of what "
-            "you read nobody else's change is overwritten.",
+            description="Create, replace or append to a file, exactly as given; use edit_file to "
+            "change parts. With the if_sha256 that you read nobody's change is overwritten.",
             handler=tools.write_file,
             arguments=WriteFile,
             result=models.Written,
@@ -188,10 +185,9 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="edit_file",
             title="Edit a file",
-            description="Change parts of a text file by edits (old text to new, in order), line "
-            "ranges (numbers of the file as it was) or a patch: all or nothing. What is not "
-            "matched stays the same to the byte; newlines follow the file. Ambiguous text is "
-            "refused with its lines; text that is not found is answered with what is closest.",
+            description="Change parts of a text file, all or nothing: by texts in order, by lines "
+            "as numbered before, or by a patch. The rest stays the same to the byte; newlines "
+            "follow the file. Ambiguous text is refused; for text not found the closest is shown.",
             handler=tools.edit_file,
             arguments=EditFile,
             result=models.Edited,
@@ -200,7 +196,7 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="create_directory",
             title="Create a directory",
-            description="Make a directory, with those above it; one that exists is fine.",
+            description="Make a directory, and those above; one that exists is fine.",
             handler=tools.create_directory,
             arguments=CreateDirectory,
             result=models.Made,
@@ -209,8 +205,8 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="copy_file",
             title="Copy a file or directory",
-            description="Copy a file, or with recursive a directory, to a new name. Links that "
-            "lead out, devices and denied files are left out and listed.",
+            description="Copy a file or directory to a new name; links that lead out, devices and "
+            "denied files are left out.",
             handler=tools.copy_file,
             arguments=CopyFile,
             result=models.CopyMade,
@@ -219,9 +215,8 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="undo_change",
             title="Undo changes",
-            description="Take back your last change, or the one with an undo_id: contents, moves, "
-            "copies, deletions, new directories. Refused where something changed since. "
-            "list=true shows what can be taken back.",
+            description="Take back your last changes, or one by its undo_id; refused where "
+            "something changed since.",
             handler=tools.undo_change,
             arguments=UndoChange,
             result=models.Undone,
@@ -236,7 +231,7 @@ def _removing(tools: WritingTools) -> list[Listing]:
             name="move_file",
             title="Move or rename",
             description="Move or rename a file or directory, also between roots; fails where the "
-            "destination exists, unless overwrite.",
+            "destination exists.",
             handler=tools.move_file,
             arguments=MoveFile,
             result=models.Moved,
@@ -245,8 +240,8 @@ def _removing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="delete_file",
             title="Delete a file or directory",
-            description="Delete a file, link or directory, into a trash from which undo_change "
-            "brings it back. A large directory needs confirm_count from a dry_run.",
+            description="Delete a file, link or directory, to a trash from which undo_change "
+            "brings it back. A large directory needs the confirm_count that dry_run tells.",
             handler=tools.delete_file,
             arguments=DeleteFile,
             result=models.Deleted,
