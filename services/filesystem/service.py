@@ -60,6 +60,7 @@ def create_server(
     tools.register(server, desk)
     server.add_component("roots", backend.component)
     server.add_lifespan(backend.running)
+    resources.register(server, desk)
     return server
 
 
