@@ -1,8 +1,9 @@
 """Which URLs may be fetched, and how one is read.
 
-The reading of record is the WHATWG URL standard's, by ada-url: what browsers make of a text. httpx,
-which sends the request, has to read the serialised result alike, part by part; otherwise the URL is
-refused, because whoever else looks at it may see a third thing. What WHATWG repairs in silence
+The reading of record is the WHATWG URL standard's, by ada-url: what browsers make of a text, and
+what is requested. httpx, a reader of RFC 3986 made by others, has to read the serialised result
+alike, part by part; otherwise the URL is refused, because whoever else looks at it, a proxy or the
+caller's own list of hosts, may see a third thing. What WHATWG repairs in silence
 (tabs and newlines dropped, backslashes turned, missing slashes added, percent signs and invisible
 characters in a host removed) is refused as well: it is how one host is made to look like another.
 
@@ -294,7 +295,7 @@ def _is_sound_label(label: str) -> bool:
 
 
 def _check_agreement(target: Target) -> None:
-    """Refuse a URL that httpx, which will send it, reads otherwise."""
+    """Refuse a URL that httpx reads otherwise."""
     try:
         url = httpx.URL(target.url)
         port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.conftest import missing
+from tests.services.fetch.internet.certificates import authority
 from tests.services.fetch.internet.dns import SERVER_FAILURE
 from tests.services.fetch.internet.namespace import Namespace, why_not
 from tests.services.fetch.internet.site import answer
+from tests.services.fetch.test_urls import HARMLESS, REFUSED, SPECIAL_ADDRESSES
 
 PUBLIC = "93.184.216.34"
 PUBLIC_6 = "2606:2800:220:1:248:1893:25c8:1946"
@@ -26,16 +29,22 @@ async def network() -> AsyncIterator[Namespace]:
     if reason := why_not():
         missing("a network namespace", reason)
     async with Namespace() as made:
-        site = await made.site("example.org", addresses=[PUBLIC, PUBLIC_6])
+        site = await made.site(
+            "example.org", addresses=[PUBLIC, PUBLIC_6], tls=authority().any_host_context()
+        )
         site.route("/", answer("public"))
         yield made
         assert made.not_public() == []
 
 
-async def dial(network: Namespace, *arguments: str) -> list[dict[str, Any]]:
+async def dial(network: Namespace, *urls: str, allow: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Fetch URLs inside and return what came of each."""
-    process = await network.start(sys.executable, *DIAL, *arguments)
-    output, _ = await process.communicate()
+    allowed = [argument for text in allow for argument in ("--allow", text)]
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted:
+        trusted.write(authority().pem)
+        trusted.flush()
+        process = await network.start(sys.executable, *DIAL, "--trust", trusted.name, *allowed)
+        output, _ = await process.communicate(json.dumps(urls).encode())
     assert process.returncode == 0, output.decode()
     return [json.loads(line) for line in output.splitlines()]
 
@@ -76,6 +85,21 @@ async def test_nothing_that_is_not_public_is_reached(network: Namespace) -> None
     assert network.elsewhere.accepted == []
 
 
+async def test_of_the_whole_corpus_only_the_harmless_is_fetched(network: Namespace) -> None:
+    """Every name there is has a public address, so that nothing but the rules says no."""
+    network.dns.others = [PUBLIC, PUBLIC_6]
+    network.dns.names["intranet"] = [["93.184.216.35"]]
+    harmless = [text for text, _ in HARMLESS]
+    refused = [text for text, reason in REFUSED + SPECIAL_ADDRESSES if reason]
+    outcomes = await dial(network, *harmless, *refused)
+    fetched = [
+        text for text, outcome in zip(harmless, outcomes, strict=False) if "status" in outcome
+    ]
+    assert fetched == harmless
+    codes = {outcome.get("code") for outcome in outcomes[len(harmless) :]}
+    assert codes == {"BAD_URL", "URL_REFUSED", "ADDRESS_REFUSED"}
+
+
 async def test_a_name_that_changes_its_mind_gains_nothing(network: Namespace) -> None:
     """Public when asked first, loopback or metadata when asked again, with a TTL of 0."""
     network.dns.names["rebind.example"] = [[PUBLIC], ["127.0.0.1"], [PUBLIC], ["169.254.169.254"]]
@@ -94,11 +118,8 @@ async def test_what_the_operator_opened_is_reached_and_nothing_beside_it(
     network.dns.names["cloud.example"] = [["169.254.169.254"]]
     urls = ["http://wiki.corp.example/", "http://10.1.0.5/", "http://[::ffff:10.1.0.5]/"]
     closed = ["http://10.2.0.5/", "http://cloud.example/", "http://169.254.169.254/"]
-    allow = ["--allow", "10.1.0.0/16", "--allow", "169.254.0.0/16"]
-    assert reasons(await dial(network, *allow, *urls, *closed)) == [
-        *["wiki"] * 3,
-        *("private", "metadata", "metadata"),
-    ]
+    outcomes = await dial(network, *urls, *closed, allow=["10.1.0.0/16", "169.254.0.0/16"])
+    assert reasons(outcomes) == ["wiki"] * 3 + ["private", "metadata", "metadata"]
     assert network.elsewhere.accepted == []
 
 

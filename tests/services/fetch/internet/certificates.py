@@ -66,6 +66,20 @@ class Authority:
         )
         return _context(certificate, key)
 
+    def any_host_context(self) -> ssl.SSLContext:
+        """Return a context with a certificate for whatever name a client asks for (SNI)."""
+        made: dict[str, ssl.SSLContext] = {}
+
+        def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: object) -> None:
+            if name is not None:
+                if name not in made:
+                    made[name] = self.server_context(name)
+                connection.context = made[name]
+
+        context = self.server_context("any.invalid")
+        context.sni_callback = choose
+        return context
+
 
 @cache
 def authority() -> Authority:

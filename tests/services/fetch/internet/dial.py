@@ -1,7 +1,7 @@
 """Fetch URLs with the service's own policy and dialler, and print what came of each.
 
-`python -m tests.services.fetch.internet.dial [--allow NETWORK] URL …` prints one JSON object a
-line: {"status", "body"} or {"code", "reason_code", "message"}.
+`python -m tests.services.fetch.internet.dial [--allow NETWORK] [--trust CA.pem] < URLS.json` prints
+one JSON object a line: {"status", "body"} or {"code", "reason_code", "message", …}.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import ipaddress
 import json
+import ssl
 import sys
 
 import httpcore
@@ -21,15 +22,18 @@ from services.fetch.policy.addresses import AddressRule
 from services.fetch.policy.urls import UrlPolicy
 
 TIME_LIMIT_S = 3
+LIMITS = {"timeout": {"connect": TIME_LIMIT_S, "read": TIME_LIMIT_S, "write": TIME_LIMIT_S}}
 
 
 async def outcome(pool: httpcore.AsyncConnectionPool, url: str) -> dict[str, object]:
     """Fetch one URL as far as the rules let it be fetched."""
     try:
         target = UrlPolicy(ports=(80, 443, 8080, 8443)).check(url)
-        response = await pool.request("GET", target.url)
+        response = await pool.request("GET", target.url, extensions=LIMITS)
     except ToolError as error:
         return error.to_dict()
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        return {"status": 0, "body": repr(error)}  # connected, to a port that speaks otherwise
     return {"status": response.status, "body": response.content.decode()}
 
 
@@ -37,7 +41,7 @@ async def main(arguments: list[str]) -> None:
     """Fetch one URL after the other, each by a connection of its own."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--allow", action="append", type=ipaddress.ip_network, default=[])
-    parser.add_argument("urls", nargs="*")
+    parser.add_argument("--trust", help="the only authority of certificates, as a file")
     options = parser.parse_args(arguments)
     dialler = Dialler(
         AddressRule(options.allow),
@@ -45,9 +49,11 @@ async def main(arguments: list[str]) -> None:
         connect_timeout_s=TIME_LIMIT_S,
     )
     async with httpcore.AsyncConnectionPool(
-        network_backend=dialler, max_keepalive_connections=0
+        ssl_context=ssl.create_default_context(cafile=options.trust),
+        network_backend=dialler,
+        max_keepalive_connections=0,
     ) as pool:
-        for url in options.urls:
+        for url in json.load(sys.stdin):
             sys.stdout.write(json.dumps(await outcome(pool, url)) + "\n")
 
 

@@ -24,11 +24,13 @@ class NameServer(asyncio.DatagramProtocol):
     Attributes:
         names: Name → what is said to one lookup after the other; the last stays. A member that is
             no address is a CNAME, and the addresses behind it are that name's.
+        others: What is said about every other name.
         questions: Every (name, type) that was asked.
     """
 
     def __init__(self) -> None:
         self.names: dict[str, Sequence[Said]] = {}
+        self.others: Said = NAME_ERROR
         self.questions: list[tuple[str, int]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,7 +52,7 @@ class NameServer(asyncio.DatagramProtocol):
     def _next(self, name: str, kind: int) -> Said:
         """Return what is said to the n-th question of a type: a lookup asks one of each."""
         self.questions.append((name, kind))
-        answers = self.names.get(name, [NAME_ERROR])
+        answers = self.names.get(name, [self.others])
         return answers[min(self.questions.count((name, kind)), len(answers)) - 1]
 
 

@@ -66,13 +66,13 @@ class Namespace:
     Attributes:
         name: As ip-netns knows it.
         dns: The name server; `dns.names` says who has which addresses.
-        elsewhere: Answers on every address that no site has.
+        elsewhere: Answers on every address that no site has, with a certificate for every name.
     """
 
     def __init__(self) -> None:
         self.name = _new_name()
         self.dns = NameServer()
-        self.elsewhere = Site(authority().server_context("elsewhere.invalid"))
+        self.elsewhere = Site(authority().any_host_context())
         self.elsewhere.route("*", answer("ELSEWHERE"))
         self._threads = ThreadPoolExecutor(1, initializer=self._enter)
         self._stack = AsyncExitStack()
@@ -142,6 +142,7 @@ class Namespace:
         process = await asyncio.create_subprocess_exec(
             *self.command(*arguments),
             env={**os.environ, **(environment or {})},
+            stdin=asyncio.subprocess.PIPE,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
         )

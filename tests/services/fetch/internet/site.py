@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 LOOPBACK = "127.0.0.1"
+_TLS_HANDSHAKE = b"\x16"  # RFC 8446 §5.1
 _BREAKS = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ssl.SSLError)
 
 
@@ -180,7 +181,10 @@ def _phrase(status: int) -> str:
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
     """Read one request; None when the client has closed between requests."""
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readexactly(1)
+        if head == _TLS_HANDSHAKE:
+            return None  # on a plain port: hung up on, as real servers do
+        head += await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
