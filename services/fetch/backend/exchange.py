@@ -12,7 +12,7 @@ close ── the connection is kept when the answer was read whole, else closed
 
 This is the layer below httpx, on purpose: what is requested is the URL that was checked, in the
 parts that were checked, and nothing behind the check reads it again; no cookie, proxy, redirect or
-environment variable can come in. httpcore bounds a header block at 100 KiB.
+environment variable can come in. httpcore bounds a header block at 100 KiB, `meter` all framing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import httpcore
 
 from services.fetch.backend.certificates import expires_at, tls_failure
 from services.fetch.backend.decoders import DAMAGED, Decoder, decoder_for
+from services.fetch.backend.meter import MeteredNetwork, MeteredStream
 from services.fetch.backend.trip import Trip, shown
 from services.fetch.errors import BadResponse, HostUnreachable, ResponseTooLarge
 from services.fetch.policy.urls import Target
@@ -40,6 +41,8 @@ BOMB_RATIO = 200
 BOMB_FROM_BYTES = 5_000_000
 """Decoded bytes from which on a ratio beyond `BOMB_RATIO` ends a download: text shrinks to a
 twentieth, a page of one repeated line to a hundredth."""
+PARTS_AT_ONCE = 256
+"""Chunks after which others get their turn."""
 DRAIN_BYTES = 16_384
 DRAIN_S = 0.5
 
@@ -103,7 +106,7 @@ class Exchanges:
             max_connections=None,  # the slots bound them; a call must not queue in two places
             max_keepalive_connections=MAX_IDLE_CONNECTIONS,
             keepalive_expiry=KEEP_ALIVE_S,
-            network_backend=network,
+            network_backend=MeteredNetwork(network),
         )
         self._connect_timeout_s = connect_timeout_s
         self._of_all = asyncio.Semaphore(at_once)
@@ -129,10 +132,11 @@ class Exchanges:
         async with self._slot(target.host):
             with _told(target):
                 response = await self._send(method, target, headers, trip)
+            reply = Reply(response, method, target)
             try:
-                yield Reply(response, method, target)
+                yield reply
             finally:
-                await response.aclose()
+                await reply.close()
 
     @asynccontextmanager
     async def _slot(self, host: str) -> AsyncIterator[None]:
@@ -207,11 +211,12 @@ class Reply:
         self.status = response.status
         self.headers = _joined(response.headers)
         self._response = response
-        self._network = response.extensions.get("network_stream")
+        network = response.extensions["network_stream"]
+        assert isinstance(network, MeteredStream)
+        self._network = network
         self._target = target
         self._has_body = method != "HEAD" and response.status not in (204, 304)
-        tls = self._network.get_extra_info("ssl_object") if self._network else None
-        self.certificate_expires_at = expires_at(tls)
+        self.certificate_expires_at = expires_at(network.get_extra_info("ssl_object"))
 
     @property
     def length(self) -> int | None:
@@ -238,9 +243,12 @@ class Reply:
             return await self._read(decoder, limits, trip)
 
     async def _read(self, decoder: Decoder, limits: Limits, trip: Trip) -> Body:
-        data, wire = bytearray(), 0
+        data, wire, parts = bytearray(), 0, 0
         async for part in self._parts():
             wire += len(part)
+            parts += 1
+            if parts % PARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # chunks that have arrived do not wait for the network
             if wire > limits.wire_bytes:
                 raise _too_large(self._target, "wire", limits.wire_bytes)
             await trip.count(len(part))
@@ -253,9 +261,11 @@ class Reply:
             trip.warn("The server sent more than it announced; the rest was dropped.")
         return Body(bytes(data), wire, self._is_whole(decoder, data, wire, trip))
 
-    def _parts(self) -> AsyncIterable[bytes]:
+    async def _parts(self) -> AsyncIterator[bytes]:
         assert isinstance(self._response.stream, AsyncIterable)
-        return self._response.stream
+        async for part in self._response.stream:
+            self._network.count_content(len(part))
+            yield part
 
     def _check(self, decoded: int, wire: int, limits: Limits) -> None:
         if decoded > limits.decoded_bytes:
@@ -292,16 +302,21 @@ class Reply:
         """
         with suppress(AttributeError):
             rest, _ = self._response.stream._stream._connection._h11_state.trailing_data  # type: ignore[union-attr]  # no public way to them
-            if rest and self._network is not None:
+            if rest:
                 await self._network.aclose()
                 return True
         return False
+
+    async def close(self) -> None:
+        """Give the connection back, or close it when there is more to read."""
+        self._network.begin()
+        await self._response.aclose()
 
     async def drain(self) -> None:
         """Read a small body that nobody wants, if it is there, so that the connection is kept."""
         if self._has_body and (self.length is None or self.length > DRAIN_BYTES):
             return
-        with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+        with suppress(OSError, httpcore.NetworkError, httpcore.ProtocolError):
             async with asyncio.timeout(DRAIN_S):
                 async for _ in self._parts():
                     pass

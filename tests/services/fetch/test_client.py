@@ -453,6 +453,44 @@ async def test_more_than_announced_is_dropped_with_its_connection(visitor: Visit
     assert visitor.site.connections == 2
 
 
+def _forever(start: bytes, again: bytes) -> Handler:
+    async def handle(request: Request, wire: Wire) -> None:
+        await wire.send(start)
+        while True:
+            await wire.send(again)
+
+    return handle
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        _forever(CHUNKED, b"1\r\nx\r\n" * 5_000),
+        _forever(CHUNKED, b"1;" + b"a" * 60_000 + b"\r\nx\r\n"),
+        _forever(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000),
+    ],
+    ids=["tiny chunks", "chunk extensions", "interim answers"],
+)
+async def test_framing_without_content_ends(visitor: Visitor, sent: Handler) -> None:
+    """The limits on bodies do not see it; long before the time is over, and others have theirs."""
+    visitor.site.route("/", sent)
+    error = await visitor.refusal(timeout_s=30)
+    assert isinstance(error, BadResponse)
+    assert "more framing than content" in error.message
+    assert (await visitor.web.component()).facts["running_requests"] == 0
+
+
+async def test_small_chunks_are_welcome(visitor: Visitor) -> None:
+    """As servers send them that write line by line; over a kept connection too."""
+    visitor.site.route("/", chunked([b"<p>a line of text</p>\n"] * 30_000))
+    for _ in range(2):
+        assert (await visitor.get()).bytes_wire == 22 * 30_000
+    assert visitor.site.connections == 1
+
+
 # --- time ---------------------------------------------------------------------------------------
 
 
