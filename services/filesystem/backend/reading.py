@@ -206,8 +206,11 @@ def _large(fd: int, size: int, encoding: str | None) -> tuple[Source, Charset, N
         )
     newline = text.newline_of(_roughly(sample[len(charset.mark) :], charset))
     mark = ("\r" if newline == "cr" else "\n").encode(charset.name)
-    source = Source(lambda at, count: _pread(fd, count, at), size, charset, mark, is_held=False)
-    return source, charset, newline
+
+    def read(at: int, count: int) -> bytes:
+        return _pread(fd, min(count, size - at), at)  # what is written meanwhile is not looked at
+
+    return Source(read, size, charset, mark, is_held=False), charset, newline
 
 
 def _pread(fd: int, count: int, at: int) -> bytes:
