@@ -39,7 +39,7 @@ SPACING_S = 0.25
 READ_EVERY_S = 0.02
 MAX_ENTRIES = 20_000
 """Of a directory with more entries only the time of its last change is compared."""
-_CLOCK_STEP_NS = 20_000_000  # file systems' times are those of the kernel's last tick
+_CLOCK_STEP_NS = 10_000_000  # file systems' times are those of the kernel's last tick
 
 logger = logging.getLogger(__name__)
 
