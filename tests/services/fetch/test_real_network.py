@@ -1,11 +1,11 @@
-"""The dialler in a network of its own: real names, real addresses, the system's own resolver."""
+"""The client in a network of its own: real names, real addresses, the system's own resolver."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from tests.conftest import missing
 from tests.services.fetch.internet.certificates import authority
 from tests.services.fetch.internet.dns import SERVER_FAILURE
 from tests.services.fetch.internet.namespace import Namespace, why_not
-from tests.services.fetch.internet.site import answer
+from tests.services.fetch.internet.site import answer, redirect
 from tests.services.fetch.test_urls import HARMLESS, REFUSED, SPECIAL_ADDRESSES
 
 PUBLIC = "93.184.216.34"
@@ -37,13 +37,24 @@ async def network() -> AsyncIterator[Namespace]:
         assert made.not_public() == []
 
 
-async def dial(network: Namespace, *urls: str, allow: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Fetch URLs inside and return what came of each."""
-    allowed = [argument for text in allow for argument in ("--allow", text)]
+# A proxy would be asked for everything, and reach whatever it likes.
+PROXIES = dict.fromkeys(
+    ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+    "http://10.9.9.9:8080",
+)
+# Harmless, and answered by a server that expects TLS, or does not.
+SPOKEN_OTHERWISE = {"http://example.org:443/", "https://example.org:80/"}
+
+
+async def dial(network: Namespace, *urls: str, **settings: str) -> list[dict[str, Any]]:
+    """Fetch URLs inside, by a client with these settings, and return what came of each."""
+    environment = {f"MCP_FETCH_{name.upper()}": value for name, value in settings.items()}
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted:
         trusted.write(authority().pem)
         trusted.flush()
-        process = await network.start(sys.executable, *DIAL, "--trust", trusted.name, *allowed)
+        process = await network.start(
+            sys.executable, *DIAL, trusted.name, environment=PROXIES | environment
+        )
         output, _ = await process.communicate(json.dumps(urls).encode())
     assert process.returncode == 0, output.decode()
     return [json.loads(line) for line in output.splitlines()]
@@ -89,7 +100,7 @@ async def test_of_the_whole_corpus_only_the_harmless_is_fetched(network: Namespa
     """Every name there is has a public address, so that nothing but the rules says no."""
     network.dns.others = [PUBLIC, PUBLIC_6]
     network.dns.names["intranet"] = [["93.184.216.35"]]
-    harmless = [text for text, _ in HARMLESS]
+    harmless = [text for text, _ in HARMLESS if text not in SPOKEN_OTHERWISE]
     refused = [text for text, reason in REFUSED + SPECIAL_ADDRESSES if reason]
     outcomes = await dial(network, *harmless, *refused)
     fetched = [
@@ -100,10 +111,25 @@ async def test_of_the_whole_corpus_only_the_harmless_is_fetched(network: Namespa
     assert codes == {"BAD_URL", "URL_REFUSED", "ADDRESS_REFUSED"}
 
 
+async def test_no_redirect_leads_to_what_is_not_public(network: Namespace) -> None:
+    """From a public page, by every spelling of an address that a header can carry."""
+    site = await network.site("hop.example", addresses=["93.184.216.36"])
+    spellings = [text for text, _ in SPECIAL_ADDRESSES if text.isascii()]
+    for number, text in enumerate(spellings):
+        site.route(f"/{number}", redirect(text))
+    outcomes = await dial(network, *(f"http://hop.example/{n}" for n in range(len(spellings))))
+    assert {outcome.get("code") for outcome in outcomes} == {"REDIRECT_REFUSED"}
+    assert network.elsewhere.accepted == []
+
+
 async def test_a_name_that_changes_its_mind_gains_nothing(network: Namespace) -> None:
     """Public when asked first, loopback or metadata when asked again, with a TTL of 0."""
-    network.dns.names["rebind.example"] = [[PUBLIC], ["127.0.0.1"], [PUBLIC], ["169.254.169.254"]]
-    outcomes = await dial(network, *["http://rebind.example/"] * 4)
+    site = await network.site("rebind.example", addresses=["93.184.216.37"])
+    closing = {"Connection": "close"}  # so that each page needs a connection, and a lookup, anew
+    site.route("/", answer("public", headers=closing))
+    public = ["93.184.216.37"]
+    network.dns.names["rebind.example"] = [public, ["127.0.0.1"], public, ["169.254.169.254"]]
+    outcomes = await dial(network, *["http://rebind.example/"] * 4, robots="ignore")
     assert reasons(outcomes) == ["public", "loopback", "public", "metadata"]
     assert network.dns.questions.count(("rebind.example", 1)) == 4
     assert network.elsewhere.accepted == []
@@ -118,7 +144,7 @@ async def test_what_the_operator_opened_is_reached_and_nothing_beside_it(
     network.dns.names["cloud.example"] = [["169.254.169.254"]]
     urls = ["http://wiki.corp.example/", "http://10.1.0.5/", "http://[::ffff:10.1.0.5]/"]
     closed = ["http://10.2.0.5/", "http://cloud.example/", "http://169.254.169.254/"]
-    outcomes = await dial(network, *urls, *closed, allow=["10.1.0.0/16", "169.254.0.0/16"])
+    outcomes = await dial(network, *urls, *closed, allow_networks="10.1.0.0/16,169.254.0.0/16")
     assert reasons(outcomes) == ["wiki"] * 3 + ["private", "metadata", "metadata"]
     assert network.elsewhere.accepted == []
 
