@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import re2
@@ -64,8 +64,8 @@ class GlobSet:
                 name_sources.append(segment_source(segments[1]))
         self._names = frozenset(names)
         self._suffixes = tuple(suffixes)
-        self._name = _matcher(name_sources)
-        self._path = _matcher(path_sources)
+        self._name = lines_pattern(name_sources) if name_sources else None
+        self._path = lines_pattern(path_sources) if path_sources else None
         only = by_kind[True]
         self._directories = GlobSet((segments, False) for segments in only) if only else None
 
@@ -78,12 +78,37 @@ class GlobSet:
         """
         if name in self._names or name.endswith(self._suffixes):
             return True
-        if self._name is not None and self._name(text_of(name)) is not None:
+        if self._name is not None and self._name.search(text_of(name)) is not None:
             return True
-        if self._path is not None and self._path(text_of(path)) is not None:
+        if self._path is not None and self._path.search(text_of(path)) is not None:
             return True
         directories = self._directories if is_directory else None
         return directories is not None and directories.matches(path, name, is_directory=True)
+
+    def among(self, below: str, names: list[str], directories: set[int]) -> set[int]:
+        """Return which names in a directory match, by their numbers; faster than one by one.
+
+        Args:
+            below: The directory's path from where the globs count, with a slash at its end.
+            directories: The numbers of those that are directories.
+        """
+        found: set[int] = set()
+        if self._names or self._suffixes:
+            known, suffixes = self._names, self._suffixes
+            found.update(
+                number
+                for number, name in enumerate(names)
+                if name in known or name.endswith(suffixes)
+            )
+        if self._name is not None or self._path is not None:
+            lines = lines_of(names)
+            if self._name is not None:
+                found.update(numbers_of(self._name, lines, b""))
+            if self._path is not None:
+                found.update(numbers_of(self._path, lines, text_of(below)))
+        if self._directories is not None:
+            found |= self._directories.among(below, names, directories) & directories
+        return found
 
 
 class Globs:
@@ -114,6 +139,19 @@ class Globs:
         if self._set.matches(path, name, is_directory=is_directory):
             return True
         return any(not s.matches(path, name, is_directory=is_directory) for s in self._around)
+
+    def among(self, below: str, names: list[str], directories: set[int]) -> set[int]:
+        """Return which names in a directory match; see `GlobSet.among`."""
+        found = self._set.among(below, names, directories)
+        for around in self._around:
+            found |= set(range(len(names))) - around.among(below, names, directories)
+        return found
+
+
+def globs_of(patterns: Iterable[str]) -> Globs | None:
+    """Return the globs of an argument; None when there are none."""
+    listed = list(patterns)
+    return Globs(listed) if listed else None
 
 
 def tree_excludes(patterns: Iterable[str]) -> list[str]:
@@ -150,12 +188,32 @@ def compiled(source: str) -> Any:
         ) from None
 
 
-def _matcher(sources: list[str]) -> Callable[[bytes], Any] | None:
-    """Return what matches a whole text with one of the expressions; None for no expression."""
-    if not sources:
-        return None
-    match: Callable[[bytes], Any] = compiled("|".join(f"(?:{s})" for s in sources)).fullmatch
-    return match
+def lines_pattern(sources: list[str]) -> Any:
+    """Return a pattern of the lines that one of the expressions matches.
+
+    Raises:
+        BadPattern: Together they are too large.
+    """
+    return compiled(f"(?m)^(?:{'|'.join(sources)})$")
+
+
+def lines_of(names: list[str]) -> bytes:
+    """Return names as the lines of a text for `numbers_of`."""
+    lines = "\n".join(names)
+    if lines.count("\n") >= max(1, len(names)):
+        lines = "\n".join(name.replace("\n", " ") for name in names)
+    return lines.encode("utf-8", "replace")
+
+
+def numbers_of(pattern: Any, lines: bytes, above: bytes) -> Iterator[int]:
+    """Yield the numbers, from 0, of the lines that match with `above` before each."""
+    text = above + lines.replace(b"\n", b"\n" + above) if above else lines
+    number = at = 0
+    for match in pattern.finditer(text):
+        start = match.start()
+        number += text.count(b"\n", at, start)
+        at = start
+        yield number
 
 
 # --- one glob ------------------------------------------------------------------------------------

@@ -8,13 +8,18 @@ compared as text, where git compares bytes: `?` is a whole character here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from core.errors import BadPattern
-from services.filesystem.backend.globs import compiled, parse_class, path_source, text_of
+from services.filesystem.backend.globs import (
+    lines_pattern,
+    numbers_of,
+    parse_class,
+    path_source,
+    text_of,
+)
 
 FILE_NAME = ".gitignore"
 MAX_IGNORE_BYTES = 512 * 1024
@@ -55,42 +60,24 @@ class IgnoreFile:
         rules = list(rules)
         self.needs_path = any(rule.segments[0] != "**" or len(rule.segments) > 2 for rule in rules)
         self._runs = [
-            (not takes_back, _lines_with([_source(rule) for rule in run]))
+            (not takes_back, lines_pattern([_source(rule) for rule in run]))
             for takes_back, run in groupby(rules, key=lambda rule: rule.takes_back)
         ]
 
-    def decide(self, below: str, lines: str, ignored: set[int]) -> None:
+    def decide(self, below: str, lines: bytes, ignored: set[int]) -> None:
         """Add the entries that are ignored by their numbers, and take out those taken back.
 
         Args:
             below: The path of their directory from that of the file, with a slash at its end.
-            lines: The names, a slash behind those of directories, with LF between them.
+            lines: The names (`lines_of`), a slash behind those of directories.
             ignored: What the files further up have left.
         """
-        text = lines.encode("utf-8", "replace")
-        if self.needs_path and below:
-            above = text_of(below)
-            text = above + text.replace(b"\n", b"\n" + above)
-        for ignores, matches_in in self._runs:
+        above = text_of(below) if self.needs_path else b""
+        for ignores, pattern in self._runs:
             if ignores:
-                ignored.update(_numbers(text, matches_in(text)))
+                ignored.update(numbers_of(pattern, lines, above))
             elif ignored:
-                ignored.difference_update(_numbers(text, matches_in(text)))
-
-
-def _numbers(text: bytes, matches: Iterable[Any]) -> Iterator[int]:
-    """Yield the numbers, from 0, of the lines at which matches begin."""
-    number = at = 0
-    for match in matches:
-        start = match.start()
-        number += text.count(b"\n", at, start)
-        at = start
-        yield number
-
-
-def _lines_with(sources: list[str]) -> Callable[[bytes], Any]:
-    find: Callable[[bytes], Any] = compiled(f"(?m)^(?:{'|'.join(sources)})$").finditer
-    return find
+                ignored.difference_update(numbers_of(pattern, lines, above))
 
 
 def _source(rule: Rule) -> str:

@@ -9,7 +9,6 @@ import os
 import pwd
 import stat
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -22,6 +21,7 @@ from core.files import telling
 from core.paging import FRAME_BYTES
 from services.filesystem import media
 from services.filesystem.backend.birth import birth_of
+from services.filesystem.backend.globs import Globs
 from services.filesystem.backend.reading import timestamp
 from services.filesystem.backend.searching import status_in
 from services.filesystem.backend.walking import (
@@ -223,7 +223,7 @@ class TreeQuery:
     max_depth: int
     dirs_only: bool
     gitignore: bool
-    skip: Callable[[str, str, bool], bool] | None
+    skip: Globs | None
     max_bytes: int
 
 

@@ -21,7 +21,6 @@ from services.filesystem.backend.contents import Finder, Limits, Line, Skipped, 
 from services.filesystem.backend.globs import Globs
 from services.filesystem.backend.reading import timestamp
 from services.filesystem.backend.walking import (
-    DIRECTORY,
     FILE,
     OPEN_FILE,
     OTHER,
@@ -30,6 +29,7 @@ from services.filesystem.backend.walking import (
     Tally,
     Walk,
     kind_of_mode,
+    matching,
 )
 from services.filesystem.backend.work import Stop
 from services.filesystem.models.searching import Found, FoundIn, FoundLine
@@ -82,14 +82,14 @@ class Scope:
     Attributes:
         place: The directory, or for contents also one file.
         max_depth: Directories below each other that are entered.
-        skip: Path from there, name, is directory → whether to leave it out.
+        skip: Globs, from there, of what to leave out.
     """
 
     roots: Roots
     place: Place
     max_depth: int
     gitignore: bool
-    skip: Callable[[str, str, bool], bool] | None = None
+    skip: Globs | None = None
 
     def walk(self, fd: int, stop: Stop, tally: Tally, after: GoOn | None) -> Walk:
         """Return the walk below the open directory."""
@@ -276,12 +276,11 @@ class _NameSearch:
                     self.reached = behind(level, level.entries[-1][0])
 
     def _of_level(self, level: Level) -> list[Hit]:
-        matches, kinds, below = self._query.globs.matches, self._query.kinds, level.below
-        named = [
-            (name, kind)
-            for name, kind in level.entries
-            if (not kinds or kind in kinds) and matches(below + name, name, kind == DIRECTORY)
-        ]
+        kinds, entries = self._query.kinds, level.entries
+        chosen = matching(self._query.globs, level.below, entries)
+        named = [entries[number] for number in sorted(chosen)]
+        if kinds:
+            named = [entry for entry in named if entry[1] in kinds]
         hits = (self._hit(level, name, kind) for name, kind in named)
         return [hit for hit in hits if hit is not None]
 
@@ -402,14 +401,15 @@ class _TextSearch:
 
     def _files(self, walk: Walk, level: Level) -> None:
         """Search the files of one directory, most of which one read tells to be of no interest."""
-        include, below, directory = self._query.include, level.below, level.fd
+        directory, files = level.fd, level.entries
+        if self._query.include is not None:
+            chosen = matching(self._query.include, level.below, files)
+            files = [files[number] for number in sorted(chosen)]
         skipped, wanted, stop = self._tally.skipped, self._query.wanted, self._stop
         open_, pread, close = os.open, os.pread, os.close
-        for number, (name, kind) in enumerate(level.entries):
+        for number, (name, kind) in enumerate(files):
             if kind != FILE:
                 skipped["special"] += kind == OTHER
-                continue
-            if include is not None and not include.matches(below + name, name, False):
                 continue
             if not number % _STOP_EVERY_FILES and stop.asked:
                 return self._end("time", GoOn(Position(level.names, name)))

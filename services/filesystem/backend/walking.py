@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from errno import EACCES, EAGAIN, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, ESPIPE
 from itertools import islice
@@ -24,6 +24,7 @@ from typing import NamedTuple
 from core.errors import ToolError
 from core.files import Rel
 from services.filesystem.backend import ignore
+from services.filesystem.backend.globs import Globs, lines_of
 from services.filesystem.backend.ignore import IgnoreFile
 from services.filesystem.backend.work import Stop
 from services.filesystem.roots import RootEntry, Roots
@@ -36,10 +37,6 @@ MAX_PATH_CHARS = 3_900
 _CHUNK = 2_048
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-
-Skip = Callable[[str, str, bool], bool]
-"""Path relative to where the walk began, its last name, and whether it is a directory."""
-
 
 Entry = tuple[str, str]
 """A name in a directory and what it is: file, directory, symlink or other."""
@@ -128,7 +125,7 @@ class Walk:
     stop: Stop
     max_depth: int
     gitignore: bool = False
-    skip: Skip | None = None
+    skip: Globs | None = None
     after: Position | None = None
     tally: Tally = field(default_factory=Tally)
 
@@ -269,12 +266,9 @@ class Walk:
             if (ignore.FILE_NAME, FILE) in entries and (rules := _ignore_file(fd)) is not None:
                 chain = (*chain, (rules, len(names)))
             entries = self._not_ignored(names, entries, chain)
-        if (skip := self.skip) is not None:
-            entries = [
-                (name, kind)
-                for name, kind in entries
-                if not skip(below + name, name, kind == DIRECTORY)
-            ]
+        if self.skip is not None:
+            skipped = matching(self.skip, below, entries)
+            entries = [e for number, e in enumerate(entries) if number not in skipped]
         entries.sort()
         return entries, chain
 
@@ -353,6 +347,12 @@ def kind_of_mode(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), OTHER)
 
 
+def matching(globs: Globs, below: str, entries: list[Entry]) -> set[int]:
+    """Return which entries of a directory match, by their numbers."""
+    directories = {number for number, entry in enumerate(entries) if entry[1] == DIRECTORY}
+    return globs.among(below, [name for name, _ in entries], directories)
+
+
 def visible(
     roots: Roots, entry: RootEntry, directory: tuple[str, ...], entries: list[Entry]
 ) -> list[Entry]:
@@ -382,10 +382,7 @@ def _ignored(chain: IgnoreChain, names: tuple[str, ...], entries: list[Entry]) -
     ignored: set[int] = set()
     if not chain:
         return ignored
-    shown = [f"{name}/" if kind == DIRECTORY else name for name, kind in entries]
-    lines = "\n".join(shown)
-    if lines.count("\n") >= max(1, len(shown)):
-        lines = "\n".join(name.replace("\n", " ") for name in shown)
+    lines = lines_of([f"{name}/" if kind == DIRECTORY else name for name, kind in entries])
     for file, depth in chain:
         file.decide("".join(f"{name}/" for name in names[depth:]), lines, ignored)
     return ignored

@@ -10,7 +10,7 @@ from core.context import Context
 from core.models import Arguments
 from core.paging import cut, digest_of
 from core.tools import Listing
-from services.filesystem.backend.globs import Globs, tree_excludes
+from services.filesystem.backend.globs import globs_of, tree_excludes
 from services.filesystem.backend.listing import (
     MARKS,
     ListQuery,
@@ -184,13 +184,12 @@ class ListingTools:
     async def directory_tree(self, arguments: DirectoryTree, context: Context) -> Tree:
         """Show a tree."""
         desk = await self._desk.for_call(context)
-        excluded = Globs(tree_excludes(arguments.excludePatterns))
         deepest = desk.settings.max_depth
         query = TreeQuery(
             max_depth=min(arguments.max_depth or deepest, deepest),
             dirs_only=arguments.dirs_only,
             gitignore=arguments.respect_gitignore,
-            skip=excluded.matches if arguments.excludePatterns else None,
+            skip=globs_of(tree_excludes(arguments.excludePatterns)),
             max_bytes=desk.answer_bytes(arguments.max_bytes),
         )
         tally = Tally()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ from core.models import Arguments
 from core.paging import Cut, cut, digest_of
 from core.tools import Listing
 from services.filesystem.backend.contents import Limits, Wanted
-from services.filesystem.backend.globs import Globs
+from services.filesystem.backend.globs import Globs, globs_of
 from services.filesystem.backend.searching import (
     GoOn,
     NamePage,
@@ -128,7 +128,6 @@ class SearchingTools:
     async def search_files(self, arguments: SearchFiles, context: Context) -> FoundFiles:
         """Search by name."""
         desk = await self._desk.for_call(context)
-        excluded = Globs(arguments.excludePatterns) if arguments.excludePatterns else None
         query, tally = _name_query(arguments), Tally()
         digest = _digest("search_files", arguments)
         position = desk.cursors.position_of(arguments.cursor, digest)
@@ -138,7 +137,7 @@ class SearchingTools:
             place,
             desk.settings.max_depth,
             arguments.respect_gitignore,
-            excluded.matches if excluded is not None else None,
+            globs_of(arguments.excludePatterns),
         )
         by_path = arguments.sort == "path" and arguments.order == "asc"
         search: Callable[..., NamePage] = (
@@ -194,7 +193,6 @@ class SearchingTools:
         """Search by content."""
         desk = await self._desk.for_call(context)
         query = _text_query(arguments, desk.answer_bytes(arguments.max_bytes))
-        excluded = Globs(map(anywhere, arguments.exclude)) if arguments.exclude else None
         digest, tally = _digest("grep_files", arguments), Tally()
         after = GoOn.from_json(desk.cursors.position_of(arguments.cursor, digest))
         place = await desk.backend.run(_placed, desk, arguments.path, Mode.READ)
@@ -203,7 +201,7 @@ class SearchingTools:
             place,
             desk.settings.max_depth,
             arguments.respect_gitignore,
-            excluded.matches if excluded is not None else None,
+            globs_of(map(anywhere, arguments.exclude)),
         )
         async with reporting_seen(context, tally):
             page = await desk.backend.run_for(
@@ -303,13 +301,8 @@ def _text_query(arguments: GrepFiles, max_bytes: int) -> TextQuery:
             multiline=arguments.multiline,
         ),
         output=arguments.output,
-        include=_globs(map(anywhere, arguments.include)),
+        include=globs_of(map(anywhere, arguments.include)),
         limits=limits,
         limit=arguments.limit,
         max_bytes=max_bytes,
     )
-
-
-def _globs(patterns: Iterable[str]) -> Globs | None:
-    listed = list(patterns)
-    return Globs(listed) if listed else None
