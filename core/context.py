@@ -94,6 +94,7 @@ class Caller:
         channel: None where nothing but the one answer can be sent (`/rpc`, REST).
         log_rank: Least rank of log messages that the client wants; None for no messages.
         session: Key of the caller's session, for subscriptions and cancellation.
+        roots_changes: How often the session's client has said that its roots are others now.
         correlation_id: Ties together the log lines of one HTTP request.
         headers: The HTTP request's headers, lower-case names, as bytes.
         trace: Facts for the request's log line; the dispatcher adds the tool and its outcome.
@@ -107,6 +108,7 @@ class Caller:
     channel: Channel | None = None
     log_rank: int | None = None
     session: str | None = None
+    roots_changes: int = 0
     correlation_id: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     trace: dict[str, Any] | None = None

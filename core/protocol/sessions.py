@@ -50,6 +50,7 @@ class Session:
         id: What the client sends; sealed, or random for the stream of 2024-11-05.
         key: Short name in logs, limits and the deny list; not usable as an id.
         log_rank: Least rank of log messages the client wants.
+        roots_changes: How often the client has said that its roots are others now.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Session:
         "log_rank",
         "principal",
         "revision",
+        "roots_changes",
         "streams",
         "subscriber",
     )
@@ -88,6 +90,7 @@ class Session:
         self.expires_at = expires_at
         self.last_used = time.monotonic()
         self.log_rank = LOG_LEVELS["info"]
+        self.roots_changes = 0
         self.streams: Streams | None = None
         self.subscriber: Subscriber | None = None
         self._questions: dict[str, asyncio.Future[Any]] = {}

@@ -66,6 +66,7 @@ def session_caller(request: HTTPRequest, session: Session, channel: Channel | No
         channel=channel,
         log_rank=session.log_rank,
         session=session.key,
+        roots_changes=session.roots_changes,
         correlation_id=request.correlation_id,
         headers=request.headers,
         trace=request.trace,
@@ -111,6 +112,8 @@ def take(runtime: Runtime, session: Session, message: JSON, kind: Kind) -> None:
         id_ = params_of(message).get("requestId")
         if type(id_) is str or type(id_) is int:
             runtime.dispatcher.calls.cancel((session.key, id_))
+    elif message["method"] == "notifications/roots/list_changed":
+        session.roots_changes += 1
 
 
 def subscribe(runtime: Runtime, session: Session) -> Subscriber:
