@@ -46,6 +46,7 @@ class Service(_Row):
     environment: tuple[str, ...] = ()
     database: bool = False
     database_given_by: tuple[str, ...] = ()
+    folder_variable: str | None = None
     check: Check | None = None
     memory: str = "256m"
     cpus: str = "1.0"
@@ -107,6 +108,7 @@ class Registry(_Row):
         names = {database.port_variable, database.binaries_variable, database.image_variable}
         for service in self.services.values():
             names |= {service.port_variable, service.env_file_variable}
+            names |= {service.folder_variable} if service.folder_variable else set()
         return names
 
 

@@ -28,6 +28,8 @@ HEADER = """\
 """
 EMPTY_ENV_FILE = "./config/secrets.env.example"
 DATABASE_FOLDER = "/var/lib/postgresql/data"
+FILES_FOLDER = "/srv/files"
+"""Where a container has the folder of this machine that its `folder_variable` names."""
 ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
 
 HARDENED: dict[str, Any] = {
@@ -48,7 +50,7 @@ def render(registry: Registry) -> str:
         "services": services,
         "networks": {name: {"name": name} for name in registry.networks},
         "volumes": {
-            **{f"{s.container}-state": {} for s in registry.services.values()},
+            **{name: {} for s in registry.services.values() for name in _volumes(s)},
             f"{registry.database.container}-data": {},
         },
     }
@@ -76,7 +78,7 @@ def _service(service: Service) -> dict[str, Any]:
         "ports": [f"127.0.0.1:${{{service.port_variable}:-{service.port}}}:{service.port}"],
         "networks": list(service.networks),
         "extra_hosts": ["host.docker.internal:host-gateway"],
-        "volumes": [f"{service.container}-state:/var/lib/mcp"],
+        "volumes": list(_volumes(service).values()),
         "healthcheck": {
             "test": ["CMD", "python", "-c", probe],
             "interval": "10s",
@@ -90,6 +92,15 @@ def _service(service: Service) -> dict[str, Any]:
         "pids_limit": service.pids,
         **HARDENED,
     }
+
+
+def _volumes(service: Service) -> dict[str, str]:
+    """Return the volumes of a service by name, each as its container mounts it."""
+    state, files = f"{service.container}-state", f"{service.container}-files"
+    mounted = {state: f"{state}:/var/lib/mcp"}
+    if service.folder_variable is not None:
+        mounted[files] = f"${{{service.folder_variable}:-{files}}}:{FILES_FOLDER}"
+    return mounted
 
 
 def _database(database: Database) -> dict[str, Any]:

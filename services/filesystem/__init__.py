@@ -1,1 +1,1 @@
-"""Filesystem for models: say here in one sentence what this service is for."""
+"""Files for models: read, search, change and watch what lies below an operator's directories."""

@@ -51,6 +51,16 @@ def test_containers_have_no_more_than_they_need(service: registry.Service) -> No
     assert {"mem_limit", "cpus", "pids_limit", "healthcheck", "env_file"} <= row.keys()
 
 
+def test_a_folder_of_the_machine_is_mounted_where_its_variable_names_one() -> None:
+    """Else an empty volume; the variable is for compose, the service never gets it."""
+    known = registry.load(project_here())
+    volumes = COMPOSE["services"]["mcp-filesystem"]["volumes"]
+    assert "${MCP_FILESYSTEM_FOLDER:-mcp-filesystem-files}:/srv/files" in volumes
+    assert "mcp-filesystem-files" in COMPOSE["volumes"]
+    assert "MCP_FILESYSTEM_FOLDER" in known.variables
+    assert "mcp-postgres-files" not in COMPOSE["volumes"]
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_images_run_as_an_unprivileged_user(service: registry.Service) -> None:
     """And install what the lock names, with its hashes."""
