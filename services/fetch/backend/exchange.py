@@ -3,11 +3,11 @@
 ```
 slots ── a free one of all and of the host's
   │
-send ─── on a kept connection of the origin, or one that the network backend makes
+send ─── on a kept connection of the origin, or a new one (`connections`)
   │
 Reply ── status, headers, TLS ── read: wire bytes counted, decoded in bounded steps, limits kept
   │
-close ── the connection is kept when the answer was read whole, else closed
+end ──── the connection is kept when the answer was read whole, else closed
 ```
 
 This is the layer below httpx, on purpose: what is requested is the URL that was checked, in the
@@ -27,16 +27,12 @@ from weakref import WeakValueDictionary
 import httpcore
 
 from services.fetch.backend.certificates import expires_at, tls_failure
+from services.fetch.backend.connections import Connection, Connections
 from services.fetch.backend.decoders import DAMAGED, Decoder, decoder_for
-from services.fetch.backend.meter import MeteredNetwork, MeteredStream
 from services.fetch.backend.trip import Trip, shown
 from services.fetch.errors import BadResponse, HostUnreachable, ResponseTooLarge
 from services.fetch.policy.urls import Target
 
-KEEP_ALIVE_S = 15.0
-MAX_IDLE_CONNECTIONS = 32
-STALE_CONNECTIONS = 3
-"""How often a request is sent again because a kept connection had been closed meanwhile."""
 BOMB_RATIO = 200
 BOMB_FROM_BYTES = 5_000_000
 """Decoded bytes from which on a ratio beyond `BOMB_RATIO` ends a download: text shrinks to a
@@ -101,21 +97,14 @@ class Exchanges:
         connect_timeout_s: float,
     ) -> None:
         self.running = 0
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=None,  # the slots bound them; a call must not queue in two places
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=KEEP_ALIVE_S,
-            network_backend=MeteredNetwork(network),
-        )
-        self._connect_timeout_s = connect_timeout_s
+        self._connections = Connections(network, ssl_context, connect_timeout_s=connect_timeout_s)
         self._of_all = asyncio.Semaphore(at_once)
         self._per_host = at_once_per_host
         self._of_host: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        await self._connections.close()
 
     @asynccontextmanager
     async def ask(
@@ -131,12 +120,11 @@ class Exchanges:
         trip.begin(target.url)
         async with self._slot(target.host):
             with _told(target):
-                response = await self._send(method, target, headers, trip)
-            reply = Reply(response, method, target)
+                connection, response = await self._send(method, target, headers, trip)
             try:
-                yield reply
+                yield Reply(connection, response, method, target)
             finally:
-                await reply.close()
+                await self._connections.give_back(connection, response)
 
     @asynccontextmanager
     async def _slot(self, host: str) -> AsyncIterator[None]:
@@ -151,51 +139,35 @@ class Exchanges:
 
     async def _send(
         self, method: str, target: Target, headers: Mapping[str, str], trip: Trip
-    ) -> httpcore.Response:
-        """Send, again if a kept connection turns out to be closed (RFC 9112 §9.3.1)."""
-        for _ in range(STALE_CONNECTIONS):
-            watch = _Watch(trip)
-            try:
-                return await self._pool.handle_async_request(
-                    self._request(method, target, headers, watch)
-                )
-            except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
-                if watch.connected:
-                    raise
-        return await self._pool.handle_async_request(
-            self._request(method, target, headers, _Watch(trip))
-        )
+    ) -> tuple[Connection, httpcore.Response]:
+        """Send on a kept connection or, when none is there or alive, on a new one.
 
-    def _request(
-        self, method: str, target: Target, headers: Mapping[str, str], watch: _Watch
-    ) -> httpcore.Request:
-        authority = target.origin.partition("//")[2]
-        return httpcore.Request(
-            method,
-            httpcore.URL(
-                scheme=target.scheme,
-                host=target.host,
-                port=target.port,
-                target=target.url.removeprefix(target.origin),
-            ),
-            headers=[("Host", authority), *((name.title(), v) for name, v in headers.items())],
-            extensions={"timeout": {"connect": self._connect_timeout_s}, "trace": watch},
-        )
+        A server may close a kept one just when it is used again (RFC 9112 §9.3.1).
+        """
+        request = _request(method, target, headers)
+        while connection := await self._connections.kept(target):
+            trip.phase = "headers"
+            with suppress(httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
+                return connection, await connection.send(request)
+        trip.phase = "connect"
+        connection = await self._connections.dial(target)
+        trip.phase = "headers"
+        return connection, await connection.send(request)
 
 
-class _Watch:
-    """Told by httpcore what it does: the call's phase, and whether a new connection was made."""
-
-    def __init__(self, trip: Trip) -> None:
-        self.connected = False
-        self._trip = trip
-
-    async def __call__(self, event: str, facts: Mapping[str, object]) -> None:
-        if event == "connection.connect_tcp.started":
-            self.connected = True
-            self._trip.phase = "connect"
-        elif event == "http11.receive_response_headers.started":
-            self._trip.phase = "headers"
+def _request(method: str, target: Target, headers: Mapping[str, str]) -> httpcore.Request:
+    """Write the request, from the parts of the URL that were checked."""
+    authority = target.origin.partition("//")[2]
+    return httpcore.Request(
+        method,
+        httpcore.URL(
+            scheme=target.scheme,
+            host=target.host,
+            port=target.port,
+            target=target.url.removeprefix(target.origin),
+        ),
+        headers=[("Host", authority), *((name.title(), v) for name, v in headers.items())],
+    )
 
 
 class Reply:
@@ -207,16 +179,16 @@ class Reply:
         certificate_expires_at: UTC, ISO 8601; None for http.
     """
 
-    def __init__(self, response: httpcore.Response, method: str, target: Target) -> None:
+    def __init__(
+        self, connection: Connection, response: httpcore.Response, method: str, target: Target
+    ) -> None:
         self.status = response.status
         self.headers = _joined(response.headers)
         self._response = response
-        network = response.extensions["network_stream"]
-        assert isinstance(network, MeteredStream)
-        self._network = network
+        self._connection = connection
         self._target = target
         self._has_body = method != "HEAD" and response.status not in (204, 304)
-        self.certificate_expires_at = expires_at(network.get_extra_info("ssl_object"))
+        self.certificate_expires_at = expires_at(connection.stream.get_extra_info("ssl_object"))
 
     @property
     def length(self) -> int | None:
@@ -257,14 +229,14 @@ class Reply:
                 if limits.cut and len(data) >= limits.decoded_bytes:
                     return Body(bytes(data[: limits.decoded_bytes]), wire, whole=False)
                 self._check(len(data), wire, limits)
-        if await self._drop_rest():
+        if self._connection.has_leftovers():
             trip.warn("The server sent more than it announced; the rest was dropped.")
         return Body(bytes(data), wire, self._is_whole(decoder, data, wire, trip))
 
     async def _parts(self) -> AsyncIterator[bytes]:
         assert isinstance(self._response.stream, AsyncIterable)
         async for part in self._response.stream:
-            self._network.count_content(len(part))
+            self._connection.stream.count_content(len(part))
             yield part
 
     def _check(self, decoded: int, wire: int, limits: Limits) -> None:
@@ -295,23 +267,6 @@ class Reply:
         trip.warn("The compressed body ends too early; this is what came.")
         return False
 
-    async def _drop_rest(self) -> bool:
-        """Close the connection if more came than the answer has: it would begin the next one.
-
-        httpcore keeps such bytes and says nothing, so this looks where h11 keeps them.
-        """
-        with suppress(AttributeError):
-            rest, _ = self._response.stream._stream._connection._h11_state.trailing_data  # type: ignore[union-attr]  # no public way to them
-            if rest:
-                await self._network.aclose()
-                return True
-        return False
-
-    async def close(self) -> None:
-        """Give the connection back, or close it when there is more to read."""
-        self._network.begin()
-        await self._response.aclose()
-
     async def drain(self) -> None:
         """Read a small body that nobody wants, if it is there, so that the connection is kept."""
         if self._has_body and (self.length is None or self.length > DRAIN_BYTES):
@@ -320,7 +275,6 @@ class Reply:
             async with asyncio.timeout(DRAIN_S):
                 async for _ in self._parts():
                     pass
-                await self._drop_rest()
 
 
 @contextmanager

@@ -8,50 +8,14 @@ network and the processor as it likes until the time is over.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
 from typing import Any
 
 import httpcore
-
-from services.fetch.backend.dialler import SocketOption
 
 FRAMING_BYTES = 256 * 1024
 """More than a header block may have (100 KiB) and one read beyond it."""
 FRAMING_SHARE = 0.25
 """Of the content; chunks of 20 bytes have as much."""
-
-
-class MeteredNetwork(httpcore.AsyncNetworkBackend):
-    """Another network backend whose streams are metered."""
-
-    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
-        self._inner = inner
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
-        local_address: str | None = None,
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect as the other backend does."""
-        return MeteredStream(
-            await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-        )
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect as the other backend does."""
-        return await self._inner.connect_unix_socket(path, timeout, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await self._inner.sleep(seconds)
 
 
 class MeteredStream(httpcore.AsyncNetworkStream):
@@ -103,7 +67,7 @@ class MeteredStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
     ) -> httpcore.AsyncNetworkStream:
-        """Encrypt; from here on, what was decrypted is metered."""
+        """Encrypt; what was decrypted is metered then."""
         return MeteredStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:

@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from core.errors import Busy, InvalidArguments
+from services.fetch.backend.connections import MAX_IDLE_CONNECTIONS
 from services.fetch.errors import (
     AddressRefused,
     BadResponse,
@@ -730,18 +731,36 @@ async def test_waiting_for_others_ends_as_busy() -> None:
 
 
 async def test_many_cancelled_calls_leave_nothing_behind() -> None:
-    """Cancelled at any moment; the slots and connections are free again."""
+    """Cancelled at any moment, by the caller or by the time: no connection but idle ones stays."""
     async with visiting(max_requests_per_host=3) as visitor:
         visitor.site.route("*", delayed(answer("x" * 1000), 0.01))
         for number in range(60):
-            calls = [asyncio.create_task(visitor.get(f"/{n}")) for n in range(5)]
+            scheme = ("http", "https")[number % 2]
+            url, timeout_s = f"{scheme}://example.org/", (5, 0.01, 0.02)[number % 3]
+            calls = [
+                asyncio.create_task(visitor.get(f"{url}{n}", timeout_s=timeout_s)) for n in range(5)
+            ]
             await asyncio.sleep(number * 0.0005)
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+        assert visitor.internet.cable.open <= 6
+        assert (await visitor.web.component()).facts["running_requests"] == 0
         assert (await visitor.get("/end")).status == 200
-        facts = (await visitor.web.component()).facts
-        assert facts["running_requests"] == 0
+
+
+async def test_idle_connections_are_bounded() -> None:
+    """The one that was used first is closed."""
+    async with visiting() as visitor:
+        visitor.site.route("/", answer("x"))
+        for number in range(40):
+            visitor.internet.names[f"{number}.example"] = ["93.184.216.1"]
+            await visitor.get(f"http://{number}.example/")
+        assert visitor.internet.cable.open == MAX_IDLE_CONNECTIONS
+        await visitor.get("http://39.example/")
+        assert visitor.site.connections == 40
+        await visitor.get("http://0.example/")
+        assert visitor.site.connections == 41
 
 
 # --- robots.txt ---------------------------------------------------------------------------------
