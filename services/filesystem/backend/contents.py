@@ -200,7 +200,6 @@ class Finder:
         matches: Lines with matches so far.
         lines: What is shown of them.
         is_complete: False when it stopped at a limit.
-        next_line: The first that was not looked at.
     """
 
     wanted: Wanted
@@ -210,7 +209,7 @@ class Finder:
     matches: int = 0
     lines: list[Line] = field(default_factory=list)
     is_complete: bool = True
-    next_line: int = 1
+    _ended: tuple[bytes, int, int] = (b"", 1, 0)
     _owed: int = 0
     _shown: int = 0
     _next: int = 0
@@ -236,14 +235,20 @@ class Finder:
             if at > len(data):
                 break
         self._after(data, len(data))
-        self.next_line = number + data.count(b"\n", counted)
+        self._ended = (data, number, counted)
         return True
+
+    @property
+    def next_line(self) -> int:
+        """The first line that was not looked at."""
+        data, number, counted = self._ended
+        return number + data.count(b"\n", counted)
 
     def _take(self, data: bytes, number: int, start: int, end: int, found: tuple[int, int]) -> bool:
         """Count a match and show its lines; False when enough was found."""
         full = self.matches >= self.limits.matches
-        if full or (self.matches % _STOP_EVERY_LINES == 0 and self.stop.asked):
-            self.is_complete, self.next_line = False, number
+        if full or (self.matches % _STOP_EVERY_LINES == _STOP_EVERY_LINES - 1 and self.stop.asked):
+            self.is_complete, self._ended = False, (b"", number, 0)
             return False
         self.matches += 1
         if self.limits.lines:

@@ -368,6 +368,12 @@ class _TextSearch:
         self._after = after
         self._page = TextPage()
         self._bytes = FRAME_BYTES
+        if query.output == "files":
+            self._per_file = replace(query.limits, matches=0, lines=False)
+        elif query.output == "counts":
+            self._per_file = replace(query.limits, lines=False)
+        else:
+            self._per_file = query.limits
 
     def in_file(self, place: Place) -> TextPage:
         """Search one file that the caller named; it is told when it cannot be."""
@@ -406,6 +412,7 @@ class _TextSearch:
             chosen = matching(self._query.include, level.below, files)
             files = [files[number] for number in sorted(chosen)]
         skipped, wanted, stop = self._tally.skipped, self._query.wanted, self._stop
+        is_out, first_bytes = contents.is_out, contents.FIRST_BYTES
         open_, pread, close = os.open, os.pread, os.close
         for number, (name, kind) in enumerate(files):
             if kind != FILE:
@@ -419,9 +426,9 @@ class _TextSearch:
                 walk.count_error(error)
                 continue
             try:
-                data = pread(fd, contents.FIRST_BYTES, 0)
+                data = pread(fd, first_bytes, 0)
                 self._tally.files += 1
-                if not contents.is_out(data, wanted):
+                if not is_out(data, wanted):
                     self._search(level, name, fd, data)
                     if self._page.ended is not None:
                         return None
@@ -464,13 +471,10 @@ class _TextSearch:
 
     def _limits(self) -> Limits:
         """Return the limits of the next file: what the page has left counts, too."""
-        query = self._query
-        if query.output == "files":
-            return replace(query.limits, matches=0, lines=False)
-        if query.output == "counts":
-            return replace(query.limits, lines=False)
-        left = query.limit - self._page.matches
-        return replace(query.limits, matches=min(query.limits.matches, left))
+        left = self._query.limit - self._page.matches
+        if self._query.output != "lines" or left >= self._per_file.matches:
+            return self._per_file
+        return replace(self._per_file, matches=left)
 
     def _add(self, level: Level, name: str, finder: Finder, from_line: int, late: bool) -> None:
         page, query = self._page, self._query

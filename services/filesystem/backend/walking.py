@@ -82,11 +82,14 @@ class Level:
     fd: int
     entries: list[Entry]
     below: str
+    _rel: Rel | None = None
 
     @property
     def rel(self) -> Rel:
         """The names as `core.files` takes them."""
-        return tuple(map(os.fsencode, self.names))
+        if self._rel is None:
+            self._rel = tuple(map(os.fsencode, self.names))
+        return self._rel
 
 
 IgnoreChain = tuple[tuple[IgnoreFile, int], ...]
