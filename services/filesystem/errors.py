@@ -14,7 +14,8 @@ ToolError
 │   ├── PathDenied            a deny glob; fact: rule
 │   ├── ModeTooLow            the root does not allow it; facts: mode, needs
 │   ├── HardLinked            a file with several names, where the operator refuses those
-│   └── HoldsDenied           a directory with things that may not be changed; fact: entries
+│   ├── HoldsDenied           a directory with things that may not be changed; fact: entries
+│   └── NothingInCommon       the client's roots are all elsewhere; facts: client_roots, roots
 ├── NotFound
 │   ├── EditNotFound          the text to replace is not there; facts: edit or hunk, closest
 │   └── ChangeUnknown         no change of that id can be undone
@@ -111,6 +112,16 @@ class ModeTooLow(NotAllowed):
 
     code = "ROOT_MODE"
     default_hint = "list_allowed_directories shows what each root allows."
+
+
+class NothingInCommon(NotAllowed):
+    """The roots that the client gave leave nothing of the operator's."""
+
+    code = "CLIENT_ROOTS"
+    default_hint = (
+        "Give the client a root that contains one of the allowed directories or lies in one, or "
+        "let the operator set MCP_FILESYSTEM_CLIENT_ROOTS=ignore."
+    )
 
 
 class HardLinked(NotAllowed):

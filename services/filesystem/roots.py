@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
@@ -229,12 +229,24 @@ class Roots:
                 )
         return entry
 
-    def narrowed(self, places: Iterable[Place]) -> Roots:
-        """Return roots in which only what lies in these directories can be used."""
-        within: dict[str, tuple[Rel, ...]] = {}
-        for place in places:
-            alias = place.entry.alias
-            within[alias] = (*within.get(alias, ()), place.rel)
+    def common(self, uri: str) -> Iterator[tuple[str, Rel]]:
+        """Yield what a directory has in common with the roots: aliases, and names below them.
+
+        Nothing is looked for on the disk.
+
+        Raises:
+            BadPath: It is no `file://` URI.
+        """
+        names = _names(_path_of_uri(uri))
+        for alias in self.aliases:
+            for prefix in self.slots[alias].prefixes():
+                if names[: len(prefix)] == prefix:
+                    yield alias, names[len(prefix) :]
+                elif prefix[: len(names)] == names:
+                    yield alias, ()
+
+    def narrowed(self, within: Mapping[str, tuple[Rel, ...]]) -> Roots:
+        """Return roots in which only what lies in these directories can be used, by alias."""
         return Roots(self.slots, self.denied, self.write_denied, self.refuse_hard_links, within)
 
     # --- from text to a place -----------------------------------------------------------------

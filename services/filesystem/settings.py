@@ -110,6 +110,14 @@ class FilesystemSettings(ServiceSettings):
         "outside the roots.",
     )
 
+    client_roots: Literal["narrow", "always", "ignore"] = Field(
+        "narrow",
+        description="What the roots mean that a client gives (roots/list): narrow uses only what "
+        "lies in both, in sessions, where the client is asked once; always does so in revision "
+        "2026-07-28 too, where each call is sent twice for it; ignore for clients whose paths are "
+        "not those of this machine. Without roots here they mean nothing.",
+    )
+
     # --- limits ---
     workers: int = Field(8, ge=1, le=64, description="Threads that work on the disk at once.")
     max_read_bytes: int = Field(

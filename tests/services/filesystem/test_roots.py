@@ -319,7 +319,7 @@ def opened(roots: Roots, path: str) -> Place:
 
 def test_narrowed_roots_know_only_their_part(two: Roots) -> None:
     """By text, by what is really opened, and in lists."""
-    narrow = two.narrowed([two.place("docs/guide", Mode.LIST)])
+    narrow = two.narrowed({"docs": ((b"guide",),)})
     assert narrow.aliases == ["docs"]
     assert opened(narrow, "docs/guide/a.md").shown == "docs/guide/a.md"
     for path in ("docs/other/b.md", "docs", "docs/guide/../other/b.md", "docs/guide/link.md"):
@@ -333,7 +333,7 @@ def test_narrowed_roots_know_only_their_part(two: Roots) -> None:
 
 def test_narrowing_to_nothing_leaves_nothing(two: Roots) -> None:
     """A client whose directories are all elsewhere gets none of ours."""
-    none = two.narrowed([])
+    none = two.narrowed({})
     assert none.aliases == []
     assert none.entries == ()
     with pytest.raises(ToolError) as refused:
