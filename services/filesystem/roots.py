@@ -303,6 +303,8 @@ class Roots:
         first = rel[0].decode(errors="replace") if rel else ""
         if first in aliases:
             return Place(self.entry(first), self._staying(rel[1:]))
+        if first in self.slots:  # one that the call is narrowed away from
+            raise self._outside()
         if (alias := first.partition("\\")[0]) in aliases:
             raise BadPath(
                 f"Names are separated by /, not by a backslash: {alias}/….",
