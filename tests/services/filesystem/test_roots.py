@@ -338,7 +338,7 @@ def test_narrowing_to_nothing_leaves_nothing(two: Roots) -> None:
     assert none.entries == ()
     with pytest.raises(ToolError) as refused:
         none.place("docs/guide/a.md", Mode.READ)
-    assert code(refused) == "ROOT_NEEDED"
+    assert code(refused) == "OUTSIDE_ROOT"
 
 
 def test_a_new_name_is_judged_where_it_really_would_be(two: Roots, tmp_path: Path) -> None:
