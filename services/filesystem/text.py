@@ -234,7 +234,8 @@ def detect(data: bytes, *, whole: bool) -> Charset:
     if _mostly_utf8(data):
         # It will be read as far as the part that was asked for is whole.
         return Charset("utf-8")
-    if (charset := _guess(data)) is not None:
+    lines = data if whole else data[: data.rfind(b"\n") + 1]  # a last character may be cut
+    if (charset := _guess(lines or data)) is not None:
         return charset
     raise Undecodable(
         f"The bytes at offset {bad} are not UTF-8, and no other encoding could be told.",
@@ -286,10 +287,13 @@ def _zeros_fit(part: bytes, width: int, little: bool) -> bool:
     return low == 0 and high[0] > 0
 
 
-def _is_text(part: bytes, charset: Charset) -> bool:
+def _is_text(part: bytes, charset: Charset, *, exact: bool = False) -> bool:
+    """Tell whether bytes are usual characters; if `exact` to the end, and written like this."""
     try:
-        text = codecs.getincrementaldecoder(charset.name)().decode(part)
+        text = codecs.getincrementaldecoder(charset.name)().decode(part, final=exact)
     except UnicodeError:
+        return False
+    if exact and not _is_exact(text, part, charset):
         return False
     return all(_is_usual(char) for char in set(text))
 
@@ -320,11 +324,7 @@ def _mostly_utf8(data: bytes) -> bool:
 def _guess(data: bytes) -> Charset | None:
     for name in _ranked(_around_the_unusual(data)):
         charset = Charset(codecs.lookup(name).name, guessed=True)
-        try:
-            text = data.decode(name)
-        except UnicodeError:
-            continue
-        if _is_exact(text, data, charset) and all(_is_usual(char) for char in set(text)):
+        if _is_text(data[:SAMPLE_BYTES], charset) and _is_text(data, charset, exact=True):
             return charset
     return None
 

@@ -179,12 +179,13 @@ def _line_start(source: Source, line: int, stop: Stop) -> Position:
         chunk = source.read(at, CHUNK)
         if not chunk:
             break
-        ends = _line_ends(source, chunk, line - passed)
-        passed += len(ends)
-        ended = bool(ends) and ends[-1] == len(chunk)
-        if passed == line:
-            at += ends[-1]
+        count = _count_ends(source, chunk)
+        if passed + count >= line:
+            at += _line_ends(source, chunk, line - passed)[-1]
+            passed, ended = line, True
             break
+        passed += count
+        ended = chunk.endswith(source.line_end)
         at += len(chunk)
     if line > 1 and (passed < line or at >= source.size):
         total = passed - ended
@@ -240,7 +241,7 @@ def _line_at(source: Source, end: int, stop: Stop) -> int:
     while at < end:
         stop.check()
         chunk = source.read(at, min(CHUNK, end - at))
-        line += len(_line_ends(source, chunk))
+        line += _count_ends(source, chunk)
         at += CHUNK
     return line
 
@@ -252,6 +253,12 @@ def total_lines(source: Source, stop: Stop) -> int:
     width = len(source.line_end)
     ended = source.read(source.size - width, width) == source.line_end
     return _line_at(source, source.size, stop) - ended
+
+
+def _count_ends(source: Source, chunk: bytes) -> int:
+    if source.charset.width == 1:
+        return chunk.count(source.line_end)
+    return len(_line_ends(source, chunk))
 
 
 def _line_ends(source: Source, chunk: bytes, at_most: int | None = None) -> list[int]:

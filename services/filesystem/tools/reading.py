@@ -219,7 +219,7 @@ class ReadingTools:
             end_line=excerpt.last_line,
             truncated=excerpt.next is not None,
             next_cursor=_cursor(desk, part, digest),
-            content=_numbered(excerpt.text, excerpt.first_line or 1) if numbered else excerpt.text,
+            content=_numbered(part) if numbered else excerpt.text,
         )
 
     # -- several files --------------------------------------------------------------------------
@@ -316,11 +316,12 @@ def _cursor(desk: Desk, part: PartOfFile, digest: str) -> str | None:
     return desk.cursors.make([part.identity, *astuple(position)], digest)
 
 
-def _numbered(text: str, first: int) -> str:
-    """Put their numbers before lines, as `cat -n` does."""
-    lines = text.split("\n")
+def _numbered(part: PartOfFile) -> str:
+    """Return a text with their numbers before the lines, as `cat -n` does."""
+    end = "\r" if part.newline == "cr" else "\n"
+    lines, first = part.excerpt.text.split(end), part.excerpt.first_line or 1
     last = len(lines) - (not lines[-1])
-    return "\n".join(
+    return end.join(
         f"{first + index:>6}\t{line}" if index < last else line for index, line in enumerate(lines)
     )
 

@@ -299,6 +299,26 @@ async def test_an_unknown_encoding_is_refused(client: Client, docs: Path) -> Non
         assert code(result) == "UNKNOWN_ENCODING"
 
 
+async def test_lines_that_end_with_cr_are_numbered_too(client: Client, docs: Path) -> None:
+    """As old Macs wrote them."""
+    (docs / "a.txt").write_bytes(b"one\rtwo\rthree")
+    answer = await read(client, start_line=2, line_numbers=True)
+    assert answer["content"] == "     2\ttwo\r     3\tthree"
+    assert (answer["newline"], answer["total_lines"]) == ("cr", 3)
+
+
+@pytest.mark.parametrize("lead", range(4))
+async def test_a_character_across_the_end_of_the_sample_does_not_hide_the_encoding(
+    client: Client, docs: Path, lead: int
+) -> None:
+    """The encoding of a large file is told from its beginning, which ends anywhere."""
+    text = "x" * lead + "日本語のテキストです。これはテストです。\n" * 400_000
+    (docs / "a.txt").write_bytes(text.encode("shift_jis"))
+    answer = await read(client, tail=1)
+    assert answer["content"] == "日本語のテキストです。これはテストです。\n"
+    assert answer["encoding_guessed"]
+
+
 async def test_a_stateful_encoding_of_a_large_file_is_refused(small: Client, docs: Path) -> None:
     """A part of it cannot be understood without all before it."""
     (docs / "a.txt").write_bytes("日本語\n".encode("iso2022_jp") * 1_000)
