@@ -98,6 +98,16 @@ class Answer:
     certificate_expires_at: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One request for a page that a call makes."""
+
+    target: Target
+    headers: Mapping[str, str]
+    mode: CacheMode
+    trip: Trip
+
+
 Ask = Callable[[Target], Awaitable[Answer]]
 
 
@@ -137,6 +147,7 @@ class Web:
             at_once=settings.max_concurrent_requests,
             at_once_per_host=settings.max_requests_per_host,
             connect_timeout_s=settings.connect_timeout_s,
+            clock=clock,
         )
         self._limits = Limits(settings.max_wire_bytes, settings.max_decoded_bytes)
         self._cache = Cache(settings.cache_bytes)
@@ -178,9 +189,9 @@ class Web:
         target = self._policy.check(url)
         trip = Trip(target.url, timeout_s=timeout_s, on_progress=on_progress)
 
-        async def ask(hop: Target) -> Answer:
-            sent = wanted if hop.origin == target.origin else self._headers({})
-            return await self._page(hop, sent, cache, trip)
+        async def ask(to: Target) -> Answer:
+            sent = wanted if to.origin == target.origin else self._headers({})
+            return await self._page(Hop(to, sent, cache, trip))
 
         async with trip.limited():
             final, answer = await self._walk(target, ask, trip, self._settings.max_redirects)
@@ -292,83 +303,70 @@ class Web:
 
     # -- one hop ----------------------------------------------------------------------------------
 
-    async def _page(
-        self, target: Target, headers: Mapping[str, str], mode: CacheMode, trip: Trip
-    ) -> Answer:
+    async def _page(self, hop: Hop) -> Answer:
         """Answer one hop from the cache, or from the server with the cache's help."""
-        await self._obey(target, trip, ask=mode != "only")
-        entry = None if mode == "reload" else self._cache.find(target.url, headers)
+        await self._obey(hop.target, hop.trip, ask=hop.mode != "only")
+        entry = None
+        if hop.mode != "reload":
+            entry = self._cache.find(hop.target.url, hop.headers)
         now = self._clock()
         if entry is not None and not needs_asking(entry, now):
             return _kept(entry, now, "hit")
-        if mode == "only":
-            raise _not_kept(target)
+        if hop.mode == "only":
+            raise _not_kept(hop.target)
         if entry is not None and validators(entry):
-            answer = await self._revalidate(target, headers, entry, trip)
+            answer = await self._revalidate(hop, entry)
             if answer is not None:
                 return answer
-        if mode == "reload":
-            headers = {**headers, "cache-control": "no-cache"}  # for caches on the way
-        return await self._download(target, headers, mode, trip)
+        return await self._download(hop)
 
-    async def _revalidate(
-        self, target: Target, headers: Mapping[str, str], entry: Entry, trip: Trip
-    ) -> Answer | None:
+    async def _revalidate(self, hop: Hop, entry: Entry) -> Answer | None:
         """Ask whether an entry still holds; None when the server confirms another one."""
-        asked_at = self._clock()
-        asking = {**headers, **validators(entry)}
-        async with self._exchanges.ask("GET", target, asking, trip) as reply:
-            came_at = self._clock()
+        headers = {**hop.headers, **validators(entry)}
+        async with self._exchanges.ask("GET", hop.target, headers, hop.trip) as reply:
             if reply.status != 304:
-                return await self._take(target, headers, reply, trip, asked_at, came_at)
+                return await self._take(hop, reply)
             await reply.drain()
             if not is_confirmed(entry, reply.headers):
-                self._cache.drop(target.url, headers)
+                self._cache.drop(hop.target.url, hop.headers)
                 return None
-            entry = refreshed(entry, reply.headers, asked_at=asked_at, came_at=came_at)
+            times = {"asked_at": reply.asked_at, "came_at": reply.came_at}
+            entry = refreshed(entry, reply.headers, **times)
         self._cache.keep(entry)
-        return _kept(entry, came_at, "revalidated")
+        return _kept(entry, entry.came_at, "revalidated")
 
-    async def _download(
-        self, target: Target, headers: Mapping[str, str], mode: CacheMode, trip: Trip
-    ) -> Answer:
-        asked_at = self._clock()
-        async with self._exchanges.ask("GET", target, headers, trip) as reply:
-            return await self._take(target, headers, reply, trip, asked_at, self._clock(), mode)
+    async def _download(self, hop: Hop) -> Answer:
+        reload = {"cache-control": "no-cache"} if hop.mode == "reload" else {}  # for those between
+        headers = {**hop.headers, **reload}
+        async with self._exchanges.ask("GET", hop.target, headers, hop.trip) as reply:
+            return await self._take(hop, reply)
 
-    async def _take(
-        self,
-        target: Target,
-        headers: Mapping[str, str],
-        reply: Reply,
-        trip: Trip,
-        asked_at: float,
-        came_at: float,
-        mode: CacheMode = "normal",
-    ) -> Answer:
+    async def _take(self, hop: Hop, reply: Reply) -> Answer:
         """Read a reply and keep it, unless it came in part or is a failure of the server."""
         if reply.status in REDIRECTS and reply.headers.get("location"):
             await reply.drain()
             body = Body(b"", 0, whole=True)
         else:
-            body = await reply.read(self._limits, trip)
-        entry = Entry(
-            url=target.url,
-            asked={name: v for name, v in headers.items() if name != "cache-control"},
-            status=reply.status,
-            headers=reply.headers,
-            body=body.data,
-            asked_at=asked_at,
-            came_at=came_at,
-        )
+            body = await reply.read(self._limits, hop.trip)
         if body.whole and reply.status < 500:
-            self._cache.keep(entry)
+            self._cache.keep(
+                Entry(
+                    url=hop.target.url,
+                    asked=hop.headers,
+                    status=reply.status,
+                    headers=reply.headers,
+                    body=body.data,
+                    asked_at=reply.asked_at,
+                    came_at=reply.came_at,
+                )
+            )
+        asked = hop.mode == "reload" or not self._cache.capacity_bytes
         return Answer(
             status=reply.status,
             headers=reply.headers,
             body=body.data,
             wire_bytes=body.wire_bytes,
-            cache="bypass" if mode == "reload" or not self._settings.cache_bytes else "miss",
+            cache="bypass" if asked else "miss",
         )
 
     async def _without_body(self, target: Target, *, trip: Trip) -> Answer:

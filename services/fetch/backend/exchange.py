@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -85,6 +86,7 @@ class Exchanges:
         at_once: Requests of all calls.
         at_once_per_host: Requests to one host.
         connect_timeout_s: Seconds for the TLS handshake; the network backend bounds the rest.
+        clock: Seconds since 1970, for the times of a reply.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class Exchanges:
         at_once: int,
         at_once_per_host: int,
         connect_timeout_s: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.running = 0
+        self._clock = clock
         self._connections = Connections(network, ssl_context, connect_timeout_s=connect_timeout_s)
         self._of_all = asyncio.Semaphore(at_once)
         self._per_host = at_once_per_host
@@ -119,10 +123,13 @@ class Exchanges:
         """
         trip.begin(target.url)
         async with self._slot(target.host):
+            asked_at = self._clock()
             with _told(target):
                 connection, response = await self._send(method, target, headers, trip)
             try:
-                yield Reply(connection, response, method, target)
+                reply = Reply(connection, response, method, target)
+                reply.asked_at, reply.came_at = asked_at, self._clock()
+                yield reply
             finally:
                 await self._connections.give_back(connection, response)
 
@@ -177,7 +184,11 @@ class Reply:
         headers: Names in lower case, lines of one name joined; without those of the connection
             and without cookies.
         certificate_expires_at: UTC, ISO 8601; None for http.
+        asked_at: Seconds of the clock when the request was sent, and `came_at` when this came.
     """
+
+    asked_at: float
+    came_at: float
 
     def __init__(
         self, connection: Connection, response: httpcore.Response, method: str, target: Target
