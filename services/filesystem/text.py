@@ -234,8 +234,7 @@ def detect(data: bytes, *, whole: bool) -> Charset:
     if _mostly_utf8(data):
         # It will be read as far as the part that was asked for is whole.
         return Charset("utf-8")
-    lines = data if whole else data[: data.rfind(b"\n") + 1]  # a last character may be cut
-    if (charset := _guess(lines or data)) is not None:
+    if (charset := _guess(data if whole else _whole_lines(data))) is not None:
         return charset
     raise Undecodable(
         f"The bytes at offset {bad} are not UTF-8, and no other encoding could be told.",
@@ -345,7 +344,12 @@ def _around_the_unusual(data: bytes) -> bytes:
     if len(data) <= _GUESS_BYTES:
         return data
     lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
-    return b"".join(lines)[:_GUESS_BYTES]
+    return _whole_lines(b"".join(lines)[:_GUESS_BYTES])
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """Leave out a last line that may be cut within a character; unless it is the only one."""
+    return data[: data.rfind(b"\n") + 1] or data
 
 
 def _is_exact(text: str, data: bytes, charset: Charset) -> bool:

@@ -360,7 +360,8 @@ async def test_a_file_that_grows_while_it_is_read_has_an_end(client: Client, doc
     try:
         for _ in range(20):
             answer = await read(client, tail=1)
-            assert answer["content"] == "more\n" or answer["content"] == "x\n"
+            # A write that crosses a page becomes visible in two parts, so the line may be cut.
+            assert "more\n".startswith(answer["content"]) or answer["content"] == "x\n"
     finally:
         done.set()
         writer.join()
