@@ -300,7 +300,8 @@ def _open_current(spot: Spot) -> int | None:
             raise NotAFile(f"{spot.shown} is not a regular file but a {kind}.", kind=kind)
         path = f"/proc/self/fd/{there}"
         if not os.access(path, os.W_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, "")
+            is_read_only = os.fstatvfs(there).f_flag & os.ST_RDONLY
+            raise OSError(errno.EROFS if is_read_only else errno.EACCES, "")
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(there)

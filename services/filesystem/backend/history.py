@@ -11,7 +11,6 @@ are then changed without a way back, and the result says so.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import logging
@@ -23,13 +22,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from core.files import Rel
 from services.filesystem.settings import FilesystemSettings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Kind = Literal["write", "create_directory", "move", "copy", "delete"]
 State = Literal["pending", "done", "undone"]
 
@@ -147,90 +147,98 @@ class History:
             image,
             trash_bytes,
         )
-        with self._connected("write down a change") as db:
+
+        def insert(db: sqlite3.Connection) -> int | None:
             return db.execute(
                 "INSERT INTO changes (state, owner, principal, at, kind, alias, root, rel, facts, "
                 "image, trash_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             ).lastrowid
-        return None
+
+        return self._try("write down a change", insert, None)
 
     def finish(self, change_id: int | None, **facts: Any) -> int | None:
         """Write down that a change was made; return its id, None when it cannot be undone."""
         if change_id is None:
             return None
-        with self._connected("write down a change") as db:
+
+        def update(db: sqlite3.Connection) -> int | None:
             (known,) = db.execute("SELECT facts FROM changes WHERE id = ?", (change_id,)).fetchone()
             db.execute(
                 "UPDATE changes SET state = 'done', facts = ? WHERE id = ?",
                 (json.dumps({**json.loads(known), **facts}), change_id),
             )
             return change_id if self.max_changes else None
-        return None
+
+        return self._try("write down a change", update, None)
 
     def forget(self, change_id: int | None) -> None:
         """Drop a change that was not made, or that is of no more use."""
         if change_id is not None:
-            with self._connected("forget a change") as db:
-                db.execute("DELETE FROM changes WHERE id = ?", (change_id,))
+            self._change("DELETE FROM changes WHERE id = ?", change_id)
 
     def mark_undone(self, change_id: int) -> None:
         """Write down that a change was taken back."""
-        with self._connected("mark a change") as db:
-            db.execute("UPDATE changes SET state = 'undone' WHERE id = ?", (change_id,))
+        self._change("UPDATE changes SET state = 'undone' WHERE id = ?", change_id)
+
+    def _change(self, sql: str, change_id: int) -> None:
+        self._try("change what it has", lambda db: db.execute(sql, (change_id,)), None)
 
     # --- looking up ---------------------------------------------------------------------------
 
     def recent(self, principal: str, count: int) -> list[Change]:
         """Return a caller's last changes that were not undone, newest first."""
-        with self._connected("list changes") as db:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM changes WHERE principal = ? AND state = 'done' "  # noqa: S608 - constant
-                "ORDER BY id DESC LIMIT ?",
-                (principal, count),
-            )
-            return [_change(row) for row in rows]
-        return []
+        return self._found(
+            f"SELECT {_COLUMNS} FROM changes WHERE principal = ? AND state = 'done' "  # noqa: S608 - constant
+            "ORDER BY id DESC LIMIT ?",
+            principal,
+            count,
+        )
 
     def find(self, principal: str, change_id: int) -> Change | None:
         """Return one of a caller's changes that were made and not undone."""
-        with self._connected("find a change") as db:
-            row = db.execute(
-                f"SELECT {_COLUMNS} FROM changes WHERE principal = ? AND state = 'done' "  # noqa: S608 - constant
-                "AND id = ?",
-                (principal, change_id),
-            ).fetchone()
-            return _change(row) if row else None
-        return None
+        found = self._found(
+            f"SELECT {_COLUMNS} FROM changes WHERE principal = ? AND state = 'done' "  # noqa: S608 - constant
+            "AND id = ?",
+            principal,
+            change_id,
+        )
+        return found[0] if found else None
+
+    def _found(self, sql: str, *values: object) -> list[Change]:
+        def select(db: sqlite3.Connection) -> list[Change]:
+            return [_change(row) for row in db.execute(sql, values)]
+
+        return self._try("look up changes", select, [])
 
     def image(self, change_id: int) -> bytes | None:
         """Return the content that a change replaced."""
-        with self._connected("read an earlier content") as db:
+
+        def select(db: sqlite3.Connection) -> bytes | None:
             row = db.execute("SELECT image FROM changes WHERE id = ?", (change_id,)).fetchone()
             return row[0] if row else None
-        return None
+
+        return self._try("read an earlier content", select, None)
 
     # --- cleaning up --------------------------------------------------------------------------
 
     def prune(self) -> list[Change]:
         """Drop what is too old or too much, and return it, so that its trash can be emptied."""
-        with self._connected("drop old changes") as db:
-            rows = db.execute(
-                "SELECT id, at, coalesce(length(image), 0), trash_bytes FROM changes "
-                "WHERE state != 'pending' ORDER BY id DESC"
-            ).fetchall()
-            dropped = list(self._beyond(rows))
-            marks = ", ".join("?" * len(dropped))
-            changes = [
-                _change(row)
-                for row in db.execute(
-                    f"SELECT {_COLUMNS} FROM changes WHERE id IN ({marks})",  # noqa: S608 - marks only
-                    dropped,
-                )
-            ]
-            db.execute(f"DELETE FROM changes WHERE id IN ({marks})", dropped)  # noqa: S608 - marks only
-            return changes
-        return []
+        return self._try("drop old changes", self._pruned, [])
+
+    def _pruned(self, db: sqlite3.Connection) -> list[Change]:
+        rows = db.execute(
+            "SELECT id, at, coalesce(length(image), 0), trash_bytes FROM changes "
+            "WHERE state != 'pending' ORDER BY id DESC"
+        ).fetchall()
+        dropped = list(self._beyond(rows))
+        if not dropped:
+            return []
+        chosen = f"WHERE id IN ({', '.join('?' * len(dropped))})"
+        found = db.execute(f"SELECT {_COLUMNS} FROM changes {chosen}", dropped)  # noqa: S608 - marks
+        changes = [_change(row) for row in found]
+        db.execute(f"DELETE FROM changes {chosen}", dropped)  # noqa: S608 - marks only
+        return changes
 
     def _beyond(self, rows: list[tuple[int, float, int, int]]) -> Iterator[int]:
         count = image_bytes = trash_bytes = 0
@@ -246,14 +254,16 @@ class History:
 
     def abandoned(self) -> list[Change]:
         """Return the changes that processes began which have ended, and take them over."""
-        with self._connected("look for what was cut short") as db:
-            owners = db.execute(
-                "SELECT DISTINCT owner FROM changes WHERE state = 'pending' AND owner != ?",
-                (self._owner,),
-            ).fetchall()
-            ended = [owner for (owner,) in owners if self._has_ended(owner)]
-            changes: list[Change] = []
-            for owner in ended:
+        return self._try("look for what was cut short", self._taken_over, [])
+
+    def _taken_over(self, db: sqlite3.Connection) -> list[Change]:
+        owners = db.execute(
+            "SELECT DISTINCT owner FROM changes WHERE state = 'pending' AND owner != ?",
+            (self._owner,),
+        ).fetchall()
+        changes: list[Change] = []
+        for (owner,) in owners:
+            if self._has_ended(owner):
                 rows = db.execute(
                     f"SELECT {_COLUMNS} FROM changes WHERE state = 'pending' AND owner = ?",  # noqa: S608 - constant
                     (owner,),
@@ -263,28 +273,27 @@ class History:
                     "UPDATE changes SET owner = ? WHERE state = 'pending' AND owner = ?",
                     (self._owner, owner),
                 )
-            return changes
-        return []
+        return changes
 
-    def trash_names(self, alias: str) -> set[str]:
-        """Return the names in a root's trash that belong to a change."""
-        with self._connected("list the trash") as db:
-            rows = db.execute(
-                "SELECT facts FROM changes WHERE alias = ? AND trash_bytes >= 0", (alias,)
-            )
+    def trash_names(self, alias: str) -> set[str] | None:
+        """Return the names in a root's trash that belong to a change; None when that failed."""
+
+        def select(db: sqlite3.Connection) -> set[str] | None:
+            rows = db.execute("SELECT facts FROM changes WHERE alias = ?", (alias,))
             return {str(json.loads(facts).get("trash")) for (facts,) in rows}
-        return set()
+
+        return self._try("list the trash", select, None)
 
     # --- the database and the sign of life ----------------------------------------------------
 
-    @contextlib.contextmanager
-    def _connected(self, purpose: str) -> Iterator[sqlite3.Connection]:
-        """Run a block in one transaction; where the database fails, the block ends quietly."""
+    def _try(self, purpose: str, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Return what some work in one transaction returns; `otherwise` where it fails."""
         try:
             with self._lock, self._open() as db:
-                yield db
+                return work(db)
         except (sqlite3.Error, OSError) as error:
             logger.warning("the history of changes failed to %s: %s", purpose, error)
+            return otherwise
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:

@@ -280,9 +280,10 @@ def clean_up(stop: Stop, roots: Roots, history: History) -> None:
             history.forget(change.id)
     drop_old(roots, history)
     for entry in roots.entries:
-        if entry.mode == Mode.DELETE and trashes.exists(entry):
+        known = history.trash_names(entry.alias)
+        if entry.mode == Mode.DELETE and known is not None and trashes.exists(entry):
             with contextlib.suppress(ToolError), Trash(entry) as trash:
-                trash.drop_strays(history.trash_names(entry.alias), history.oldest)
+                trash.drop_strays(known, history.oldest)
 
 
 def _settle(roots: Roots, history: History, change: Change) -> None:
