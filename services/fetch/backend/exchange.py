@@ -127,9 +127,8 @@ class Exchanges:
             with _told(target):
                 connection, response = await self._send(method, target, headers, trip)
             try:
-                reply = Reply(connection, response, method, target)
-                reply.asked_at, reply.came_at = asked_at, self._clock()
-                yield reply
+                times = (asked_at, self._clock())
+                yield Reply(connection, response, method, target, times)
             finally:
                 await self._connections.give_back(connection, response)
 
@@ -187,12 +186,15 @@ class Reply:
         asked_at: Seconds of the clock when the request was sent, and `came_at` when this came.
     """
 
-    asked_at: float
-    came_at: float
-
     def __init__(
-        self, connection: Connection, response: httpcore.Response, method: str, target: Target
+        self,
+        connection: Connection,
+        response: httpcore.Response,
+        method: str,
+        target: Target,
+        times: tuple[float, float],
     ) -> None:
+        self.asked_at, self.came_at = times
         self.status = response.status
         self.headers = _joined(response.headers)
         self._response = response

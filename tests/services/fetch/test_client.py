@@ -406,6 +406,8 @@ async def test_a_body_without_end_is_cut_off(visitor: Visitor) -> None:
         (raw(b"HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n"), "protocol"),
         (raw(b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n"), "protocol"),
         (raw(b"HTTP/1.1 999999 OK\r\n\r\n"), "protocol"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"), "protocol"),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), "protocol"),
         (answer(b"plain", headers={"Content-Encoding": "gzip"}), "content_encoding"),
         (answer(b"\xff" * 9, headers={"Content-Encoding": "br"}), "content_encoding"),
         (answer(b"plain", headers={"Content-Encoding": "zstd"}), "content_encoding"),
