@@ -117,6 +117,11 @@ class FilesystemSettings(ServiceSettings):
         "2026-07-28 too, where each call is sent twice for it; ignore for clients whose paths are "
         "not those of this machine. Without roots here they mean nothing.",
     )
+    confine: Literal["auto", "off", "require"] = Field(
+        "auto",
+        description="Whether the kernel (Landlock) refuses the service all files but those it "
+        "needs; require: it does not start where that is not possible.",
+    )
 
     # --- limits ---
     workers: int = Field(8, ge=1, le=64, description="Threads that work on the disk at once.")
