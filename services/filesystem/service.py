@@ -12,6 +12,7 @@ from services.filesystem import resources, tools
 from services.filesystem.backend import Backend
 from services.filesystem.backend.history import History
 from services.filesystem.client_roots import ClientRoots
+from services.filesystem.confinement import confine
 from services.filesystem.roots import WORKSPACE, Roots
 from services.filesystem.settings import FilesystemSettings
 from services.filesystem.tools.desk import Desk
@@ -58,7 +59,7 @@ def create_server(
     except ValueError as error:
         raise SettingsError(f"deny: {error}") from None
     history = History.of(service_settings, server.settings.server.state_dir)
-    backend = Backend(service_settings, roots, workspace, history)
+    backend = Backend(service_settings, roots, history)
     desk = Desk(
         backend,
         roots,
@@ -76,7 +77,9 @@ def create_server(
 def main() -> None:
     """Run the service; refuses wrong settings with status 2."""
     try:
-        server = create_server(*load(FilesystemSettings))
+        settings, own = load(FilesystemSettings)
+        server = create_server(settings, own)
+        server.add_component("confinement", confine(settings, own).component)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_REFUSED)

@@ -1,0 +1,180 @@
+"""At its start the process gives up all files that it does not need (Landlock, landlock(7)).
+
+The opener of `core.files` keeps every call below its root. Should it, or a library, ever open
+something else, the kernel refuses: reading is left for Python, its packages, our code and a few
+files of the system; writing for the state, the log and the roots that may be written. No program
+can be started.
+
+The kernel's rules are about directories, not about their names. So a root that is not there yet
+gets a rule on the nearest directory above it (unless that is `/`), in which it can be made or
+mounted; but one that is replaced by another directory while the service runs, or mounted over,
+cannot be used until a restart. `/health` says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from core.files import landlock
+from core.observability.health import Component
+from core.settings import PROJECT_ROOT, Settings, SettingsError
+from services.filesystem.settings import FilesystemSettings, Mode, RootSpec
+
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/proc",  # of other processes only what Landlock's own rule on ptrace leaves: nothing secret
+    "/dev/null",
+    "/dev/random",
+    "/dev/urandom",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/crypto-policies",
+    "/etc/ca-certificates",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/mime.types",
+    "/etc/ld.so.cache",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+)
+"""What Python, OpenSSL and the resolver of libc may open while the service runs."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What became of it.
+
+    Attributes:
+        holds: Whether the kernel keeps the process within its directories.
+        reason: Why not.
+        known: Alias of each root with a rule of its own → device and inode of its directory.
+        above: Roots that were not there, whose rule is on a directory above.
+        without: Roots that were not there and have no rule.
+    """
+
+    holds: bool
+    reason: str | None = None
+    known: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
+    above: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    async def component(self) -> Component:
+        """Say for `/health` whether it holds, and for which roots a restart is needed."""
+        if not self.holds:
+            return Component("off", self.reason)
+        others = await asyncio.to_thread(self._others)
+        facts = {"landlock": landlock.version(), "wider_for": list(self.above)}
+        if others:
+            return Component("degraded", f"restart the service to use {', '.join(others)}", facts)
+        return Component("up", facts=facts)
+
+    def _others(self) -> list[str]:
+        """Return the roots that are another directory than the one with the rule."""
+        found = [*self.without]
+        for alias, (path, identity) in self.known.items():
+            now = _identity(path)
+            if now is not None and now != identity:
+                found.append(alias)
+        return found
+
+
+def confine(settings: Settings, own: FilesystemSettings) -> Confinement:
+    """Restrict this process for good, as the settings say.
+
+    Has to come before the first thread starts, and before the log is opened. Makes the directory
+    of the state and the log file, since there is no rule for what does not exist.
+
+    Raises:
+        SettingsError: `confine=require`, and it is not possible.
+    """
+    if own.confine == "off":
+        return Confinement(False, "switched off by MCP_FILESYSTEM_CONFINE")
+    made = _confined(settings, own)
+    if made.reason is not None:
+        if own.confine == "require":
+            raise SettingsError(f"MCP_FILESYSTEM_CONFINE=require: {made.reason}.")
+        logger.warning("the service is not confined by the kernel: %s", made.reason)
+    return made
+
+
+def _confined(settings: Settings, own: FilesystemSettings) -> Confinement:
+    if not landlock.version():
+        return Confinement(False, "the kernel has no Landlock, or it is switched off")
+    if len(os.listdir("/proc/self/task")) > 1:
+        return Confinement(False, "threads run already, which would not be confined")
+    rules: dict[Literal["read", "write"], list[str]] = {
+        "read": [*SYSTEM, *_python(), *_tls(settings)],
+        "write": ["/dev/null", *_written(settings)],
+    }
+    known, above, without = {}, [], []
+    for spec in own.roots:
+        kind: Literal["read", "write"] = "write" if spec.mode >= Mode.WRITE else "read"
+        identity, nearest = _identity(spec.path), _nearest(spec)
+        if identity is not None:
+            known[spec.alias] = (spec.path, identity)
+            rules[kind].append(spec.path)
+        elif nearest is not None:
+            above.append(spec.alias)
+            rules[kind].append(nearest)
+        else:
+            without.append(spec.alias)
+    if not landlock.restrict_self(read=rules["read"], write=rules["write"]):
+        return Confinement(False, "the kernel refused")
+    return Confinement(True, None, known, tuple(above), tuple(without))
+
+
+def _python() -> Iterator[str]:
+    """Yield where Python, its packages and our code are, but not what lies beside our code."""
+    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix)
+    yield from (str(PROJECT_ROOT / "core"), str(PROJECT_ROOT / "services"))
+    for path in filter(None, sys.path):
+        if not PROJECT_ROOT.is_relative_to(os.path.abspath(path)):
+            yield path
+
+
+def _tls(settings: Settings) -> Iterator[str]:
+    for file in (settings.tls.certificate, settings.tls.key, settings.tls.client_ca):
+        if file is not None:
+            yield str(file)
+
+
+def _written(settings: Settings) -> Iterator[str]:
+    state, log = settings.server.state_dir, settings.logging.file
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    yield str(state)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        yield str(log)
+
+
+def _nearest(spec: RootSpec) -> str | None:
+    """Return the nearest directory above a root, but for `/`."""
+    for folder in Path(spec.path).parents:
+        if folder.is_dir():
+            return str(folder) if folder != folder.parent else None
+    return None
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
