@@ -24,6 +24,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
 from core.errors import ToolError
@@ -40,6 +41,7 @@ from services.filesystem.policy import OWN, Globs
 from services.filesystem.settings import FilesystemSettings, Mode, RootSpec
 
 WORKSPACE = "workspace"
+_REPLACED_TRIES = 8
 _DRIVE = re.compile(r"/?[A-Za-z]:(?:[\\/]|$)|\\\\")
 _URI = re.compile(r"file://(?P<host>[^/]*)(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%2[Ff]")
@@ -121,10 +123,14 @@ class _Slot:
     """One configured root: opened when it is used, opened anew when its path is another directory.
 
     Thread-safe.
+
+    Args:
+        make: Make the directory where it is not there, closed to others.
     """
 
-    def __init__(self, spec: RootSpec) -> None:
+    def __init__(self, spec: RootSpec, *, make: bool = False) -> None:
         self.spec = spec
+        self._make = make
         self._entry: RootEntry | None = None
         self._lock = threading.Lock()
 
@@ -138,10 +144,15 @@ class _Slot:
             return entry
 
     def _is_same(self, root: Root) -> bool:
-        return os.path.samestat(os.stat(self.spec.path), os.fstat(root.fd))
+        try:
+            return os.path.samestat(os.stat(self.spec.path), os.fstat(root.fd))
+        except FileNotFoundError:
+            return False
 
     def _opened(self) -> RootEntry:
         spec = self.spec
+        if self._make:
+            os.makedirs(spec.path, mode=0o700, exist_ok=True)
         root = _Held.open(spec.path, show=lambda rel: shown_below(spec.alias, spec.path, rel))
         weakref.finalize(root, os.close, root.fd)
         return RootEntry(spec.alias, spec.mode, root, spec.path)
@@ -177,7 +188,7 @@ class Roots:
         path = os.path.abspath(workspace)
         specs = settings.roots or (RootSpec(WORKSPACE, path, Mode.DELETE),)
         return cls(
-            slots={spec.alias: _Slot(spec) for spec in specs},
+            slots={spec.alias: _Slot(spec, make=not settings.roots) for spec in specs},
             denied=Globs((*settings.deny, *settings.deny_also, *OWN)),
             write_denied=Globs(settings.deny_write),
             refuse_hard_links=settings.hard_links == "refuse",
@@ -396,27 +407,40 @@ class Roots:
         Raises:
             ToolError: Of `core.files`, or as `check_real` and `check_links`.
         """
-        fd = place.entry.root.open_file(place.rel)
-        return self._checked(place, fd, needs, is_file=True)
-
-    def open_dir(self, place: Place, needs: Mode = Mode.LIST) -> int:
-        """Open a directory that may be listed; otherwise as `open_file`."""
-        return self._checked(place, place.entry.root.open_dir(place.rel), needs)
-
-    def open_any(self, place: Place, needs: Mode = Mode.LIST, *, follow: bool = True) -> int:
-        """Return an O_PATH descriptor of whatever is there; otherwise as `open_file`."""
-        fd = place.entry.root.open_any(place.rel, follow=follow)
-        return self._checked(place, fd, needs)
-
-    def _checked(self, place: Place, fd: int, needs: Mode, *, is_file: bool = False) -> int:
+        fd = self._settled(place, place.entry.root.open_file, needs)
         try:
-            self.check_real(place, fd, needs)
-            if is_file:
-                self.check_links(place, os.fstat(fd))
+            self.check_links(place, os.fstat(fd))
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def open_dir(self, place: Place, needs: Mode = Mode.LIST) -> int:
+        """Open a directory that may be listed; otherwise as `open_file`."""
+        return self._settled(place, place.entry.root.open_dir, needs)
+
+    def open_any(self, place: Place, needs: Mode = Mode.LIST, *, follow: bool = True) -> int:
+        """Return an O_PATH descriptor of whatever is there; otherwise as `open_file`."""
+        return self._settled(place, partial(place.entry.root.open_any, follow=follow), needs)
+
+    def _settled(self, place: Place, open_: Callable[[Rel], int], needs: Mode) -> int:
+        """Open and check; try again while what was opened is being replaced by another.
+
+        A file that is saved anew by a rename is deleted, or is one of our temporary files for a
+        moment, just after it was opened: that is no reason to refuse the new one.
+        """
+        tries = _REPLACED_TRIES
+        while True:
+            fd = open_(place.rel)
+            try:
+                self.check_real(place, fd, needs)
+            except BaseException as error:
+                os.close(fd)
+                tries -= 1
+                if not tries or not isinstance(error, OutsideRoot | PathDenied):
+                    raise
+            else:
+                return fd
 
     # --- for listing and searching ------------------------------------------------------------
 

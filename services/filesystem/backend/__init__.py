@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -24,22 +23,16 @@ class Backend:
     """Runs what the tools ask of the disk in threads.
 
     Args:
-        workspace: The directory that is made and served where no root is configured.
         history: What was changed.
     """
 
-    def __init__(
-        self,
-        settings: FilesystemSettings,
-        roots: Roots,
-        workspace: str | os.PathLike[str],
-        history: History,
-    ) -> None:
+    def __init__(self, settings: FilesystemSettings, roots: Roots, history: History) -> None:
         self.settings = settings
         self.roots = roots
         self.history = history
-        self._workspace = None if settings.roots else workspace
         self.workers = Workers(settings.workers)
+        # Whether the roots are there can be told while all workers are at work.
+        self._looking = Workers(1)
 
     async def run(
         self, function: Callable[Concatenate[Stop, P], T], *args: P.args, **kwargs: P.kwargs
@@ -63,19 +56,23 @@ class Backend:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Make the workspace, open the roots and clean up; end all work at the end."""
+        """Open the roots and clean up; end all work at the end."""
         try:
-            await self.run(_prepare, self.roots, self._workspace)
+            await self.run(_states, self.roots)
             await self.run(clean_up, self.roots, self.history)
             yield
         finally:
             self.workers.close()
+            self._looking.close()
             self.history.close()
 
     async def component(self) -> Component:
         """Say which roots are there, for `/health`."""
-        states = await self.run(_states, self.roots)
-        facts = {"roots": {alias: "up" if ok else "unavailable" for alias, ok in states.items()}}
+        states = await self._looking.run(_states, None, self.roots)
+        facts = {
+            "roots": {alias: "up" if ok else "unavailable" for alias, ok in states.items()},
+            "calls": self.workers.at_work,
+        }
         missing = [alias for alias, ok in states.items() if not ok]
         if not missing:
             return Component("up", facts=facts)
@@ -84,13 +81,6 @@ class Backend:
             f"unavailable: {', '.join(missing)}",
             facts,
         )
-
-
-def _prepare(stop: Stop, roots: Roots, workspace: str | os.PathLike[str] | None) -> None:
-    if workspace is not None:
-        with contextlib.suppress(OSError):  # told by the root's state
-            os.makedirs(workspace, mode=0o700, exist_ok=True)
-    roots.states()
 
 
 def _states(stop: Stop, roots: Roots) -> dict[str, bool]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from core.testing import Client
+from services.filesystem.backend import Backend
+from services.filesystem.backend.history import History
+from services.filesystem.roots import Roots
+from services.filesystem.settings import FilesystemSettings
 from tests.services.filesystem.conftest import client_of
 
 
@@ -35,6 +41,27 @@ async def test_without_configuration_there_is_one_empty_workspace(tmp_path: Path
     assert workspace["path"] == str(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert list(folder.iterdir()) == []
+
+
+async def test_the_workspace_is_made_again(tmp_path: Path) -> None:
+    """Whoever removes it finds it empty, not the service broken."""
+    async with client_of(tmp_path) as client:
+        (tmp_path / "state" / "workspace").rmdir()
+        assert [d["state"] for d in await directories(client)] == ["available"]
+
+
+async def test_health_is_told_while_all_workers_are_at_work(tmp_path: Path) -> None:
+    """A long search is no failure of the disk."""
+    settings = FilesystemSettings.from_dict({"workers": 1})
+    roots = Roots.of(settings, tmp_path / "workspace")
+    backend, done = Backend(settings, roots, History.of(settings, tmp_path / "state")), Event()
+    async with backend.running():
+        busy = asyncio.create_task(backend.run(lambda stop: done.wait(5)))
+        await asyncio.sleep(0)
+        component = await backend.component()
+        done.set()
+        assert await busy
+    assert component.to_dict() == {"status": "up", "roots": {"workspace": "up"}, "calls": 1}
 
 
 async def test_a_root_that_appears_is_used_without_a_restart(tmp_path: Path) -> None:
