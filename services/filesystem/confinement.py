@@ -31,7 +31,6 @@ SYSTEM = (
     "/usr",
     "/lib",
     "/lib64",
-    "/proc",  # of other processes only what Landlock's own rule on ptrace leaves: nothing secret
     "/dev/null",
     "/dev/random",
     "/dev/urandom",
@@ -53,6 +52,9 @@ SYSTEM = (
 )
 """What Python, OpenSSL and the resolver of libc may open while the service runs."""
 
+PROC = ("/proc/self", "/proc/stat", "/proc/meminfo", "/proc/cpuinfo", "/proc/filesystems")
+"""Of /proc what is asked for metrics and open files; nothing of other processes."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +68,8 @@ class Confinement:
         known: Alias of each root with a rule of its own → device and inode of its directory.
         above: Roots that were not there, whose rule is on a directory above.
         without: Roots that were not there and have no rule.
+        pins: Descriptors that are never closed: /proc forgets what nobody has open, and makes it
+            anew, which no rule would be about.
     """
 
     holds: bool
@@ -73,6 +77,7 @@ class Confinement:
     known: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
     above: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    pins: tuple[int, ...] = ()
 
     async def component(self) -> Component:
         """Say for `/health` whether it holds, and for which roots a restart is needed."""
@@ -119,7 +124,7 @@ def _confined(settings: Settings, own: FilesystemSettings) -> Confinement:
     if len(os.listdir("/proc/self/task")) > 1:
         return Confinement(False, "threads run already, which would not be confined")
     rules: dict[Literal["read", "write"], list[str]] = {
-        "read": [*SYSTEM, *_python(), *_tls(settings)],
+        "read": [*SYSTEM, *PROC, *_python(), *_tls(settings)],
         "write": ["/dev/null", *_written(settings)],
     }
     known, above, without = {}, [], []
@@ -134,9 +139,10 @@ def _confined(settings: Settings, own: FilesystemSettings) -> Confinement:
             rules[kind].append(nearest)
         else:
             without.append(spec.alias)
+    pins = tuple(os.open(path, os.O_PATH | os.O_CLOEXEC) for path in PROC if os.path.exists(path))
     if not landlock.restrict_self(read=rules["read"], write=rules["write"]):
         return Confinement(False, "the kernel refused")
-    return Confinement(True, None, known, tuple(above), tuple(without))
+    return Confinement(True, None, known, tuple(above), tuple(without), pins)
 
 
 def _python() -> Iterator[str]:
