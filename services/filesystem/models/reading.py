@@ -6,15 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.models import Facts, Part, Result
+from core.models import Facts, Result
 
 
-class Directory(Part):
-    """One root."""
+class Directory(Facts):
+    """One root; `mode` includes what comes before it: list, read, write, delete."""
 
-    alias: str = Field(description="What paths begin with.")
+    alias: str
     path: str
-    mode: str = Field(description="list, read, write or delete; each includes those before it.")
+    mode: str
     state: Literal["available", "unavailable"]
     problem: str | None
     free_bytes: int | None
@@ -24,7 +24,10 @@ class Directory(Part):
 class Directories(Result):
     """The roots of a server."""
 
-    directories: list[Directory]
+    directories: list[Directory] = Field(
+        description="alias (what paths begin with), path, mode (list < read < write < delete), "
+        "state, problem, free_bytes, total_bytes."
+    )
     content: str = Field(description="The same as text.")
 
 
@@ -45,6 +48,12 @@ class TextOfFile(Result):
     truncated: bool = Field(description="More of what was asked for follows: use next_cursor.")
     next_cursor: str | None
     content: str
+
+
+class SameText(TextOfFile):
+    """What read_file returns, without saying again what that is."""
+
+    model_config = Facts.model_config
 
 
 class OneOfMany(Facts):

@@ -26,6 +26,7 @@ from services.filesystem.models.reading import (
     ManyTexts,
     MediaOfFile,
     OneOfMany,
+    SameText,
     TextOfFile,
 )
 from services.filesystem.tools.desk import Desk
@@ -143,9 +144,9 @@ def listings(desk: Desk) -> list[Listing]:
             name="read_file",
             title="Read a file",
             description="Older name of read_text_file, with fewer options.",
-            handler=tools.read_text,
+            handler=tools.read_file,
             arguments=ReadFile,
-            result=TextOfFile,
+            result=SameText,
         ),
         Listing(
             name="read_multiple_files",
@@ -221,6 +222,10 @@ class ReadingTools:
             next_cursor=_cursor(desk, part, digest),
             content=_numbered(part) if numbered else excerpt.text,
         )
+
+    async def read_file(self, arguments: ReadFile, context: Context) -> SameText:
+        """Read a text file under the tool's older name."""
+        return SameText(**dict(await self.read_text(arguments, context)))
 
     # -- several files --------------------------------------------------------------------------
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -139,3 +142,34 @@ async def test_a_root_is_known_by_the_link_that_the_operator_wrote_and_by_its_re
             assert told(result) == "here"
             assert result.structured is not None
             assert result.structured["path"] == "docs/a.txt"
+
+
+async def test_what_is_swapped_while_it_is_read_leads_nowhere_else(
+    tree: Tree, paths: Client
+) -> None:
+    """A link to a directory inside and one to the secret take turns under one name."""
+    stop = threading.Event()
+
+    def swap() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            made = tree.root / f".turn{turn % 2}"
+            made.unlink(missing_ok=True)
+            made.symlink_to(("../secret", "dir/sub")[turn % 2])
+            os.rename(made, tree.root / "turning")
+
+    (tree.root / "dir/sub/canary.txt").write_text("harmless")
+    thread = threading.Thread(target=swap)
+    thread.start()
+    seen: Counter[str] = Counter()
+    try:
+        while seen.total() < 2_000 and len(seen) < 3:
+            seen[told(await paths.call("read_text_file", path="docs/turning/canary.txt"))] += 1
+        for _ in range(500):
+            seen[told(await paths.call("read_text_file", path="docs/turning/canary.txt"))] += 1
+    finally:
+        stop.set()
+        thread.join()
+    assert seen["harmless"]
+    assert set(seen) <= {"harmless", "OUTSIDE_ROOT", "FILE_NOT_FOUND", "FILE_BUSY"}

@@ -385,7 +385,7 @@ async def test_no_descriptor_is_left_behind(client: Client, docs: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         await all_ways()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # --- read_multiple_files --------------------------------------------------------------------------
