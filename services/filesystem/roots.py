@@ -22,7 +22,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote, unquote_to_bytes
@@ -407,7 +407,7 @@ class Roots:
         Raises:
             ToolError: Of `core.files`, or as `check_real` and `check_links`.
         """
-        fd = self._settled(place, place.entry.root.open_file, needs)
+        fd, _ = self._settled(place, place.entry.root.open_file, needs)
         try:
             self.check_links(place, os.fstat(fd))
         except BaseException:
@@ -417,13 +417,17 @@ class Roots:
 
     def open_dir(self, place: Place, needs: Mode = Mode.LIST) -> int:
         """Open a directory that may be listed; otherwise as `open_file`."""
-        return self._settled(place, place.entry.root.open_dir, needs)
+        return self._settled(place, place.entry.root.open_dir, needs)[0]
 
     def open_any(self, place: Place, needs: Mode = Mode.LIST, *, follow: bool = True) -> int:
         """Return an O_PATH descriptor of whatever is there; otherwise as `open_file`."""
-        return self._settled(place, partial(place.entry.root.open_any, follow=follow), needs)
+        return self._settled(place, partial(place.entry.root.open_any, follow=follow), needs)[0]
 
-    def _settled(self, place: Place, open_: Callable[[Rel], int], needs: Mode) -> int:
+    def find(self, place: Place, needs: Mode = Mode.LIST) -> tuple[int, Rel]:
+        """Return what `open_any` returns, and where that really is."""
+        return self._settled(place, place.entry.root.open_any, needs)
+
+    def _settled(self, place: Place, open_: Callable[[Rel], int], needs: Mode) -> tuple[int, Rel]:
         """Open and check; try again while what was opened is being replaced by another.
 
         A file that is saved anew by a rename is deleted, or is one of our temporary files for a
@@ -433,14 +437,12 @@ class Roots:
         while True:
             fd = open_(place.rel)
             try:
-                self.check_real(place, fd, needs)
+                return fd, self.check_real(place, fd, needs)
             except BaseException as error:
                 os.close(fd)
                 tries -= 1
                 if not tries or not isinstance(error, OutsideRoot | PathDenied):
                     raise
-            else:
-                return fd
 
     # --- for listing and searching ------------------------------------------------------------
 

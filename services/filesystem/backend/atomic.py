@@ -143,12 +143,19 @@ def name_spot(roots: Roots, place: Place, needs: Mode, *, told: Place | None = N
 def _real(roots: Roots, place: Place, needs: Mode) -> Rel | None:
     """Return where the path leads; None when nothing is there."""
     try:
-        fd = roots.open_any(place, needs)
+        with held(roots, place, needs) as (_, rel):
+            return rel
     except FileNotThere:
         _refuse_dangling(place)
         return None
+
+
+@contextlib.contextmanager
+def held(roots: Roots, place: Place, needs: Mode) -> Iterator[tuple[int, Rel]]:
+    """Hold by an O_PATH descriptor what a path leads to; give it with where that really is."""
+    fd, rel = roots.find(place, needs)
     try:
-        return place.entry.root.real(fd)
+        yield fd, rel
     finally:
         os.close(fd)
 
@@ -455,13 +462,14 @@ def _is_untouched(fd: int, name: bytes, current: Current) -> bool:
 
 
 def _put_back(spot: Spot, new: Draft) -> None:
-    """Exchange again, until it is our own file that comes out.
+    """Exchange again, until what we had put there comes out.
 
-    What comes out instead was put there by another after our exchange, and is newer than what we
-    hold: that goes back, and what it was to replace anyway is dropped.
+    If something else comes out, another put it there after our exchange: it is newer than what we
+    hold, so it goes back, and what we had put there instead is what has to come out then.
     """
     ours = os.fstat(new.fd)
     for _ in range(_TRIES):
+        put = os.stat(new.name, dir_fd=spot.fd, follow_symlinks=False)
         try:
             renameat2(spot.fd, new.name, spot.fd, spot.name, exchange=True)
         except OSError:
@@ -470,8 +478,10 @@ def _put_back(spot: Spot, new: Draft) -> None:
                 rename_new(spot.fd, new.name, spot.fd, spot.name)
                 new.is_kept = False
             return
-        if os.path.samestat(os.stat(new.name, dir_fd=spot.fd, follow_symlinks=False), ours):
+        out = os.stat(new.name, dir_fd=spot.fd, follow_symlinks=False)
+        if os.path.samestat(out, ours):
             return
+        ours = put
     new.is_kept = True
 
 

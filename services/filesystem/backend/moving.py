@@ -23,6 +23,7 @@ from services.filesystem.backend.atomic import (
     commit,
     current_of,
     draft,
+    held,
     locked,
     name_spot,
     open_spot,
@@ -255,34 +256,35 @@ def copy_file(
     dry_run: bool,
 ) -> models.CopyMade:
     """Copy a file, or a directory with what it holds."""
-    there = job.roots.open_any(source, Mode.READ)
-    try:
+    with (
+        held(job.roots, source, Mode.READ) as (there, rel),
+        open_spot(job.roots, destination, Mode.WRITE) as to,
+    ):
         status = os.fstat(there)
-        rel = source.entry.root.real(there)
-        with open_spot(job.roots, destination, Mode.WRITE) as to:
-            if _is_directory(status):
-                if not recursive:
-                    raise NotAFile(
-                        f"{source.shown} is a directory.",
-                        hint="recursive=true copies a directory with what it holds.",
-                        kind="directory",
-                    )
-                from_ = Spot(source.entry, there, b".", rel, source.shown)
-                _check_not_inside(from_, to)
-                return _tree_copy(stop, job, from_, there, to, destination, dry_run=dry_run)
-            if not stat.S_ISREG(status.st_mode):
-                kind = kind_of(status.st_mode)
-                raise NotAFile(f"{source.shown} is not a regular file but a {kind}.", kind=kind)
-            job.roots.check_links(source, status)
-            found = Copied(files=1, bytes=status.st_size)
-            with locked(stop, to), current_of(stop, to, job.settings.max_write_bytes) as current:
-                _check_copy_over(job, destination, current, status, overwrite=overwrite)
-                undo_id, notes = (
-                    (None, []) if dry_run else _file_copy(stop, job, there, to, current)
-                )
-            return _copy_made(source, destination, found, undo_id, notes, dry_run=dry_run)
-    finally:
-        os.close(there)
+        if _is_directory(status):
+            _check_recursive(source, recursive=recursive)
+            from_ = Spot(source.entry, there, b".", rel, source.shown)
+            _check_not_inside(from_, to)
+            found, undo_id = _tree_copy(stop, job, from_, there, to, dry_run=dry_run)
+            return _copy_made(source, destination, found, undo_id, [], dry_run=dry_run)
+        if not stat.S_ISREG(status.st_mode):
+            kind = kind_of(status.st_mode)
+            raise NotAFile(f"{source.shown} is not a regular file but a {kind}.", kind=kind)
+        job.roots.check_links(source, status)
+        found = Copied(files=1, bytes=status.st_size)
+        with locked(stop, to), current_of(stop, to, job.settings.max_write_bytes) as current:
+            _check_copy_over(job, destination, current, status, overwrite=overwrite)
+            undo_id, notes = (None, []) if dry_run else _file_copy(stop, job, there, to, current)
+        return _copy_made(source, destination, found, undo_id, notes, dry_run=dry_run)
+
+
+def _check_recursive(source: Place, *, recursive: bool) -> None:
+    if not recursive:
+        raise NotAFile(
+            f"{source.shown} is a directory.",
+            hint="recursive=true copies a directory with what it holds.",
+            kind="directory",
+        )
 
 
 def _check_copy_over(
@@ -350,27 +352,24 @@ def _copy_bytes(
 
 
 def _tree_copy(
-    stop: Stop, job: Job, from_: Spot, there: int, to: Spot, destination: Place, *, dry_run: bool
-) -> models.CopyMade:
+    stop: Stop, job: Job, from_: Spot, there: int, to: Spot, *, dry_run: bool
+) -> tuple[Copied, int | None]:
     if to.status() is not None:
         raise FileExists(
             f"{to.shown} exists already; a directory is only copied to a new name.",
             path=to.shown,
         )
-    found, undo_id = Copied(), None
     if dry_run:
-        found = _planned(stop, job, from_)
-    else:
-        temp = temp_name()
-        change_id = job.change("copy", to, {"temp": temp.decode(), "created": True})
-        try:
-            found = _copy_tree(stop, job, from_, there, to, temp, whole=False)
-        except BaseException:
-            job.history.forget(change_id)
-            raise
+        return _planned(stop, job, from_), None
+    temp = temp_name()
+    change_id = job.change("copy", to, {"temp": temp.decode(), "created": True})
+    try:
+        found = _copy_tree(stop, job, from_, there, to, temp, whole=False)
         undo_id = job.finish(change_id, identity=identity(_there(to)))
-    source = Place(from_.entry, from_.rel)
-    return _copy_made(source, destination, found, undo_id, [], dry_run=dry_run)
+    except BaseException:
+        job.history.forget(change_id)
+        raise
+    return found, undo_id
 
 
 def _planned(stop: Stop, job: Job, from_: Spot) -> Copied:
