@@ -71,6 +71,14 @@ _NAMES = {
 _REFUSED = re.compile(r"(?:utf[-_]?(?:7|32).*|idna|punycode|.*escape|iso-?2022-(?:kr|cn).*|hz.*)$")
 
 
+ALL_CODECS = (
+    *_BROWSER_LABELS,
+    *(f"iso8859-{part}" for part in range(2, 17) if part != 12),
+    "cp866",
+)
+"""What `decode` may need; a process that can open no file later loads them with this."""
+
+
 class Decoded(NamedTuple):
     """Text, and how it came about.
 

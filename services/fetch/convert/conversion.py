@@ -205,6 +205,7 @@ def _xml(text: str, source: Source, wanted: Wanted) -> Document:
             kind="xml",
             engine="sitemap",
             links=xml_documents.sitemap_links(sitemap),
+            warnings=_left_out(len(sitemap.addresses), sitemap.total, "addresses"),
         )
     return dataclasses.replace(_text(text, source, wanted), kind="xml", engine="xml")
 
@@ -223,7 +224,12 @@ def _feed(feed: Feed, source: Source, wanted: Wanted) -> Document:
         outline=outline,
         links=feeds.feed_links(feed, source.url),
         hidden_removed=hidden,
+        warnings=_left_out(len(feed.entries), feed.total, "items"),
     )
+
+
+def _left_out(shown: int, total: int, what: str) -> tuple[str, ...]:
+    return (f"Only the first {shown} of {total} {what} are shown.",) if shown < total else ()
 
 
 def _text(text: str, source: Source, wanted: Wanted) -> Document:

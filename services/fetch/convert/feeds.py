@@ -14,6 +14,7 @@ from services.fetch.convert.markdown import absolute, write
 from services.fetch.convert.tree import parse
 from services.fetch.convert.visibility import remove_hidden, without_invisible_characters
 
+MAX_ENTRIES = 1000
 _MAX_ENTRY_CHARACTERS = 20_000
 
 
@@ -38,6 +39,7 @@ class Feed:
     updated: str | None = None
     language: str | None = None
     entries: list[Entry] = field(default_factory=list)
+    total: int = 0  # how many entries it has, of which the first ones were read
 
 
 def read_json_feed(text: str) -> Feed | None:
@@ -50,12 +52,14 @@ def read_json_feed(text: str) -> Feed | None:
         return None
     if not isinstance(data, dict) or not isinstance(data.get("items"), list):
         return None
+    items = [item for item in data["items"] if isinstance(item, dict)]
     return Feed(
         title=_string(data.get("title")),
         description=_string(data.get("description")),
         link=_string(data.get("home_page_url")),
         language=_string(data.get("language")),
-        entries=[_json_entry(item) for item in data["items"][:1000] if isinstance(item, dict)],
+        entries=[_json_entry(item) for item in items[:MAX_ENTRIES]],
+        total=len(items),
     )
 
 

@@ -24,7 +24,7 @@ from services.fetch.convert.inline import (
     escaped,
     longest_run,
 )
-from services.fetch.convert.tables import Cell, Grid, is_for_layout, read_grid
+from services.fetch.convert.tables import Cell, Grid, is_for_layout, own_rows, read_grid
 from services.fetch.convert.tree import BLOCKS, SKIPPED
 
 BlockKind = Literal["paragraph", "heading", "list", "numbered", "code", "quote", "table", "rule"]
@@ -84,7 +84,7 @@ def write(
     """
     writer = _Writer(root, base_url, links=links, images=images, plain=plain)
     blocks: list[Block] = []
-    writer.flow(root, blocks)
+    writer.block(root, blocks)
     return _with_outline(_joined(blocks), writer.headings)
 
 
@@ -157,6 +157,10 @@ class _Writer:
 
     # --- blocks ---------------------------------------------------------------------------------
 
+    def block(self, element: Element, out: list[Block]) -> None:
+        """Write an element as what its name says."""
+        self._writers.get(element.tag, self.flow)(element, out)
+
     def flow(self, element: Element, out: list[Block]) -> None:
         """Write the content of an element: blocks, and paragraphs of the inline between them."""
         run = self._run()
@@ -169,7 +173,7 @@ class _Writer:
             elif tag in BLOCKS or child in self._with_blocks:
                 self._paragraph(run, out)
                 run = self._run()
-                self._writers.get(tag, self.flow)(child, out)
+                self.block(child, out)
             else:
                 self._inline(child, run)
             if child.tail:
@@ -289,7 +293,7 @@ class _Writer:
         if element.tag == "li":
             self.flow(element, inner)
         elif element.tag in BLOCKS:
-            self._writers.get(element.tag, self.flow)(element, inner)
+            self.block(element, inner)
         elif element.tag not in SKIPPED:
             self.flow(element, inner)
         return _task_box(element) + _joined(inner, tight=tight) if inner else ""
@@ -307,7 +311,7 @@ class _Writer:
         if caption is not None:
             self.flow(caption, out)
         if is_for_layout(element):
-            for row in element.iterfind(".//tr"):
+            for row in own_rows(element):
                 for cell in row:
                     self.flow(cell, out)
             return
@@ -323,8 +327,9 @@ class _Writer:
             return []
         if self.plain:
             return ["\t".join(row) for row in rows]
-        head, body = (rows[0], rows[1:]) if grid.has_head else ([""] * len(rows[0]), rows)
-        lines = [head, ["---"] * len(head), *body]
+        width = max(map(len, rows))
+        head, body = (rows[0], rows[1:]) if grid.has_head else ([], rows)
+        lines = [head + [""] * (width - len(head)), ["---"] * width, *body]
         return [f"| {' | '.join(line)} |" for line in lines]
 
     def _cell(self, cell: Cell) -> str:

@@ -10,10 +10,12 @@ from lxml.etree import _Element as Element
 
 from services.fetch.convert import article, markdown
 from services.fetch.convert.document import Document, Heading, PageMetadata, Wanted
+from services.fetch.convert.flat import parse_flat
 from services.fetch.convert.json_text import NotJson, pretty
 from services.fetch.convert.links import base_of, read_links
 from services.fetch.convert.metadata import embedded_json, read_metadata
 from services.fetch.convert.selection import select
+from services.fetch.convert.tables import limit_spans
 from services.fetch.convert.tree import BLOCKS, MAX_ELEMENTS, SKIPPED, flatten, parse
 from services.fetch.convert.visibility import remove, remove_hidden, without_invisible_characters
 from services.fetch.errors import BadSelector, ConversionFailed
@@ -51,9 +53,13 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
         ConversionFailed: JSON is wanted, and the page has none in it.
     """
     text, invisible = without_invisible_characters(text)
+    warnings: list[str] = []
     tree = parse(text)
     if tree is None:
         return _empty(wanted, invisible)
+    if not tree.is_whole:
+        tree = tree._replace(root=parse_flat(text))
+        warnings.append("The page is nested too deeply to be parsed; only its text was kept.")
     root = tree.root
     base_url = base_of(root, url)
     metadata = read_metadata(root, base_url)
@@ -62,7 +68,7 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
     says_article = article.says_article(root)
     scripts = _scripts(root)
     removed = remove_hidden(root)
-    warnings = []
+    limit_spans(root)
     if flattened := flatten(root):
         warnings.append(
             f"The page is nested absurdly deep; below {flattened} elements only text was kept."

@@ -115,7 +115,7 @@ def _declared_shape(declared: str, url: str) -> Shape | None:
 
 def _checked(shape: Shape, declared: str, start: bytes) -> Sniffed:
     """Correct headers that lie in the usual ways."""
-    if _is_binary(start):
+    if _controls(start) * 10 > len(start) and _is_binary(start):
         return Sniffed("binary", "application/octet-stream")
     bare = _bare(start)
     if shape == "html" and _is_xml_document(bare):
@@ -162,8 +162,12 @@ def _is_binary(start: bytes) -> bool:
     """Say whether bytes hold controls that no text has (MIME Sniffing §7.2)."""
     if start.startswith((b"\xfe\xff", b"\xff\xfe")):
         return False
-    found = len(start) - len(start.translate(None, _BINARY_BYTES))
+    found = _controls(start)
     if not found:
         return False
     zeros = start.count(0)
     return not (zeros == found and zeros * 3 > len(start))  # UTF-16 without its mark
+
+
+def _controls(start: bytes) -> int:
+    return len(start) - len(start.translate(None, _BINARY_BYTES))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lxml.etree import _Element as Element
 
 MAX_COLUMNS = 200  # further ones go into no line anyone reads; colspan alone may say 1000
-MAX_FILLED_CELLS = 200_000  # cells that spans may add
+MAX_SPANNED_CELLS = 100_000  # that all spans of a page may cover; beyond, they are ignored
 
 
 class Cell(NamedTuple):
@@ -18,7 +19,7 @@ class Cell(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Rows of equal length; None where a span or a short row left a cell empty."""
+    """Rows from left to right, of any length; None where a span left a cell empty."""
 
     rows: list[list[Cell | None]]
     has_head: bool
@@ -38,45 +39,59 @@ def is_for_layout(table: Element) -> bool:
         return False
     if table.find(".//h2") is not None or table.find(".//article") is not None:
         return True
-    return all(len(row) < 2 for row in table.iter("tr"))
+    return all(len(row) < 2 for row in own_rows(table))
+
+
+def limit_spans(root: Element) -> None:
+    """Take all spans out of a page that has more of them than any table means, in place.
+
+    A cell may say that it spans 1,000 columns and 65,534 rows, and there may be many such cells.
+    """
+    spanning = root.xpath("//*[@rowspan or @colspan]")
+    covered = sum(_span(cell, "rowspan") * _span(cell, "colspan") for cell in spanning)
+    for cell in spanning:
+        for name in ("rowspan", "colspan"):
+            if covered > MAX_SPANNED_CELLS or _span(cell, name) == MAX_COLUMNS:
+                cell.attrib.pop(name, None)
+
+
+def own_rows(table: Element) -> Iterator[Element]:
+    """Yield the rows of a table, not those of tables within its cells."""
+    for child in table:
+        if child.tag == "tr":
+            yield child
+        elif child.tag in ("thead", "tbody", "tfoot"):
+            yield from child.iterchildren("tr")
 
 
 def read_grid(table: Element) -> Grid:
     """Read the rows; a cell that spans rows is repeated in each, one that spans columns is not."""
     rows: list[list[Cell | None]] = []
     hanging: dict[int, tuple[int, Cell]] = {}  # column: rows still to come, and the cell
-    filled = 0
-    for row in table.iter("tr"):
+    for row in own_rows(table):
         line: list[Cell | None] = []
-        cells = [cell for cell in row if cell.tag in ("td", "th")]
-        for element in cells:
-            filled += _hang(line, hanging)
+        for element in row.iterchildren("td", "th"):
+            _hang(line, hanging)
             cell = Cell(element)
-            down = min(_span(element, "rowspan"), 1000)
+            down = _span(element, "rowspan")
             for number in range(_span(element, "colspan")):
                 if len(line) >= MAX_COLUMNS:
                     break
-                if down > 1 and filled < MAX_FILLED_CELLS:
+                if down > 1:
                     hanging[len(line)] = (down - 1, cell)
                 line.append(None if number else cell)
-        filled += _hang(line, hanging)
+        _hang(line, hanging)
         rows.append(line)
-    width = max(map(len, rows), default=0)
-    for line in rows:
-        line += [None] * (width - len(line))
     return Grid(rows, _has_head(table))
 
 
-def _hang(line: list[Cell | None], hanging: dict[int, tuple[int, Cell]]) -> int:
-    """Put the cells from above that reach into this row at their places; return how many."""
-    count = 0
+def _hang(line: list[Cell | None], hanging: dict[int, tuple[int, Cell]]) -> None:
+    """Put the cells from above that reach into this row at their places."""
     while len(line) in hanging:
         left, cell = hanging.pop(len(line))
         if left > 1:
             hanging[len(line)] = (left - 1, cell)
         line.append(cell)
-        count += 1
-    return count
 
 
 def _span(element: Element, name: str) -> int:
@@ -86,7 +101,7 @@ def _span(element: Element, name: str) -> int:
 
 def _has_head(table: Element) -> bool:
     """Say whether the first row names the columns."""
-    first = next(table.iter("tr"), None)
+    first = next(own_rows(table), None)
     if first is None:
         return False
     above = first.getparent()

@@ -29,10 +29,12 @@ class Tree(NamedTuple):
 
     Args:
         elements: How many there are in it.
+        is_whole: False where it was nested so deeply that the parser gave up on the rest.
     """
 
     root: Element
     elements: int
+    is_whole: bool
 
 
 def parse(text: str) -> Tree | None:
@@ -46,7 +48,10 @@ def parse(text: str) -> Tree | None:
         root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError:
         return None
-    return Tree(root, int(root.xpath("count(//*)")))
+    except etree.XMLSyntaxError as error:  # nothing in HTML is an error; libxml2 got no memory
+        raise MemoryError from error
+    limits = parser.error_log.filter_types([etree.ErrorTypes.ERR_RESOURCE_LIMIT])
+    return Tree(root, int(root.xpath("count(//*)")), not limits)
 
 
 def flatten(root: Element) -> int:

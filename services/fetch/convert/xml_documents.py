@@ -12,9 +12,9 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from services.fetch.convert.document import Link
-from services.fetch.convert.feeds import Entry, Feed, first, local, own_text
+from services.fetch.convert.feeds import MAX_ENTRIES, Entry, Feed, first, local, own_text
+from services.fetch.convert.links import MAX_LINKS
 
-MAX_ITEMS = 1000
 MAX_ADDRESSES = 50_000  # what one sitemap may list by its own rules (sitemaps.org)
 
 
@@ -87,7 +87,7 @@ def sitemap_links(sitemap: Sitemap) -> tuple[Link, ...]:
     kind = "sitemap" if sitemap.is_index else "link"
     return tuple(
         Link(url, "", kind)  # type: ignore[arg-type] # mypy widens the literals of `kind`
-        for url, _ in sitemap.addresses[:MAX_ITEMS]
+        for url, _ in sitemap.addresses[:MAX_LINKS]
         if url.startswith(("http://", "https://"))
     )
 
@@ -101,7 +101,8 @@ def read_feed(root: Element) -> Feed | None:
             description=_text(root, "subtitle"),
             link=_atom_link(root),
             updated=_text(root, "updated"),
-            entries=[_atom_entry(item) for item in _children(root, "entry")],
+            entries=[_atom_entry(item) for item in _children(root, "entry")[:MAX_ENTRIES]],
+            total=len(_children(root, "entry")),
         )
     if name not in ("rss", "RDF"):
         return None
@@ -113,12 +114,13 @@ def read_feed(root: Element) -> Feed | None:
         description=_text(channel, "description"),
         link=_text(channel, "link"),
         updated=_text(channel, "lastBuildDate") or _text(channel, "pubDate"),
-        entries=[_rss_entry(item) for item in items],
+        entries=[_rss_entry(item) for item in items[:MAX_ENTRIES]],
+        total=len(items),
     )
 
 
 def _children(element: Element, name: str) -> list[Element]:
-    return [child for child in element if local(child) == name][:MAX_ITEMS]
+    return [child for child in element if local(child) == name]
 
 
 def _text(element: Element, *names: str) -> str | None:
