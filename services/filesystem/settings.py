@@ -155,6 +155,13 @@ class FilesystemSettings(ServiceSettings):
     max_depth: int = Field(
         64, ge=1, le=512, description="Directories below each other that are listed and searched."
     )
+    search_time_limit_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="Seconds after which a search returns what it has found; its cursor goes on. "
+        "server.tool_time_limit_s has to be longer.",
+    )
 
     # --- changes ---
     max_write_bytes: int = Field(

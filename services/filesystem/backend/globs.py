@@ -100,7 +100,7 @@ class GlobSet:
                 for number, name in enumerate(names)
                 if name in known or name.endswith(suffixes)
             )
-        if self._name is not None or self._path is not None:
+        if names and (self._name is not None or self._path is not None):
             lines = lines_of(names)
             if self._name is not None:
                 found.update(numbers_of(self._name, lines, b""))

@@ -383,7 +383,7 @@ def _ignore_file(directory: int) -> IgnoreFile | None:
 def _ignored(chain: IgnoreChain, names: tuple[str, ...], entries: list[Entry]) -> set[int]:
     """Return the numbers of the entries that the .gitignore files of a chain ignore."""
     ignored: set[int] = set()
-    if not chain:
+    if not chain or not entries:
         return ignored
     lines = lines_of([f"{name}/" if kind == DIRECTORY else name for name, kind in entries])
     for file, depth in chain:

@@ -39,7 +39,6 @@ from services.filesystem.settings import Mode
 from services.filesystem.tools.desk import Desk
 from services.filesystem.tools.progress import reporting_seen
 
-LIST_LIMIT_S = 20.0
 MAX_GLOBS = 100
 _NAME_WIDTH, _SIZE_WIDTH = 30, 10
 
@@ -150,7 +149,9 @@ class ListingTools:
         )
         if desk.roots.is_top(arguments.path):
             return _top(desk, arguments.path)
-        place, rows = await desk.backend.run_for(LIST_LIMIT_S, _list, desk, arguments.path, query)
+        place, rows = await desk.backend.run_for(
+            desk.settings.search_time_limit_s, _list, desk, arguments.path, query
+        )
         shown, members = _page(desk, place, rows, query, arguments.max_bytes, digest)
         content = "\n".join(f"{MARKS.get(e.kind, '[OTHER]')} {e.name}" for e in shown)
         return DirectoryList(path=place.shown, entries=shown, content=content, **members)
@@ -169,7 +170,9 @@ class ListingTools:
             after=desk.cursors.position_of(arguments.cursor, digest),
             limit=arguments.limit,
         )
-        place, rows = await desk.backend.run_for(LIST_LIMIT_S, _list, desk, arguments.path, query)
+        place, rows = await desk.backend.run_for(
+            desk.settings.search_time_limit_s, _list, desk, arguments.path, query
+        )
         shown, members = _page(desk, place, rows, query, arguments.max_bytes, digest)
         return SizedDirectoryList(
             path=place.shown,
@@ -195,7 +198,7 @@ class ListingTools:
         tally = Tally()
         async with reporting_seen(context, tally):
             place, page = await desk.backend.run_for(
-                LIST_LIMIT_S, _tree, desk, arguments.path, query, tally
+                desk.settings.search_time_limit_s, _tree, desk, arguments.path, query, tally
             )
         children = page.top.get("children")
         return Tree(
@@ -210,7 +213,7 @@ class ListingTools:
     async def get_file_info(self, arguments: GetFileInfo, context: Context) -> FileInfo:
         """Tell what is known of a path."""
         desk = await self._desk.for_call(context)
-        return await desk.backend.run_for(LIST_LIMIT_S, _info, desk, arguments)
+        return await desk.backend.run_for(desk.settings.search_time_limit_s, _info, desk, arguments)
 
 
 def _list(stop: Stop, desk: Desk, path: str, query: ListQuery) -> tuple[Place, Rows]:

@@ -36,8 +36,6 @@ from services.filesystem.settings import Mode
 from services.filesystem.tools.desk import Desk
 from services.filesystem.tools.progress import reporting_seen
 
-SEARCH_LIMIT_S = 20.0
-"""Seconds after which a search returns what it has found."""
 MAX_GLOBS = 100
 MAX_LINE_BYTES = 1_000
 
@@ -152,7 +150,12 @@ class SearchingTools:
         )
         async with reporting_seen(context, tally):
             page = await desk.backend.run_for(
-                SEARCH_LIMIT_S, search, scope, query, tally, limit=arguments.limit
+                desk.settings.search_time_limit_s,
+                search,
+                scope,
+                query,
+                tally,
+                limit=arguments.limit,
             )
         return self._found(desk, arguments, page, tally, digest, None if by_path else position or 0)
 
@@ -205,7 +208,7 @@ class SearchingTools:
         )
         async with reporting_seen(context, tally):
             page = await desk.backend.run_for(
-                SEARCH_LIMIT_S, search_text, scope, query, tally, after=after
+                desk.settings.search_time_limit_s, search_text, scope, query, tally, after=after
             )
         return _found_text(desk, query, page, tally, digest, is_first=after is None)
 
