@@ -39,6 +39,7 @@ _WARM_UP = (
     ('<meta charset="shift_jis"><p>テスト'.encode("cp932"), None),
     ("Пример текста без объявленной кодировки".encode("cp1251"), "text/plain"),
     (b"%PDF-1.4 broken", "application/pdf"),
+    (b"# T", "text/markdown"),
     (b'{"a": 1}', "application/json"),
 )
 
