@@ -1,0 +1,80 @@
+"""The arguments that fetch and fetch_many share, and what they mean."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from core.errors import InvalidArguments
+from core.models import Arguments
+from services.fetch.backend import CacheMode
+from services.fetch.convert import Format, MainContent, Wanted
+from services.fetch.tools.desk import Request
+
+MAX_URL_CHARS = 20_000
+"""More than any URL that is fetched may have, so that the policy on URLs says so in its words."""
+MAX_LENGTH = 1_000_000
+MAX_HEADERS = 20
+MIN_TIMEOUT_S = 0.1
+"""Not `gt=0`: some clients (Gemini) refuse schemas with exclusive bounds."""
+
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_CHARS)]
+
+
+class PageOptions(Arguments):
+    """How pages are fetched and shown."""
+
+    max_length: int | None = Field(
+        None, ge=1, le=MAX_LENGTH, description="Characters of a page; by default what fits well."
+    )
+    raw: bool = Field(False, description="The source, not converted.")
+    format: Format = Field("markdown", description="json: of an API, or what a page embeds.")
+    main_content: MainContent = Field(
+        "auto", description="always: article only; never: menus and all."
+    )
+    selector: str | None = Field(None, max_length=1_000, description="CSS: only these elements.")
+    remove_selector: str | None = Field(None, max_length=1_000, description="CSS: not these.")
+    links: bool | None = Field(
+        None, description="true: list them too; false: no targets in the text."
+    )
+    images: bool = Field(True, description="false: leave images out of the text.")
+    timeout_s: float | None = Field(None, ge=MIN_TIMEOUT_S)
+    headers: dict[str, str] | None = Field(
+        None, max_length=MAX_HEADERS, description="Accept, Accept-Language."
+    )
+    cache: CacheMode = Field("normal", description="only: no request.")
+
+    def request(self, url: str) -> Request:
+        """Return what is wanted of one URL.
+
+        Raises:
+            InvalidArguments: `raw` and another format are asked for.
+        """
+        return Request(
+            url=url,
+            wanted=self._wanted(),
+            headers=self.headers or {},
+            cache=self.cache,
+            timeout_s=self.timeout_s,
+        )
+
+    def _wanted(self) -> Wanted:
+        if self.raw and self.format != "raw" and "format" in self.model_fields_set:
+            raise InvalidArguments(
+                f"raw is given together with format={self.format!r}.", hint="Give one of them."
+            )
+        return Wanted(
+            format="raw" if self.raw else self.format,
+            main_content=self.main_content,
+            selector=self.selector or None,
+            remove_selector=self.remove_selector or None,
+            links=self.links is not False,
+            images=self.images,
+        )
+
+    @property
+    def names_format(self) -> bool:
+        """Whether the call says how the page is converted, and does not leave it to the default."""
+        named = {"raw", "format", "main_content", "selector", "remove_selector", "images"}
+        return not named.isdisjoint(self.model_fields_set)
