@@ -32,6 +32,8 @@ from services.filesystem.roots import Place, RootEntry, Roots
 from services.filesystem.settings import Mode
 
 SWEEP_S = 2.0
+SWEEP_SHARE = 0.02
+"""Of the time, looking at everything takes no more than this; with thousands, sweeps are rarer."""
 DELAY_S = 0.05
 """From the first sign of a change to the look, in which others of the same burst arrive."""
 SPACING_S = 0.25
@@ -272,9 +274,8 @@ class Subscriptions:
         dropped, self._dropped = self._dropped, []
         if dropped:
             await self._backend.run(self._drop, dropped)
-        is_sweep = now >= self._sweep_at
-        if is_sweep:
-            self._sweep_at = now + SWEEP_S
+        if is_sweep := now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S  # also when what follows fails
             await self._look_at_roots()
         due = [
             subscribed
@@ -288,6 +289,9 @@ class Subscriptions:
             states = await self._backend.run(self._look_at_all, due)
             for subscribed, state in zip(due, states, strict=True):
                 self._settle(subscribed, state, named[subscribed.uri], now)
+        if is_sweep:
+            done = asyncio.get_running_loop().time()
+            self._sweep_at = done + max(SWEEP_S, (done - now) / SWEEP_SHARE)
 
     def _settle(
         self, subscribed: _Subscribed, state: State | None, named: bool, now: float
