@@ -57,7 +57,7 @@ def unified(
     *,
     names: tuple[str, str],
     context: int = 3,
-    max_chars: int = 20_000,
+    max_chars: int = 16_000,
 ) -> Diff:
     r"""Return the unified diff of two texts in UTF-8 (bytes that are not are shown as ``\xe9``).
 

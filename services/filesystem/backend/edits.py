@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -178,8 +178,17 @@ def _checked_size(body: bytes, max_bytes: int) -> bytes:
 # --- old text, new text ------------------------------------------------------------------------
 
 
-def apply_texts(body: bytes, edits: Sequence[TextEdit], *, max_bytes: int) -> Edited:
+def apply_texts(
+    body: bytes,
+    edits: Sequence[TextEdit],
+    *,
+    max_bytes: int,
+    check: Callable[[], None] = lambda: None,
+) -> Edited:
     """Apply edits one after the other, each to what the one before it left.
+
+    Args:
+        check: Called before each; raises when the work should end.
 
     Raises:
         EditNotFound: An edit fits nowhere; says which and what is closest to it.
@@ -189,6 +198,7 @@ def apply_texts(body: bytes, edits: Sequence[TextEdit], *, max_bytes: int) -> Ed
     """
     replaced, notes = 0, []
     for index, edit in enumerate(edits):
+        check()
         text = Text.of(body)
         apply = _regex_replacements if edit.regex else _text_replacements
         count, found, note = apply(text, edit, index, max_bytes)
@@ -211,7 +221,9 @@ def _text_replacements(text: Text, edit: TextEdit, index: int, max_bytes: int) -
         return _by_lines(text, edit, old, new, index)
     _check_count(text, edit, index, places)
     _check_growth(len(places) * len(new), max_bytes)
-    return len(places), [r for at in places for r in _differing(at, old, new)], None
+    parts = list(_differing(0, old, new))
+    found = [Replacement(at + p.start, at + p.end, p.new) for at in places for p in parts]
+    return len(places), found, None
 
 
 def _into_nothing(text: Text, new: bytes, index: int) -> Found:

@@ -450,7 +450,7 @@ def _looked_at(spot: Spot) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _written_down(job: Job, to: Spot) -> Iterator[bytes]:
-    """Give a name for a temporary copy that is cleaned up even after a crash."""
+    """Give a name for something temporary that is cleaned up even after a crash."""
     temp = temp_name()
     change_id = job.change("copy", to, {"temp": temp.decode(), "created": True})
     try:
@@ -513,7 +513,7 @@ def delete_file(
                 _check_confirmed(job, spot, found, confirm_count)
         undo_id = None
         if not dry_run:
-            undo_id = _deleted(stop, job, spot, status, found, to_trash=to_trash)
+            undo_id = _deleted(job, spot, status, found, to_trash=to_trash)
             sync(spot.fd)
     kind, entries = kind_of(status.st_mode), found.entries
     verb = "Would delete" if dry_run else "Deleted"
@@ -553,12 +553,29 @@ def _check_confirmed(job: Job, spot: Spot, found: Census, confirm_count: int | N
         )
 
 
+def _remove(job: Job, spot: Spot, status: os.stat_result) -> None:
+    """Remove something for good; a directory is out of the way at once, and gone or there again.
+
+    What cannot be removed comes back to its place, with what of it is left.
+    """
+    with telling(spot.shown):
+        if not _is_directory(status):
+            os.unlink(spot.name, dir_fd=spot.fd)
+            return
+        with _written_down(job, spot) as temp:
+            rename_new(spot.fd, spot.name, spot.fd, temp)
+            try:
+                trees.remove(Stop(), spot.fd, temp)
+            except BaseException:
+                rename_new(spot.fd, temp, spot.fd, spot.name)
+                raise
+
+
 def _deleted(
-    stop: Stop, job: Job, spot: Spot, status: os.stat_result, found: Census, *, to_trash: bool
+    job: Job, spot: Spot, status: os.stat_result, found: Census, *, to_trash: bool
 ) -> int | None:
     if not to_trash:
-        with telling(spot.shown):
-            trees.remove(stop, spot.fd, spot.name)
+        _remove(job, spot, status)
         return None
     with Trash(spot.entry) as trash:
         name = trash.name_for(spot.name)

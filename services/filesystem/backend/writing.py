@@ -195,7 +195,7 @@ def _put(
     stop.check()
     if how.dry_run or (current is not None and current.data == data):
         return _outcome(current, data)
-    return _committed(stop, job, spot, current, data)
+    return _committed(stop, job, place, spot, current, data)
 
 
 def _check_expected(shown: str, current: Current | None, how: Put) -> None:
@@ -238,10 +238,14 @@ def _outcome(
     )
 
 
-def _committed(stop: Stop, job: Job, spot: Spot, current: Current | None, data: bytes) -> Outcome:
+def _committed(
+    stop: Stop, job: Job, place: Place, spot: Spot, current: Current | None, data: bytes
+) -> Outcome:
     image = None if current is None else current.data
     keeps = current is None or (image is not None and job.keeps(len(image)))
     notes = [] if keeps else [NO_WAY_BACK]
+    if place.rel != spot.rel:
+        notes.append(f"{place.shown} leads to {spot.entry.shown(spot.rel)}, which was written.")
     if current is not None and current.status.st_nlink > 1:
         notes.append(
             f"It had {current.status.st_nlink} names; the others still hold the earlier content."
@@ -411,7 +415,7 @@ def edit_file(
         found = exact(_all_of(job, place, current), encoding)
         for new in _new_texts(edits):
             found.check_new(new)
-        edited = _apply(found.body, edits, job.settings.max_write_bytes)
+        edited = _apply(stop, found.body, edits, job.settings.max_write_bytes)
         seen.append((found, edited))
         return found.bytes_of(edited.body)
 
@@ -436,14 +440,14 @@ def _new_texts(edits: Edits) -> list[str]:
     return [edit.new for edit in edits]
 
 
-def _apply(body: bytes, edits: Edits, max_bytes: int) -> Edited:
+def _apply(stop: Stop, body: bytes, edits: Edits, max_bytes: int) -> Edited:
     if isinstance(edits, str):
         return apply_patch(body, edits, max_bytes=max_bytes)
     lines = [edit for edit in edits if isinstance(edit, LineEdit)]
     if lines:
         return apply_lines(body, lines, max_bytes=max_bytes)
     texts = [edit for edit in edits if isinstance(edit, TextEdit)]
-    return apply_texts(body, texts, max_bytes=max_bytes)
+    return apply_texts(body, texts, max_bytes=max_bytes, check=stop.check)
 
 
 # --- create_directory --------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from services.filesystem.settings import Mode
 from services.filesystem.tools.desk import Desk
 
 ADDS = Annotations(read_only=False, destructive=False, idempotent=True)
-REPLACES = Annotations(read_only=False, destructive=True, idempotent=True)
+REMOVES = Annotations(read_only=False, destructive=True, idempotent=True)
 CHANGES = Annotations(read_only=False, destructive=True, idempotent=False)
 MAX_EDITS = 200
 
@@ -210,7 +210,7 @@ def _writing(tools: WritingTools) -> list[Listing]:
             handler=tools.copy_file,
             arguments=CopyFile,
             result=models.CopyMade,
-            annotations=REPLACES,
+            annotations=REMOVES,
         ),
         Listing(
             name="undo_change",
@@ -245,7 +245,7 @@ def _removing(tools: WritingTools) -> list[Listing]:
             handler=tools.delete_file,
             arguments=DeleteFile,
             result=models.Deleted,
-            annotations=CHANGES,
+            annotations=REMOVES,
         ),
     ]
 

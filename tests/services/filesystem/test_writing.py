@@ -203,7 +203,8 @@ async def test_a_link_that_stays_inside_is_written_through(client: Client, docs:
     (docs / "real").mkdir()
     (docs / "real/a.txt").write_bytes(b"1")
     (docs / "link.txt").symlink_to("real/a.txt")
-    ok(await client.call("write_file", path="link.txt", content="2"))
+    result = ok(await client.call("write_file", path="link.txt", content="2"))
+    assert result["notes"] == ["docs/link.txt leads to docs/real/a.txt, which was written."]
     assert (docs / "link.txt").is_symlink()
     assert (docs / "real/a.txt").read_bytes() == b"2"
 
