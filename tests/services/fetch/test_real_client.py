@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from mcp.client import Client
 
+from scripts.deploy import registry
+from scripts.deploy.calls import STEPS, Door
+from scripts.deploy.environment import Endpoint
+from scripts.deploy.paths import project_here
 from tests.servers.processes import ServerProcess
 from tests.services.fetch.browsing import chapters
 from tests.services.fetch.internet.site import Handler, Request, Site, Wire, answer
@@ -142,6 +146,14 @@ async def test_a_large_download_tells_its_bytes(site: Site, server: ServerProces
     assert not result.is_error
     assert any(total == len(body) for _, total, _ in heard)
     assert any(message and message.endswith(" of 2.0 MB") for _, _, message in heard)
+
+
+def test_the_call_of_deploy_sh_test_is_refused_as_it_should_be(tmp_path: Path) -> None:
+    """It needs no internet, and shows that the rules are in force."""
+    service = registry.load(project_here()).services["fetch"]
+    with ServerProcess(tmp_path, module="services.fetch") as server:
+        door = Door(service, Endpoint("127.0.0.1", server.port))
+        assert "ADDRESS_REFUSED" in STEPS["tool call"](door)
 
 
 def _structured(result: Any) -> dict[str, Any]:
