@@ -7,6 +7,7 @@ and means nothing to anybody else.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sys
 import time
@@ -46,6 +47,7 @@ class Snapshot:
     Attributes:
         id: None where it is too large to be kept.
         download: The facts of its arrival; the body is dropped.
+        source: What was converted, in short.
         size_bytes: Memory that it takes, about.
     """
 
@@ -53,6 +55,7 @@ class Snapshot:
     key: Key
     download: Download
     document: Document
+    source: str
     size_bytes: int
     expires_at: float
 
@@ -87,6 +90,7 @@ class Snapshots:
             key=key,
             download=replace(download, body=b""),
             document=document,
+            source=source_of(download),
             size_bytes=size,
             expires_at=self._clock() + self._ttl_s,
         )
@@ -116,6 +120,11 @@ class Snapshots:
         except SnapshotGone:
             return None
 
+    def document_of(self, key: Key, download: Download) -> Document | None:
+        """Return what the same bytes were converted to, when they last came for the request."""
+        last = self.newest(key)
+        return last.document if last and last.source == source_of(download) else None
+
     def _is_over(self, snapshot: Snapshot) -> bool:
         return snapshot.expires_at <= self._clock()
 
@@ -131,6 +140,12 @@ class Snapshots:
         self.size_bytes -= snapshot.size_bytes
         if self._newest.get(snapshot.key) == snapshot.id:
             del self._newest[snapshot.key]
+
+
+def source_of(download: Download) -> str:
+    """Return a fingerprint of all that a conversion depends on besides the wishes."""
+    facts = f"{download.final_url}\n{download.content_type}\n".encode()
+    return hashlib.sha256(facts + download.body).hexdigest()
 
 
 def size_of(document: Document) -> int:

@@ -110,8 +110,11 @@ class Desk:
         await stages.converting()
         if download.status >= FIRST_ERROR:
             raise status_error(download, await self._readable(download), self.clock())
-        document = await self.converted(download, request.wanted)
-        return self.snapshots.keep(request.key(context.principal.name), download, document)
+        key = request.key(context.principal.name)
+        document = self.snapshots.document_of(key, download)
+        if document is None:
+            document = await self.converted(download, request.wanted)
+        return self.snapshots.keep(key, download, document)
 
     async def converted(self, download: Download, wanted: Wanted) -> Document:
         """Return the text of what was downloaded."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.fetch.convert import Document, Wanted
@@ -95,6 +97,17 @@ def test_an_older_version_stays_while_it_is_read() -> None:
     assert old.id is not None
     assert snapshots.named(old.id, "ann").document.content == "old"
     assert snapshots.newest(key()) is new
+
+
+def test_the_same_bytes_are_not_converted_twice() -> None:
+    """Others are, and the same ones for another wish or from another place."""
+    snapshots = Snapshots(max_bytes=10_000, ttl_s=60)
+    kept = snapshots.keep(key(), DOWNLOAD, document("Hello"))
+    assert snapshots.document_of(key(), DOWNLOAD) is kept.document
+    assert snapshots.document_of(key(), replace(DOWNLOAD, body=b"<p>Hallo")) is None
+    assert snapshots.document_of(key(), replace(DOWNLOAD, content_type="text/plain")) is None
+    assert snapshots.document_of(key(), replace(DOWNLOAD, final_url="https://x.org/")) is None
+    assert snapshots.document_of(key(format="raw"), DOWNLOAD) is None
 
 
 def test_a_page_over_the_limit_is_not_kept_and_drives_none_out() -> None:
