@@ -12,6 +12,7 @@ is taken from its `<main>` element, or whole.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -36,7 +37,14 @@ _NOT_WORDS = re.compile(r"\W+")
 _ARTICLE_TYPE = re.compile(
     r'"@type"\s*:\s*(?:\[\s*)?"(?:[A-Z]\w*)?(?:Article|BlogPosting|Report|LiveBlogPosting)"'
 )
+_ALIKE_SHARE = 0.3  # of the article's text, in blocks that stand alike
 _ASIDE = frozenset(("nav", "footer", "aside", "form", "menu", "button"))
+_ASIDE_NAMES = re.compile(
+    r"(?i)(?:^|[\s_-])(?:related|recirc|newsletter|sign-?up|promo|shar(?:e|ing)|social|breadcrumbs?"
+    r"|menu|nav|navigation|footer|sidebar|widget|advert\w*|comments?|disqus|tags?|taglist"
+    r"|author-?bio|read-?more|more-?(?:stories|news|from)|most-?(?:read|popular)|recommended"
+    r"|trending|outbrain|taboola|subscribe)(?:[\s_-]|$)"
+)
 
 
 def choose(
@@ -69,6 +77,7 @@ class _Blocks:
         keys: Their text without white space and punctuation; line breaks stay.
         sizes: Its length.
         linked: How much of it is in links.
+        asides: Whether it stands in navigation, comments, advertisements and the like.
     """
 
     def __init__(self, body: Element) -> None:
@@ -105,6 +114,13 @@ class _Blocks:
         self.keys = [found[element] for element in self.elements]
         self.sizes = [len(key.replace("\n", "")) for key in self.keys]
         self.linked = [linked.get(element, 0) for element in self.elements]
+        named: dict[Element, bool] = {}
+        self.asides = [_is_aside(element, named) for element in self.elements]
+
+    def is_running(self, place: int) -> bool:
+        """Say whether a block is prose: long enough, not mostly links, not in an aside."""
+        size = self.sizes[place]
+        return size >= _ANCHOR and self.linked[place] * 2 <= size and not self.asides[place]
 
 
 def _key(text: str) -> str:
@@ -124,7 +140,7 @@ def _kept(body: Element, blocks: _Blocks) -> set[int]:
     if len(key) < _MIN_CHARACTERS:
         return set()
     kept = _found_in(key, blocks)
-    return _in_root(blocks, kept)
+    return _with_alike(blocks, _without_asides(blocks, _in_root(blocks, kept)))
 
 
 def _found_in(text: str, blocks: _Blocks) -> set[int]:
@@ -190,6 +206,53 @@ def _in_root(blocks: _Blocks, kept: set[int]) -> set[int]:
     return {place for place in kept if blocks.elements[place] in inside}
 
 
+def _without_asides(blocks: _Blocks, kept: set[int]) -> set[int]:
+    """Leave out what stands in parts called related, share, comments, …; not if that is most."""
+    asides = {place for place in kept if blocks.asides[place]}
+    sizes = blocks.sizes
+    if sum(sizes[place] for place in asides) * 2 > sum(sizes[place] for place in kept):
+        return kept
+    return kept - asides
+
+
+def _with_alike(blocks: _Blocks, kept: set[int]) -> set[int]:
+    """Add running text that stands in the page just as most of the article does.
+
+    An article may be in several containers, between advertisements, and trafilatura takes one.
+    """
+    total = sum(blocks.sizes[place] for place in kept)
+    places = {place: _standing(blocks.elements[place]) for place in kept}
+    weights: Counter[object] = Counter()
+    for place, standing in places.items():
+        weights[standing] += blocks.sizes[place]
+    usual = {standing for standing, weight in weights.items() if weight >= _ALIKE_SHARE * total}
+    homes = {_home(blocks.elements[place]) for place in kept if blocks.sizes[place] >= _ANCHOR}
+    more = {
+        place
+        for place, element in enumerate(blocks.elements)
+        if place not in kept
+        and blocks.is_running(place)
+        and _standing(element) in usual
+        and _home(element) in homes
+    }
+    return kept | more
+
+
+def _standing(element: Element) -> object:
+    """Return the name and class of an element and the two around it."""
+    names = []
+    around: Element | None = element
+    for _ in range(3):
+        if around is not None:
+            names.append((around.tag, around.get("class")))
+            around = around.getparent()
+    return tuple(names)
+
+
+def _home(element: Element) -> Element | None:
+    return next(element.iterancestors("article", "main"), None)
+
+
 def _root(body: Element, weights: dict[Element, int], share: float) -> Element:
     """Return the innermost element that holds that share of the text."""
     needed = share * weights.get(body, 0)
@@ -239,17 +302,27 @@ def _outermost(element: Element, above: set[Element]) -> Element:
 
 def _is_article(blocks: _Blocks, kept: set[int], says_article: bool) -> bool:
     """Say whether what was kept is what the page is for."""
-    running = sum(
+    own = sum(
         size
-        for element, size, linked in zip(blocks.elements, blocks.sizes, blocks.linked, strict=True)
-        if linked * 2 <= size and not _is_aside(element)
+        for size, linked, aside in zip(blocks.sizes, blocks.linked, blocks.asides, strict=True)
+        if linked * 2 <= size and not aside
     )
     share = _ENOUGH_OF_ARTICLE if says_article else _ENOUGH_OF_TEXT
-    return bool(kept) and sum(blocks.sizes[place] for place in kept) >= share * running
+    return bool(kept) and sum(blocks.sizes[place] for place in kept) >= share * own
 
 
-def _is_aside(element: Element) -> bool:
-    return element.tag in _ASIDE or next(element.iterancestors(*_ASIDE), None) is not None
+def _is_aside(element: Element | None, known: dict[Element, bool]) -> bool:
+    """Say whether an element or one around it is an aside by name, class or id."""
+    if element is None or element.tag == "body":
+        return False
+    if element not in known:
+        names = f"{element.get('class', '')} {element.get('id', '')}"
+        known[element] = (
+            element.tag in _ASIDE
+            or bool(_ASIDE_NAMES.search(names))
+            or _is_aside(element.getparent(), known)
+        )
+    return known[element]
 
 
 def says_article(root: Element) -> bool:
@@ -271,10 +344,10 @@ def _main(body: Element, blocks: _Blocks) -> Element | None:
         return None
     inside = set(outer[0].iter())
     total = within = 0
-    for element, size in zip(blocks.elements, blocks.sizes, strict=True):
+    for element, size, aside in zip(blocks.elements, blocks.sizes, blocks.asides, strict=True):
         if element in inside:
             within += size
             total += size
-        elif not _is_aside(element):
+        elif not aside:
             total += size
     return outer[0] if within >= _ENOUGH_OF_TEXT * total else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from lxml.etree import _Element as Element
 
@@ -12,6 +12,7 @@ from services.fetch.convert.markdown import absolute
 
 MAX_LINKS = 5000
 _MAX_TEXT = 200
+_WEB = re.compile(r"https?://(?:[^/?#@]*@)?[^/?#@:\s]")
 _FEEDS = frozenset(
     ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 )
@@ -81,9 +82,4 @@ def _one_line(text: str | None) -> str:
 
 
 def _is_web(url: str) -> bool:
-    if not url.startswith(("http://", "https://")):
-        return False
-    try:
-        return bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
+    return bool(_WEB.match(url))

@@ -44,6 +44,8 @@ _EMPHASIS: dict[str, Emphasis] = {
 _CODE = frozenset(("code", "kbd", "samp", "tt"))
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _PERMALINK_TEXTS = frozenset(("", "¶", "#", "§", "🔗", "Permalink"))
+_BREAKS = re.compile(r"[\t\r\n]")
+_ABSOLUTE = re.compile(r"https?://[^/?#]+(?:/(?!\.)[^/?#]*)*(?:[?#].*)?$")
 _NO_TARGET = re.compile(r"(?i)[\x00-\x20]*(?:javascript|vbscript|data|blob|file):")
 _AUTOLINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*$")
 _MAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*$", re.ASCII)
@@ -488,7 +490,9 @@ _SMALL: dict[str, Callable[[_Writer, Element, Run], None]] = {
 
 def absolute(base_url: str, url: str) -> str:
     """Resolve a reference; one that cannot be read stays as it is."""
-    url = re.sub(r"[\t\r\n]", "", url.strip())
+    url = _BREAKS.sub("", url.strip())
+    if _ABSOLUTE.match(url):
+        return url
     try:
         return urljoin(base_url, url)
     except ValueError:

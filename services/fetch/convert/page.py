@@ -34,11 +34,10 @@ _UNWANTED_ATTRIBUTES = re.compile(r"on|style$|data-|srcdoc$|nonce$|integrity$")
 
 
 class _Scripts(NamedTuple):
-    """What tells that a page is written by its scripts."""
+    """How many scripts a page has, and how long those within it are."""
 
     number: int
     characters: int
-    has_app_root: bool
 
 
 def convert_page(text: str, url: str, wanted: Wanted) -> Document:
@@ -127,7 +126,7 @@ def _body(root: Element) -> Element:
 def _scripts(root: Element) -> _Scripts:
     scripts = [script for script in root.iter("script") if "json" not in (script.get("type") or "")]
     characters = sum(len(script.text or "") for script in scripts)
-    return _Scripts(len(scripts), characters, bool(root.xpath(_APP_ROOTS)))
+    return _Scripts(len(scripts), characters)
 
 
 def _settle_noscript(body: Element) -> bool:
@@ -149,8 +148,8 @@ def _settle_noscript(body: Element) -> bool:
 
 
 def _size(body: Element) -> int:
-    """Return how many characters of text there are, white space at their ends aside."""
-    return sum(len(text.strip()) for text in body.itertext())
+    """Return how many characters of text there are, white space aside."""
+    return len("".join("".join(body.itertext()).split()))
 
 
 def _needs_javascript(body: Element, scripts: _Scripts, asks: bool) -> bool:
@@ -159,8 +158,9 @@ def _needs_javascript(body: Element, scripts: _Scripts, asks: bool) -> bool:
         return False
     if not scripts.number:
         return False
-    written = scripts.has_app_root or asks or scripts.characters > 20 * max(size, 50)
-    return written or (size < 20 and scripts.number > 0)
+    if size < 20 or asks or scripts.characters > 20 * max(size, 50):
+        return True
+    return bool(body.xpath(_APP_ROOTS))
 
 
 # --- the part that is wanted --------------------------------------------------------------------

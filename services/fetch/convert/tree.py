@@ -24,6 +24,10 @@ BLOCKS = frozenset(_BLOCK_NAMES.split())
 SKIPPED = frozenset(_SKIPPED_NAMES.split())
 
 
+# What trafilatura needs; asking lxml.html for the class of each element takes a tenth of all time.
+_ONE_CLASS = etree.ElementDefaultClassLookup(element=html.HtmlElement)
+
+
 class Tree(NamedTuple):
     """A parsed page.
 
@@ -39,9 +43,10 @@ class Tree(NamedTuple):
 
 def parse(text: str) -> Tree | None:
     """Parse a page as forgivingly as a browser; None when there is nothing in it."""
-    parser = html.HTMLParser(
+    parser = etree.HTMLParser(
         encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True
     )
+    parser.set_element_class_lookup(_ONE_CLASS)
     if not text.strip():
         return None
     try:

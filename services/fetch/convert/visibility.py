@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lxml.etree import _Element as Element
@@ -35,10 +36,8 @@ _CLIPPED = re.compile(rf"(?:^|;)(?:max-)?(?:height|width):(?:{_ZERO}|1px)")
 _OVERFLOW = re.compile(r"overflow(?:-[xy])?:(?:hidden|clip)")
 _COLOUR = re.compile(r"(?:^|;)color:([^;!]+)")
 _BACKGROUND = re.compile(r"(?:^|;)background(?:-color)?:([^;!]+)")
-_RULE = re.compile(r"([^{}@;]{1,500})\{([^{}]{0,2000})\}")
-_NESTED = re.compile(r"@[^{};]{0,500}\{(?:[^{}]{0,5000}\{[^{}]{0,5000}\}){0,2000}[^{}]{0,5000}\}")
 _ONE_NAME = re.compile(r"[.#][A-Za-z_][\w-]*$")
-_SHEET_HIDES = re.compile(r"(?:^|;)(?:display:none|visibility:hidden)")
+_SHEET_HIDES = re.compile(r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)")
 _MAX_SHEET_CHARS = 300_000
 _REFERENCE = re.compile(
     r"&(?:#[xX]?[0-9a-fA-F]{1,8}|zwn?j|[lr]rm|shy|NoBreak|af|it|ic|ApplyFunction"
@@ -149,12 +148,23 @@ def _hidden_names(root: Element) -> frozenset[str]:
             break
         if "none" not in text and "hidden" not in text:
             continue
-        text = _NESTED.sub("", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
-        for rule in _RULE.finditer(text):
-            if _SHEET_HIDES.search(re.sub(r"\s+", "", rule[2].lower())):
-                found = (name.strip() for name in rule[1].split(","))
-                names.update(name for name in found if _ONE_NAME.match(name))
+        names.update(_names_hidden_by(re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)))
     return frozenset(names)
+
+
+def _names_hidden_by(sheet: str) -> Iterator[str]:
+    """Yield the single classes and ids that rules outside of any at-rule hide."""
+    depth = 0
+    selectors = ""
+    for part in re.split(r"([{}])", sheet):
+        if part == "{":
+            depth += 1
+        elif part == "}":
+            depth = max(0, depth - 1)
+        elif depth == 0:
+            selectors = part.rpartition(";")[2].strip()
+        elif depth == 1 and selectors[:1] != "@" and _SHEET_HIDES.search(part):
+            yield from filter(_ONE_NAME.match, map(str.strip, selectors.split(",")))
 
 
 def _is_named(element: Element, names: frozenset[str]) -> bool:
