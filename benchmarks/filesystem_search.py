@@ -137,16 +137,21 @@ class Ours:
     def __init__(self, server: Server) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Return the structured result of a call."""
+    def call(self, tool: str, **arguments: Any) -> bytes:
+        """Return the body of the answer to a call."""
         params = {"name": tool, "arguments": {"path": "tree", **arguments}}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         self._http.request("POST", "/rpc", json.dumps(body), {"Content-Type": "application/json"})
-        result = json.loads(self._http.getresponse().read())["result"]
-        if result["isError"] or result["structuredContent"]["truncated"]:
-            raise RuntimeError(f"{tool}: {str(result)[:500]}")
-        structured: dict[str, Any] = result["structuredContent"]
-        return structured
+        return self._http.getresponse().read()
+
+
+def ours_found(body: bytes) -> int:
+    """Return how many results an answer of ours has; raises RuntimeError when not all."""
+    result = json.loads(body)["result"]
+    if result["isError"] or result["structuredContent"]["truncated"]:
+        raise RuntimeError(f"ours: {str(result)[:500]}")
+    returned: int = result["structuredContent"]["returned"]
+    return returned
 
 
 class Official:
@@ -166,21 +171,24 @@ class Official:
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
 
-    def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, method: str, params: dict[str, Any]) -> bytes:
         self._send({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            message = json.loads(line)
-            if message.get("id") == 1:
-                result: dict[str, Any] = message["result"]
-                return result
-        raise RuntimeError("the official server has ended")
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the official server has ended")
+        return line
 
-    def search(self, path: Path, pattern: str) -> int:
-        """Return how many paths search_files finds."""
+    def search(self, path: Path, pattern: str) -> bytes:
+        """Return the answer of search_files."""
         arguments = {"path": str(path), "pattern": pattern}
-        result = self._ask("tools/call", {"name": "search_files", "arguments": arguments})
-        return len(result["structuredContent"]["content"].splitlines())
+        return self._ask("tools/call", {"name": "search_files", "arguments": arguments})
+
+
+def official_found(line: bytes) -> int:
+    """Return how many paths an answer of the official server has."""
+    content: str = json.loads(line)["result"]["structuredContent"]["content"]
+    return len(content.splitlines())
 
 
 @contextmanager
@@ -214,10 +222,18 @@ def official_server(tree: Tree) -> Iterator[Official]:
         process.communicate()
 
 
-def ripgrep(tree: Tree, *arguments: str) -> int:
-    """Return how many lines ripgrep prints."""
+def ripgrep(tree: Tree, *arguments: str) -> bytes:
+    """Return what ripgrep prints."""
     done = subprocess.run([*RIPGREP, *arguments, tree.path], capture_output=True, check=True)
-    return done.stdout.count(b"\n")
+    return done.stdout
+
+
+def ripgrep_found(output: bytes) -> int:
+    """Return how many lines ripgrep has printed."""
+    return output.count(b"\n")
+
+
+FOUND = {"ours": ours_found, "ripgrep": ripgrep_found, "official": official_found}
 
 
 # --- the searches --------------------------------------------------------------------------------
@@ -225,19 +241,19 @@ def ripgrep(tree: Tree, *arguments: str) -> int:
 
 @dataclass(slots=True)
 class Search:
-    """One search: what each program does for it, returning how much it has found.
+    """One search: what each program does for it, returning its answer as bytes.
 
     Attributes:
         times_ms: By program, one per round.
     """
 
     name: str
-    programs: dict[str, Callable[[], int]]
+    programs: dict[str, Callable[[], bytes]]
     times_ms: dict[str, list[float]] = field(default_factory=dict)
 
     def check(self) -> int:
         """Return what all programs find, which has to be the same; also warms the caches."""
-        found = {name: run() for name, run in self.programs.items()}
+        found = {name: FOUND[name](run()) for name, run in self.programs.items()}
         if len(set(found.values())) != 1:
             raise RuntimeError(f"{self.name}: {found}")
         return next(iter(found.values()))
@@ -269,14 +285,14 @@ def searches(tree: Tree, ours: Ours, official: Official | None) -> list[Search]:
         return Search(
             name,
             {
-                "ours": lambda: ours.call("grep_files", **ALL, **arguments)["returned"],
+                "ours": lambda: ours.call("grep_files", **ALL, **arguments),
                 "ripgrep": lambda: ripgrep(tree, *rg),
             },
         )
 
     def names(name: str, pattern: str) -> Search:
-        programs: dict[str, Callable[[], int]] = {
-            "ours": lambda: ours.call("search_files", pattern=pattern, **ALL)["returned"],
+        programs: dict[str, Callable[[], bytes]] = {
+            "ours": lambda: ours.call("search_files", pattern=pattern, **ALL),
             "ripgrep": lambda: ripgrep(tree, "--files", "--no-ignore", f"--glob={pattern}"),
         }
         if official is not None:

@@ -33,6 +33,7 @@ SNIFFED_BYTES = 8 * 1024
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _BOM = b"\xef\xbb\xbf"
 _STOP_EVERY_LINES = 256
+_RARE_BYTES = 3
 _EDGE = r"[^\pL\pN\pM_]"
 
 
@@ -72,6 +73,11 @@ class Wanted:
     group: int
     multiline: bool
     crlf: bool
+
+    @property
+    def by_line(self) -> bool:
+        """Whether the text is long enough to be rare, so that looking for it first pays."""
+        return self.text is not None and len(self.text) >= _RARE_BYTES and not self.multiline
 
     @classmethod
     def of(
@@ -116,8 +122,22 @@ class Wanted:
         if self.literal is not None:
             start = data.find(self.literal, at)
             return (start, start + len(self.literal)) if start >= 0 else None
+        if self.by_line:
+            return self._find_by_line(data, at)
         match = self.pattern.search(data, at)
         return match.span(self.group) if match is not None else None
+
+    def _find_by_line(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """Look only into the lines that have the text which every match has."""
+        assert self.text is not None
+        while (there := data.find(self.text, at)) >= 0:
+            end = _line_end(data, there)
+            match = self.pattern.search(data, max(at, data.rfind(b"\n", 0, there) + 1), end)
+            if match is not None:
+                span: tuple[int, int] = match.span(self.group)
+                return span
+            at = end + 1
+        return None
 
     def may_be_in(self, data: bytes) -> bool:
         """Tell whether a match is possible; False is certain and cheap."""

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pydantic_core import to_json
 
-from core.files import NotADirectory
+from core.files import NotADirectory, telling
 from core.paging import FRAME_BYTES
 from services.filesystem.backend import contents
 from services.filesystem.backend.contents import Finder, Limits, Line, Skipped, Wanted
@@ -288,7 +288,7 @@ class _NameSearch:
         status = status_in(level.fd, name)
         if self._query.needs_status and (status is None or not self._query.fits(status)):
             return None
-        path = self._scope.place.entry.shown((*level.rel, os.fsencode(name)))
+        path = level.shown(self._scope.place.entry, name)
         return Hit(path, name, kind, status, behind(level, name))
 
 
@@ -379,9 +379,12 @@ class _TextSearch:
         """Search one file that the caller named; it is told when it cannot be."""
         fd = self._scope.roots.open_file(place)
         try:
-            names = tuple(map(os.fsdecode, place.entry.root.real(fd)))
-            level = Level(names[:-1], -1, [], "")
-            self._search(level, names[-1], fd, os.pread(fd, contents.FIRST_BYTES, 0))
+            with telling(place.shown):
+                names = tuple(map(os.fsdecode, place.entry.root.real(fd)))
+                data = os.pread(fd, contents.FIRST_BYTES, 0)
+                self._tally.files += 1
+                if not contents.is_out(data, self._query.wanted):
+                    self._search(Level(names[:-1], -1, [], ""), names[-1], fd, data)
         except Skipped as why:
             self._tally.skipped[str(why)] += 1
         finally:
@@ -486,7 +489,7 @@ class _TextSearch:
                 self._end("limit", GoOn(here, finder.next_line))
             if not finder.matches:
                 return None
-        path = self._scope.place.entry.shown((*level.rel, os.fsencode(name)))
+        path = level.shown(self._scope.place.entry, name)
         more = query.output != "files" and not finder.is_complete and page.ended is None
         found = FoundIn(
             path=path,

@@ -24,7 +24,7 @@ class LongPage(Result):
     )
     skipped: dict[str, int] = Field(
         description="What was left out, by reason: ignored, binary, too_large, too_deep, special, "
-        "unreadable, moved, failed."
+        "unreadable, hard_linked, moved, failed."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import re
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.testing import Client
-from services.filesystem.backend.contents import required_text
+from services.filesystem.backend.contents import Wanted, required_text
 from tests.conftest import missing
 from tests.services.filesystem.conftest import client_of
 from tests.services.filesystem.official import official
@@ -392,6 +393,12 @@ async def test_one_file_can_be_searched(client: Client, docs: Path) -> None:
     write(docs, {".gitignore": "*", "d/a": "1\nx\n"})
     assert await lines(client, path="docs/d/a", pattern="x") == [("d/a", 2, "x")]
     assert await code(client, "grep_files", path="docs/none", pattern="x") == "FILE_NOT_FOUND"
+    write(docs, {"bin": b"x\0x"})
+    found = await answer(client, "grep_files", path="docs/bin", pattern="x")
+    assert (found["returned"], found["skipped"]) == (0, {"binary": 1})
+    page = await answer(client, "grep_files", path="docs/d/a", pattern="[1x]", limit=1)
+    rest = await lines(client, path="docs/d/a", pattern="[1x]", cursor=page["next_cursor"])
+    assert rest == [("d/a", 2, "x")]
 
 
 @pytest.mark.parametrize("pattern", ["", "(", "(?=x)", r"\1", "x" * 1_001])
@@ -472,6 +479,23 @@ def by_ripgrep(folder: Path, options: list[str]) -> list[tuple[str, int, str]]:
     return sorted(
         (row[1].removeprefix(f"{folder}/"), int(row[2]), row[3]) for row in rows if row is not None
     )
+
+
+@given(
+    st.sampled_from([r"\w+foo\b", "^foo", "foo$", r"\s*foo.+", "(a|b)foo", r"foo\W", "[^a]foo"]),
+    st.lists(st.text("abfo \t", max_size=8), max_size=6).map("\n".join),
+)
+def test_lines_that_lack_the_needed_text_are_not_missed(pattern: str, text: str) -> None:
+    """Looking at lines with the text only finds what looking at everything finds."""
+    how = {"is_regex": True, "ignore_case": False, "word": False, "multiline": False}
+    quick = Wanted.of(pattern, **how)
+    thorough = dataclasses.replace(quick, text=None)
+    assert quick.by_line
+    assert not thorough.by_line
+    data = text.encode()
+    for at in range(len(data)):
+        if at == 0 or data[at - 1 : at] == b"\n":
+            assert quick.find(data, at) == thorough.find(data, at)
 
 
 # --- text that an expression needs ---------------------------------------------------------------
