@@ -26,9 +26,12 @@ class PageOptions(Arguments):
     """How pages are fetched and shown."""
 
     max_length: int | None = Field(
-        None, ge=1, le=MAX_LENGTH, description="Characters of a page; by default what fits well."
+        None,
+        ge=1,
+        le=MAX_LENGTH,
+        description="Characters of a page to return exactly; about 20000 if absent.",
     )
-    raw: bool = Field(False, description="The source, not converted.")
+    raw: bool = Field(False, description="The source as it came, not converted.")
     format: Format = Field("markdown", description="json: of an API, or what a page embeds.")
     main_content: MainContent = Field(
         "auto", description="always: article only; never: menus and all."
@@ -39,11 +42,13 @@ class PageOptions(Arguments):
         None, description="true: list them too; false: no targets in the text."
     )
     images: bool = Field(True, description="false: leave images out of the text.")
-    timeout_s: float | None = Field(None, ge=MIN_TIMEOUT_S)
+    timeout_s: float | None = Field(None, ge=MIN_TIMEOUT_S, description="Default 20, at most 40.")
     headers: dict[str, str] | None = Field(
         None, max_length=MAX_HEADERS, description="Accept, Accept-Language."
     )
-    cache: CacheMode = Field("normal", description="only: no request.")
+    cache: CacheMode = Field(
+        "normal", description="reload: ask the site whatever is kept; only: never ask."
+    )
 
     def request(self, url: str) -> Request:
         """Return what is wanted of one URL.

@@ -36,15 +36,19 @@ SHOWN_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 class OneUrl(Arguments):
     """Base that puts the URL first."""
 
-    url: Url
+    url: Url = Field(description="Absolute: https://example.org/page.")
 
 
 class Fetch(PageOptions, OneUrl):
     """Arguments of fetch."""
 
-    start_index: int | None = Field(None, ge=0, description="Begin at this character.")
-    section: str | None = Field(None, max_length=500, description="Heading, or its id: s3.")
-    snapshot: str | None = Field(None, max_length=100, description="Read this very version.")
+    start_index: int | None = Field(None, ge=0, description="Begin at this character of the text.")
+    section: str | None = Field(
+        None, max_length=500, description="Read only this heading of the outline, or its id: s3."
+    )
+    snapshot: str | None = Field(
+        None, max_length=100, description="Of an earlier result: read that very version."
+    )
     cursor: str | None = Field(None, max_length=2_000, description="next_cursor of this url.")
 
 
