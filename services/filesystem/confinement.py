@@ -52,6 +52,8 @@ SYSTEM = (
 )
 """What Python, OpenSSL and the resolver of libc may open while the service runs."""
 
+MOVES_SINCE = 2
+"""The version of Landlock (Linux 5.19) that can allow renames from one directory to another."""
 PROC = ("/proc/self", "/proc/stat", "/proc/meminfo", "/proc/cpuinfo", "/proc/filesystems")
 """Of /proc what is asked for metrics and open files; nothing of other processes."""
 
@@ -119,8 +121,13 @@ def confine(settings: Settings, own: FilesystemSettings) -> Confinement:
 
 
 def _confined(settings: Settings, own: FilesystemSettings) -> Confinement:
-    if not landlock.version():
+    abi = landlock.version()
+    if not abi:
         return Confinement(False, "the kernel has no Landlock, or it is switched off")
+    if abi < MOVES_SINCE:
+        return Confinement(
+            False, "the kernel's Landlock forbids to move files to other directories"
+        )
     if len(os.listdir("/proc/self/task")) > 1:
         return Confinement(False, "threads run already, which would not be confined")
     rules: dict[Literal["read", "write"], list[str]] = {

@@ -262,6 +262,9 @@ def test_where_it_is_required_and_not_possible_the_service_does_not_start(
     made = confine(settings, FilesystemSettings.from_dict({}))
     assert not made.holds
     assert made.reason == "the kernel has no Landlock, or it is switched off"
+    monkeypatch.setattr(landlock, "version", lambda: 1)
+    with pytest.raises(SettingsError, match="forbids to move files"):
+        confine(settings, FilesystemSettings.from_dict({"confine": "require"}))
 
 
 def test_it_comes_before_all_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
