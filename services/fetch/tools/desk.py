@@ -101,7 +101,7 @@ class Desk:
         """
         await stages.begin(request.url)
         download = await self.backend.web.get(
-            without_fragment(request.url),
+            request.url,
             headers=request.headers,
             timeout_s=self.timeout_s(request.timeout_s, context),
             cache=request.cache,
@@ -158,8 +158,8 @@ class Desk:
 
 
 def without_fragment(url: str) -> str:
-    """Return a URL as it is sent."""
-    return url.partition("#")[0].strip()
+    """Return what of a URL names the page."""
+    return url.partition("#")[0].strip(" ")
 
 
 def is_of(snapshot: Snapshot, url: str) -> bool:

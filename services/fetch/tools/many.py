@@ -54,7 +54,7 @@ class ManyTools:
     async def fetch_many(self, arguments: FetchMany, context: Context) -> FetchManyResult:
         """Fetch pages side by side; what is not here when the time is up says so."""
         started = time.perf_counter()
-        urls = list(dict.fromkeys(without_fragment(url) for url in arguments.urls))
+        urls = distinct(arguments.urls)
         limit = self._desk.settings.max_urls
         if len(urls) > limit:
             raise LimitExceeded(
@@ -139,6 +139,14 @@ class ManyTools:
         page.truncated_by = shown.truncated_by
         page.next_cursor = next_cursor(self._desk, part, shown)
         page.content = text[: shown.end]
+
+
+def distinct(urls: Sequence[str]) -> list[str]:
+    """Return the URLs that name different pages, as they were first written."""
+    found: dict[str, str] = {}
+    for url in urls:
+        found.setdefault(without_fragment(url), url)
+    return list(found.values())
 
 
 async def _finish(tasks: Mapping[Task, str], context: Context) -> None:

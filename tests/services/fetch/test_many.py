@@ -42,10 +42,12 @@ async def test_a_url_that_is_named_twice_is_fetched_once(browser: Browser) -> No
     """With or without a fragment; its page is not shown twice either."""
     site = await browser.internet.site("tides.example")
     site.route("/", answer(page(paragraphs(1))))
+    site.route("/other", answer(page(paragraphs(1))))
     url = "https://tides.example/"
-    result = await browser.ok("fetch_many", urls=[url, url, url + "#top"])
-    assert (result["requested"], len(result["pages"])) == (3, 1)
-    assert site.paths() == ["/"]
+    result = await browser.ok("fetch_many", urls=[url, url + "other", url, url + "#top"])
+    assert [p["url"] for p in result["pages"]] == [url, url + "other"]
+    assert result["requested"] == 4
+    assert sorted(site.paths()) == ["/", "/other"]
 
 
 async def test_one_silent_site_does_not_hold_up_the_rest(browser: Browser) -> None:

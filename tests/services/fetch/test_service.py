@@ -382,6 +382,23 @@ async def test_a_bot_wall_is_called_one(browser: Browser) -> None:
     assert any("wall" in warning for warning in soft["warnings"])
 
 
+async def test_a_url_is_judged_as_it_was_given(browser: Browser) -> None:
+    """No part of it is tidied away before the policy has seen it."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer(BOOK))
+    for url in (
+        "\nhttps://tides.example/",
+        "https://tides.example/#a\tb",
+        "https://a@tides.example/",
+    ):
+        for tool, arguments in (("fetch", {"url": url}), ("fetch_links", {"url": url})):
+            error = await browser.error(tool, **arguments)
+            assert error["code"] in ("BAD_URL", "URL_REFUSED"), url
+        [many] = (await browser.ok("fetch_many", urls=[url]))["pages"]
+        assert many["error"]["code"] in ("BAD_URL", "URL_REFUSED"), url
+    assert site.requests == []
+
+
 async def test_an_address_that_is_not_public_is_refused(browser: Browser) -> None:
     """Wherever it is written: in the URL, in DNS, in a redirect; and nothing is connected to."""
     site = await browser.internet.site("tides.example")
