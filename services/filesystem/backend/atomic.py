@@ -99,6 +99,16 @@ class Spot:
             return None
 
 
+def identity(status: os.stat_result) -> list[int]:
+    """Return what tells a file or directory from all others, as long as it is there."""
+    return [status.st_dev, status.st_ino]
+
+
+def stamp(status: os.stat_result) -> list[int] | None:
+    """Return what changes with a file's content, as far as its status tells; None for others."""
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
+
+
 # --- where -------------------------------------------------------------------------------------
 
 
@@ -375,7 +385,7 @@ def fill(stop: Stop, fd: int, data: bytes) -> None:
         view = view[os.write(fd, view[:CHUNK_BYTES]) :]
 
 
-def resemble(fd: int, old: int, *, owner: bool = True) -> list[str]:
+def resemble(fd: int, old: int, *, owner: bool = True, times: bool = False) -> list[str]:
     """Give a new file owner, mode, ACL and attributes of an open one; return what could not be.
 
     The bits that run a program as another user are not kept, as the kernel does on each write.
@@ -392,6 +402,8 @@ def resemble(fd: int, old: int, *, owner: bool = True) -> list[str]:
         for name in os.listxattr(old):
             if name.startswith(_KEPT_ATTRIBUTES):
                 os.setxattr(fd, name, os.getxattr(old, name))
+    if times:
+        os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
     return notes
 
 

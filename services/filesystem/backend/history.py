@@ -53,6 +53,16 @@ _COLUMNS = "id, kind, at, alias, root, rel, facts, state"
 BUSY_TIMEOUT_S = 5.0
 
 
+def as_fact(rel: Rel) -> str:
+    """Return a path as text for `Change.facts`; `from_fact` gives it back."""
+    return os.fsdecode(b"/".join(rel))
+
+
+def from_fact(path: str) -> Rel:
+    """Return the path that `as_fact` wrote."""
+    return tuple(os.fsencode(path).split(b"/"))
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change of the files.
@@ -73,6 +83,13 @@ class Change:
     id: int = 0
     at: float = 0.0
     state: State = "pending"
+
+    @property
+    def left_at(self) -> tuple[str, Rel]:
+        """Where what was changed is afterwards: the root's alias, and the path below it."""
+        if "to" in self.facts:
+            return self.facts["to_alias"], from_fact(self.facts["to"])
+        return self.alias, self.rel
 
 
 class History:
@@ -183,6 +200,32 @@ class History:
 
     def _change(self, sql: str, change_id: int) -> None:
         self._try("change what it has", lambda db: db.execute(sql, (change_id,)), None)
+
+    def is_now(self, undone: Change, now: list[int], stamp: list[int] | None) -> None:
+        """Write down that a file which earlier changes left is there again as another.
+
+        Taking back a later change made it anew, so the earlier ones know it no more. They are
+        found by the way that the file went: numbers of files that are gone are used again.
+
+        Args:
+            undone: What was taken back; its fact `was` told the file from all others.
+            now: What tells it now, and `stamp` its state.
+        """
+
+        def update(db: sqlite3.Connection) -> None:
+            place = (undone.alias, undone.rel)
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM changes WHERE state = 'done' AND id < ? ORDER BY id DESC",  # noqa: S608 - constant
+                (undone.id,),
+            )
+            for change in [_change(row) for row in rows]:
+                facts = change.facts
+                if facts.get("identity") == undone.facts["was"] and change.left_at == place:
+                    text = json.dumps({**facts, "identity": now, "stamp": stamp})
+                    db.execute("UPDATE changes SET facts = ? WHERE id = ?", (text, change.id))
+                    place = (change.alias, change.rel)
+
+        self._try("follow a file", update, None)
 
     # --- looking up ---------------------------------------------------------------------------
 

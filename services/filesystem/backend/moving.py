@@ -24,18 +24,21 @@ from services.filesystem.backend.atomic import (
     current_of,
     draft,
     held,
+    identity,
     locked,
     name_spot,
     open_spot,
     rename_new,
     resemble,
+    stamp,
     sync,
     temp_name,
 )
+from services.filesystem.backend.history import as_fact
 from services.filesystem.backend.trash import Trash
 from services.filesystem.backend.trees import Census, Copied, Copier
 from services.filesystem.backend.work import Stop
-from services.filesystem.backend.writing import NO_WAY_BACK, Job, as_fact
+from services.filesystem.backend.writing import NO_WAY_BACK, Job
 from services.filesystem.errors import CountNeeded, HoldsDenied
 from services.filesystem.models import writing as models
 from services.filesystem.roots import Place
@@ -52,11 +55,6 @@ def _there(spot: Spot) -> os.stat_result:
 
 def _is_directory(status: os.stat_result) -> bool:
     return stat.S_ISDIR(status.st_mode)
-
-
-def identity(status: os.stat_result) -> list[int]:
-    """Return what tells a file or directory from all others, as long as it is there."""
-    return [status.st_dev, status.st_ino]
 
 
 def _free_of_denied(stop: Stop, job: Job, spot: Spot, what: str) -> Census:
@@ -167,13 +165,15 @@ def _facts(move: Move) -> dict[str, object]:
         "to_root": to.entry.root.path,
         "to": as_fact(to.rel),
         "identity": identity(move.status),
+        "stamp": stamp(move.status),
+        "was": identity(move.status),
     }
 
 
 def _moved(stop: Stop, job: Job, move: Move) -> int | None:
     from_, to = move.source, move.target
     change_id = job.change("move", from_, _facts(move))
-    copy = None
+    copy: dict[str, object] = {}
     try:
         try:
             rename_new(from_.fd, from_.name, to.fd, to.name)
@@ -185,7 +185,7 @@ def _moved(stop: Stop, job: Job, move: Move) -> int | None:
     except BaseException:
         job.history.forget(change_id)
         raise
-    return job.finish(change_id, **({"identity": copy} if copy else {}))
+    return job.finish(change_id, **copy)
 
 
 def move_back(stop: Stop, job: Job, from_: Spot, back: Spot, status: os.stat_result) -> None:
@@ -224,8 +224,8 @@ def _moved_over(job: Job, move: Move, replaced: os.stat_result) -> int | None:
     return job.finish(change_id)
 
 
-def _across(stop: Stop, job: Job, move: Move) -> list[int]:
-    """Copy to another file system, then remove the source; return the identity of the copy."""
+def _across(stop: Stop, job: Job, move: Move) -> dict[str, object]:
+    """Copy to another file system, then remove the source; return the facts of the copy."""
     from_, to = move.source, move.target
     if stat.S_ISLNK(move.status.st_mode):
         with telling(to.shown):
@@ -233,13 +233,13 @@ def _across(stop: Stop, job: Job, move: Move) -> list[int]:
     else:
         with _looked_at(from_) as there, _written_down(job, to) as temp:
             if _is_directory(move.status):
-                _copy_tree(stop, job, from_, there, to, temp, whole=True)
+                _copy_tree(stop, job, from_, there, to, temp, moves=True)
             else:
-                _copy_bytes(stop, job, there, to, temp, None, owner=True)
-    copy = identity(_there(to))
+                _copy_bytes(stop, job, there, to, temp, None, moves=True)
+    copy = _there(to)
     with telling(from_.shown):
         trees.remove(Stop(), from_.fd, from_.name)
-    return copy
+    return {"identity": identity(copy), "stamp": stamp(copy)}
 
 
 # --- copying -----------------------------------------------------------------------------------
@@ -311,10 +311,15 @@ def _file_copy(
     image = current.data if current is not None and keeps else None
     mode = None if current is None else current.status.st_mode & 0o7777
     temp = temp_name()
-    facts: dict[str, object] = {"temp": temp.decode(), "created": current is None, "mode": mode}
+    facts: dict[str, object] = {
+        "temp": temp.decode(),
+        "created": current is None,
+        "mode": mode,
+        "was": None if current is None else identity(current.status),
+    }
     change_id = job.change("copy", to, facts, image=image)
     try:
-        status = _copy_bytes(stop, job, there, to, temp, current, owner=False)
+        status = _copy_bytes(stop, job, there, to, temp, current, moves=False)
     except BaseException:
         job.history.forget(change_id)
         raise
@@ -324,13 +329,8 @@ def _file_copy(
     return job.finish(change_id, identity=identity(status), stamp=stamp(status)), []
 
 
-def stamp(status: os.stat_result) -> list[int]:
-    """Return what changes with a file's content, as far as its status tells."""
-    return [status.st_size, status.st_mtime_ns]
-
-
 def _copy_bytes(
-    stop: Stop, job: Job, there: int, to: Spot, temp: bytes, current: Current | None, *, owner: bool
+    stop: Stop, job: Job, there: int, to: Spot, temp: bytes, current: Current | None, *, moves: bool
 ) -> os.stat_result:
     """Copy a file, given by an O_PATH descriptor, and put the copy in its place."""
     with telling(to.shown):
@@ -339,7 +339,7 @@ def _copy_bytes(
         with draft(to, temp, private=True) as new:
             with telling(to.shown):
                 trees.copy_bytes(stop, source, new.fd, job.settings.max_copy_bytes)
-                resemble(new.fd, source, owner=owner)
+                resemble(new.fd, source, owner=moves, times=moves)
                 if job.settings.fsync:
                     os.fsync(new.fd)
                 status = os.fstat(new.fd)
@@ -364,7 +364,7 @@ def _tree_copy(
     temp = temp_name()
     change_id = job.change("copy", to, {"temp": temp.decode(), "created": True})
     try:
-        found = _copy_tree(stop, job, from_, there, to, temp, whole=False)
+        found = _copy_tree(stop, job, from_, there, to, temp, moves=False)
         undo_id = job.finish(change_id, identity=identity(_there(to)))
     except BaseException:
         job.history.forget(change_id)
@@ -391,12 +391,12 @@ def _planned(stop: Stop, job: Job, from_: Spot) -> Copied:
 
 
 def _copy_tree(
-    stop: Stop, job: Job, from_: Spot, there: int, to: Spot, temp: bytes, *, whole: bool
+    stop: Stop, job: Job, from_: Spot, there: int, to: Spot, temp: bytes, *, moves: bool
 ) -> Copied:
     """Copy a directory, given by an O_PATH descriptor, and put the whole copy in its place.
 
     Args:
-        whole: Refuse it when anything has to be left out.
+        moves: Keep owner and times, and refuse it when anything has to be left out.
     """
     settings = job.settings
     try:
@@ -412,11 +412,12 @@ def _copy_tree(
                     settings.max_tree_entries,
                     settings.max_copy_bytes,
                     settings.fsync,
+                    moves,
                 )
                 found = copier.copy(there, b".", made)
-                if whole and found.reasons:
+                if moves and found.reasons:
                     raise _not_whole(from_, found)
-                os.fchmod(made, stat.S_IMODE(os.fstat(there).st_mode))
+                trees.finish_directory(made, os.fstat(there), moves=moves)
             finally:
                 os.close(made)
             rename_new(to.fd, temp, to.fd, to.name)

@@ -233,6 +233,7 @@ class Copier:
 
     Attributes:
         source: Its root, and where it really is below it; `target` the same of the copy.
+        moves: Whether owner and times are kept too.
     """
 
     stop: Stop
@@ -242,6 +243,7 @@ class Copier:
     max_entries: int
     max_bytes: int
     fsync: bool
+    moves: bool = False
     done: Copied = field(default_factory=Copied)
 
     def copy(self, parent: int, name: bytes, to: int) -> Copied:
@@ -317,7 +319,7 @@ class Copier:
             try:
                 self.done.directories += 1
                 self._fill(fd, made, rel, device)
-                os.fchmod(made, stat.S_IMODE(os.fstat(fd).st_mode))
+                finish_directory(made, os.fstat(fd), moves=self.moves)
             finally:
                 os.close(made)
         finally:
@@ -331,7 +333,7 @@ class Copier:
             made = os.open(name, flags, 0o600, dir_fd=to_fd)
             try:
                 self.done.bytes += copy_bytes(self.stop, fd, made, room)
-                resemble(made, fd, owner=False)
+                resemble(made, fd, owner=self.moves, times=self.moves)
                 if self.fsync:
                     os.fsync(made)
             finally:
@@ -353,6 +355,16 @@ class Copier:
 
 def _below(top: tuple[RootEntry, Rel], rel: Rel) -> tuple[RootEntry, Rel]:
     return top[0], (*top[1], *rel)
+
+
+def finish_directory(made: int, source: os.stat_result, *, moves: bool) -> None:
+    """Give a copied directory the mode of its source; where it moves, owner and times too."""
+    if moves:
+        with contextlib.suppress(PermissionError):
+            os.fchown(made, source.st_uid, source.st_gid)
+    os.fchmod(made, stat.S_IMODE(source.st_mode))
+    if moves:
+        os.utime(made, ns=(source.st_atime_ns, source.st_mtime_ns))
 
 
 def stays_inside(above: Rel, target: bytes) -> bool:

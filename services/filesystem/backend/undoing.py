@@ -24,18 +24,20 @@ from services.filesystem.backend.atomic import (
     current_of,
     draft,
     fill,
+    identity,
     locked,
     name_spot,
     rename_new,
     resemble,
+    stamp,
     sync,
     temp_name,
 )
-from services.filesystem.backend.history import Change, History
-from services.filesystem.backend.moving import identity, move_back, stamp
+from services.filesystem.backend.history import Change, History, from_fact
+from services.filesystem.backend.moving import move_back
 from services.filesystem.backend.trash import Trash
 from services.filesystem.backend.work import Stop
-from services.filesystem.backend.writing import Job, drop_old, from_fact, remove_made
+from services.filesystem.backend.writing import Job, drop_old, remove_made
 from services.filesystem.errors import ChangeUnknown, FileChanged
 from services.filesystem.models import writing as models
 from services.filesystem.roots import Place, Roots
@@ -70,7 +72,7 @@ def undo(stop: Stop, job: Job, *, change_id: int | None, last: int) -> models.Un
     done: list[models.ChangeInfo] = []
     for change in found:
         try:
-            _undo_one(stop, job, change)
+            _undo_one(stop, job, job.history.find(job.principal, change.id) or change)
         except ToolError as error:
             if not done:
                 raise
@@ -167,7 +169,9 @@ def _restore(stop: Stop, job: Job, change: Change, spot: Spot, current: Current)
                 resemble(new.fd, current.fd)
                 os.fchmod(new.fd, change.facts["mode"] & ~(stat.S_ISUID | stat.S_ISGID))
                 os.fsync(new.fd)
+                status = os.fstat(new.fd)
             commit(spot, new, current)
+        job.history.is_now(change, identity(status), stamp(status))
     sync(spot.fd)
 
 
@@ -206,9 +210,16 @@ def _undo_move(stop: Stop, job: Job, change: Change) -> None:
         locked(stop, from_, back),
     ):
         status = from_.status()
-        if status is None or identity(status) != facts["identity"]:
+        if (
+            status is None
+            or identity(status) != facts["identity"]
+            or stamp(status) != facts["stamp"]
+        ):
             raise _changed_since(from_.shown)
         move_back(stop, job, from_, back, status)
+        now = back.status()
+        if now is not None and identity(now) != facts["was"]:  # it came from another disk
+            job.history.is_now(change, identity(now), stamp(now))
         if "trash" in facts:
             with Trash(to.entry) as trash:
                 trash.take(os.fsencode(facts["trash"]), from_)
@@ -226,7 +237,7 @@ def _undo_copy(stop: Stop, job: Job, change: Change) -> None:
             _put_away(job, spot)
             return
         with current_of(stop, spot, 0) as current:
-            if current is None or stamp(current.status) != change.facts["stamp"]:
+            if current is None or stamp(status) != change.facts["stamp"]:
                 raise _changed_since(spot.shown)
             _restore(stop, job, change, spot, current)
 

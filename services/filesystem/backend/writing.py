@@ -24,6 +24,7 @@ from services.filesystem.backend.atomic import (
     current_of,
     draft,
     fill,
+    identity,
     make_above,
     make_directory,
     name_spot,
@@ -44,7 +45,7 @@ from services.filesystem.backend.edits import (
     apply_texts,
 )
 from services.filesystem.backend.exact import Exact, exact
-from services.filesystem.backend.history import Change, History
+from services.filesystem.backend.history import Change, History, as_fact
 from services.filesystem.backend.work import Stop
 from services.filesystem.errors import FileChanged, TooBigToRead, Unencodable
 from services.filesystem.models import writing as models
@@ -92,16 +93,6 @@ class Job:
     def keeps(self, size: int) -> bool:
         """Tell whether the history takes an earlier content of so many bytes."""
         return size <= self.history.max_bytes // MAX_IMAGE_SHARE and self.history.max_changes > 0
-
-
-def as_fact(rel: Rel) -> str:
-    """Return a path as text for the history; `from_fact` gives it back."""
-    return os.fsdecode(b"/".join(rel))
-
-
-def from_fact(path: str) -> Rel:
-    """Return the path that `as_fact` wrote."""
-    return tuple(os.fsencode(path).split(b"/"))
 
 
 def drop_old(roots: Roots, history: History) -> None:
@@ -256,6 +247,7 @@ def _committed(
         "created": current is None,
         "after": hashlib.sha256(data).hexdigest(),
         "mode": None if current is None else current.status.st_mode & 0o7777,
+        "was": None if current is None else identity(current.status),
         "made": [as_fact(rel) for rel in spot.made],
     }
     change_id = job.change("write", spot, facts, image=image if keeps else None)

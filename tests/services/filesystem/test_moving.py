@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -502,3 +503,50 @@ async def test_a_history_that_cannot_be_written_keeps_nothing_from_being_changed
         assert ok(await client.call("write_file", path="a", content="1"))["undo_id"] is None
     assert (docs / "a").read_bytes() == b"1"
     assert "history of changes failed" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_undoing_all_changes_brings_everything_back(docs: Path, seed: int) -> None:
+    """Whatever calls were made, in whatever order: contents, modes, links, directories."""
+    tree(docs)
+    (docs / "b.bin").write_bytes(bytes(range(256)))
+    (docs / "loop").symlink_to("loop")
+    random = Random(seed)
+    places = ["src", "src/a.txt", "src/sub", "src/sub/run.sh", "b.bin", "x", "x/y", "x/y/z", "loop"]
+
+    def held() -> dict[str, tuple[int, bytes]]:
+        return {
+            name: (
+                (docs / name).lstat().st_mode,
+                (docs / name).read_bytes() if (docs / name).is_file() else b"",
+            )
+            for name in names(docs)
+        }
+
+    before, done = held(), 0
+    settings: dict[str, Any] = {"fsync": False, "confirm_entries": 99}
+    async with client_of(docs.parent, roots=f"docs={docs}:delete", **settings) as client:
+        for i in range(40):
+            one, two = random.choice(places), random.choice(places)
+            flag = random.random() < 0.7
+            calls: list[tuple[str, dict[str, Any]]] = [
+                ("write_file", {"path": one, "content": f"{i}", "make_parents": flag}),
+                ("write_file", {"path": one, "content": f"{i}", "mode": "append"}),
+                ("edit_file", {"path": one, "edits": [{"start_line": 1, "newText": f"e{i}"}]}),
+                ("create_directory", {"path": one}),
+                ("move_file", {"source": one, "destination": two, "overwrite": flag}),
+                (
+                    "copy_file",
+                    {"source": one, "destination": two, "overwrite": flag, "recursive": True},
+                ),
+                ("delete_file", {"path": one, "recursive": flag}),
+            ]
+            tool, arguments = random.choice(calls)
+            result = await client.call(tool, **arguments)
+            assert result.error is None or result.error["code"] != "TOOL_FAILED", result.error
+            changed = result.structured is not None and result.structured["undo_id"] is not None
+            done += changed
+        assert done > 5
+        undone = ok(await client.call("undo_change", last=done))["changes"]
+        assert [change for change in undone if change["status"] != "undone"] == []
+    assert held() == before
