@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from core.settings import Settings
 from core.testing import Client
 from services.filesystem.service import create_server
 from services.filesystem.settings import FilesystemSettings
+from tests.conftest import missing
 
 SEAL_KEY = "a key for tests, never for use"
 
@@ -41,3 +44,19 @@ async def client(docs: Path, anyio_backend: str) -> AsyncIterator[Client]:
     """A client of a server with the one root `docs`."""
     async with client_of(docs.parent, roots=f"docs={docs}:delete") as connected:
         yield connected
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB in memory."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        missing("mount(2)", "run as root")
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        missing("mount(2)", "run with CAP_SYS_ADMIN")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -378,21 +378,73 @@ def test_a_server_that_is_killed_leaves_whole_files(docs: Path) -> None:
         assert path.read_bytes() in (b"o" * size, b"n" * size), path
 
 
-async def test_what_a_crash_left_is_settled_at_the_next_start(docs: Path) -> None:
-    """A write that came far enough can be undone; a temporary file of another is gone."""
-    roots = f"docs={docs}:delete"
-    (docs / "a").write_bytes(b"old")
-    async with client_of(docs.parent, roots=roots) as client:
-        ok(await client.call("write_file", path="a", content="new"))
+def crash(docs: Path) -> list[str]:
+    """Make the last changes look as if their process had ended before it could say so.
+
+    Returns:
+        The names of their temporary files.
+    """
     with contextlib.closing(sqlite3.connect(docs.parent / "state/filesystem/changes.sqlite")) as db:
-        (temp,) = db.execute("SELECT json_extract(facts, '$.temp') FROM changes").fetchone()
+        found = db.execute("SELECT json_extract(facts, '$.temp') FROM changes").fetchall()
         db.execute("UPDATE changes SET state = 'pending', owner = 'gone'")
         db.commit()
-    (docs / temp).write_bytes(b"old")
+    return [name for (name,) in found if name]
+
+
+async def test_what_a_crash_left_is_settled_at_the_next_start(docs: Path) -> None:
+    """A change that came far enough can be undone; temporary files are gone."""
+    roots = f"docs={docs}:delete"
+    (docs / "a").write_bytes(b"old")
+    (docs / "b").write_bytes(b"1")
+    (docs / "c").write_bytes(b"1")
     async with client_of(docs.parent, roots=roots) as client:
-        assert names(docs) == ["a"]
-        ok(await client.call("undo_change"))
+        ok(await client.call("write_file", path="a", content="new"))
+        ok(await client.call("delete_file", path="b"))
+        ok(await client.call("move_file", source="c", destination="d"))
+    for name in crash(docs):
+        (docs / name).write_bytes(b"old")
+    async with client_of(docs.parent, roots=roots) as client:
+        assert names(docs) == ["a", "d"]
+        ok(await client.call("undo_change", last=3))
+    assert names(docs) == ["a", "b", "c"]
     assert (docs / "a").read_bytes() == b"old"
+
+
+async def test_what_a_crash_kept_from_happening_is_forgotten(docs: Path) -> None:
+    """Half a copy of a directory is removed, and what was not changed is not undone."""
+    roots = f"docs={docs}:delete"
+    (docs / "src").mkdir()
+    async with client_of(docs.parent, roots=roots) as client:
+        ok(await client.call("copy_file", source="src", destination="dst", recursive=True))
+        ok(await client.call("write_file", path="a", content="new"))
+        ok(await client.call("create_directory", path="gone"))
+    temp, draft = crash(docs)
+    (docs / "dst").rename(docs / temp)
+    (docs / temp / "half").write_bytes(b"")
+    (docs / "a").rename(docs / draft)
+    async with client_of(docs.parent, roots=roots) as client:
+        assert names(docs) == ["gone", "src"]
+        error = (await client.call("undo_change")).error
+        assert error is not None
+        assert error["code"] == "CHANGE_UNKNOWN"
+
+
+async def test_the_changes_of_a_living_process_are_not_cleaned_up(docs: Path) -> None:
+    """Another server on the same state folder may be in the middle of one."""
+    roots = f"docs={docs}:delete"
+    async with client_of(docs.parent, roots=roots) as first:
+        ok(await first.call("write_file", path="a", content="new"))
+        with contextlib.closing(
+            sqlite3.connect(docs.parent / "state/filesystem/changes.sqlite")
+        ) as db:
+            (temp,) = db.execute("SELECT json_extract(facts, '$.temp') FROM changes").fetchone()
+            db.execute("UPDATE changes SET state = 'pending'")
+            db.commit()
+        (docs / temp).write_bytes(b"half")
+        async with client_of(docs.parent, roots=roots):
+            assert (docs / temp).exists()
+    async with client_of(docs.parent, roots=roots):
+        assert not (docs / temp).exists()
 
 
 async def test_readers_and_writers_of_one_file_do_not_disturb_each_other(docs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -360,6 +361,60 @@ async def test_a_trash_that_is_not_the_server_s_own_is_not_used(client: Client, 
     assert list((docs.parent / "elsewhere").iterdir()) == []
 
 
+async def test_what_is_on_another_disk_below_a_root_is_kept_apart(
+    tmp_path: Path, mounted: Path
+) -> None:
+    """A mount is no part of a directory to delete, and nothing on it fits into the root's trash."""
+    (mounted / "file").write_bytes(b"1")
+    async with client_of(tmp_path / "other", roots=f"all={tmp_path}:delete") as client:
+        (tmp_path / "dir").mkdir()
+        for path in ("tiny/file", "tiny"):
+            error = refused(await client.call("delete_file", path=path, recursive=True))
+            assert error["code"] in ("ACROSS_DISKS", "FILE_BUSY"), error
+        ok(await client.call("move_file", source="tiny/file", destination="dir/file"))
+        ok(await client.call("undo_change"))
+        assert (mounted / "file").read_bytes() == b"1"
+        ok(await client.call("delete_file", path="tiny/file", to_trash=False))
+    async with client_of(tmp_path / "other", roots=f"all={tmp_path.parent}:delete") as client:
+        (mounted / "file").write_bytes(b"1")
+        for tool, arguments in (
+            ("delete_file", {"path": tmp_path.name, "recursive": True}),
+            ("move_file", {"source": tmp_path.name, "destination": "x"}),
+        ):
+            assert refused(await client.call(tool, **arguments))["code"] == "HOLDS_DENIED"
+        arguments = {"source": tmp_path.name, "destination": "copy", "recursive": True}
+        result = ok(await client.call("copy_file", **arguments))
+        assert "on another file system" in [skipped["reason"] for skipped in result["skipped"]]
+        ok(await client.call("delete_file", path="copy", recursive=True, to_trash=False))
+
+
+async def test_a_deletion_that_the_disk_refuses_leaves_the_directory_in_its_place(
+    client: Client, docs: Path
+) -> None:
+    """An entry that cannot be removed keeps its directory, under its own name."""
+    tree(docs)
+
+    def protect(flag: str) -> int:
+        return subprocess.run(["chattr", flag, docs / "src/a.txt"], check=False).returncode
+
+    if shutil.which("chattr") is None or protect("+i") != 0:
+        missing("chattr +i", "run as root on ext4 or the like")
+    try:
+        call = {"path": "src", "recursive": True, "to_trash": False}
+        error = refused(await client.call("delete_file", **call))
+        assert error["code"] == "ACCESS_DENIED"
+        assert "src/a.txt" in names(docs)
+        for tool, arguments in (
+            ("write_file", {"path": "src/a.txt", "content": "x"}),
+            ("delete_file", {"path": "src/a.txt"}),
+            ("move_file", {"source": "src/a.txt", "destination": "b"}),
+        ):
+            assert refused(await client.call(tool, **arguments))["code"] == "ACCESS_DENIED"
+    finally:
+        protect("-i")
+    assert not [name for name in names(docs) if ".mcp-" in name]
+
+
 # --- undoing -----------------------------------------------------------------------------------
 
 
@@ -405,6 +460,20 @@ async def test_a_change_is_not_undone_over_a_later_one(client: Client, docs: Pat
     (docs / "c").write_bytes(b"changed")
     assert refused(await client.call("undo_change", id=copied))["code"] == "FILE_CHANGED"
     assert (docs / "c").read_bytes() == b"changed"
+
+
+async def test_a_deletion_needs_its_directory_to_be_taken_back(client: Client, docs: Path) -> None:
+    """And its thing in the trash, which an operator may have emptied."""
+    tree(docs)
+    first = ok(await client.call("delete_file", path="src/a.txt"))["undo_id"]
+    ok(await client.call("move_file", source="src", destination="elsewhere"))
+    error = refused(await client.call("undo_change", id=first))
+    assert error["code"] == "FILE_NOT_FOUND"
+    assert "Create it" in error["hint"]
+    (docs / "src").mkdir()
+    shutil.rmtree(docs / ".mcp-trash")
+    error = refused(await client.call("undo_change", id=first))
+    assert "no longer in the trash" in error["message"]
 
 
 async def test_several_changes_are_undone_until_one_cannot_be(client: Client, docs: Path) -> None:
@@ -475,6 +544,20 @@ async def test_the_history_and_the_trash_are_bounded(docs: Path) -> None:
     async with client_of(docs.parent, **settings, history_changes=0) as client:
         assert ok(await client.call("write_file", path="a", content="z"))["undo_id"] is None
         assert refused(await client.call("undo_change"))["code"] == "CHANGE_UNKNOWN"
+
+
+async def test_what_no_history_knows_is_dropped_from_the_trash_in_time(docs: Path) -> None:
+    """The state folder may have been lost; what has come there lately stays."""
+    roots = f"docs={docs}:delete"
+    (docs / "a").write_bytes(b"1")
+    async with client_of(docs.parent, roots=roots) as client:
+        ok(await client.call("delete_file", path="a"))
+    (kept,) = (docs / ".mcp-trash").iterdir()
+    shutil.rmtree(docs.parent / "state")
+    async with client_of(docs.parent, roots=roots):
+        assert kept.exists()
+    async with client_of(docs.parent, roots=roots, trash_days=1e-9):
+        assert not kept.exists()
 
 
 def test_changes_are_dropped_when_they_are_old(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -477,22 +476,6 @@ async def test_a_long_diff_is_cut_and_says_so(client: Client, docs: Path) -> Non
 
 
 # --- disks that do not do what they should -------------------------------------------------------
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB in memory."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        missing("mount(2)", "run as root")
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        missing("mount(2)", "run with CAP_SYS_ADMIN")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, mounted: Path) -> None:
