@@ -47,6 +47,7 @@ _MARKS: dict[str, tuple[str, ...]] = {
     "del": ("~~",),
 }
 _ENDS = ("open", "close")
+_PASSES = 4
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20<>\\\x7f]")
 _SPACE, _MARK, _WORD = "space", "mark", "word"
 
@@ -245,7 +246,21 @@ def _pieces(tokens: list[Token]) -> list[str]:
         pieces.append(piece)
     for pair in pairs:
         pieces[pair.start], pieces[pair.end] = _delimiters(pair, tokens, pieces)
+    for _ in range(_PASSES if len(pairs) > 1 else 0):
+        if not _corrected(pairs, tokens, pieces):
+            break
     return pieces
+
+
+def _corrected(pairs: list[_Pair], tokens: list[Token], pieces: list[str]) -> bool:
+    """Look at every choice again, now that its neighbours are chosen too; say if one was wrong."""
+    changed = False
+    for pair in pairs:
+        mark = pieces[pair.start]
+        if mark[0] != "<" and not _can_delimit(mark, pair, tokens, pieces):
+            pieces[pair.start], pieces[pair.end] = f"<{pair.kind}>", f"</{pair.kind}>"
+            changed = True
+    return changed
 
 
 @dataclass(slots=True)
@@ -256,6 +271,13 @@ class _Pair:
     start: int
     parent: _Pair | None
     end: int = -1
+
+    def is_in_its_like(self) -> bool:
+        """Whether emphasis of the same kind is around it."""
+        above = self.parent
+        while above is not None and above.kind != self.kind:
+            above = above.parent
+        return above is not None
 
     def fills(self) -> bool:
         """Whether nothing stands between the ends of this and those of its parent."""
@@ -278,28 +300,37 @@ def _can_delimit(mark: str, pair: _Pair, tokens: list[Token], pieces: list[str])
     if mark[0] != "_":
         if tokens[pair.start - 1].kind == "close" and pair.start:
             return False  # the two runs would be read as one
-        if pair.fills() and pair.kind == "em" and pair.parent and pair.parent.kind == "em":
+        if pair.kind == "del" and pair.is_in_its_like():
             return False
-    before, after = _outside(tokens, pieces, pair.start)
-    inner, outer = _outside(tokens, pieces, pair.end)
+        above = pair.parent
+        if above and above.kind == pair.kind and pair.fills() and (above.parent or mark != "**"):
+            return False
+    before, after = _outside(tokens, pieces, pair.start, mark[0])
+    inner, outer = _outside(tokens, pieces, pair.end, mark[0])
     if after == _SPACE or (after == _MARK and before == _WORD):
         return False
     if inner == _SPACE or (inner == _MARK and outer == _WORD):
         return False
     if mark[0] != "_":
-        return True
+        return not pair.is_in_its_like() or (_one_way(before, after) and _one_way(outer, inner))
     return (before != _WORD or tokens[pair.start - 1].kind in _ENDS) and (
         outer != _WORD or tokens[pair.end + 1].kind in _ENDS
     )
 
 
-def _outside(tokens: list[Token], pieces: list[str], place: int) -> tuple[str, str]:
-    """Return the classes of the characters around a sequence of delimiters."""
+def _one_way(outside: str, inside: str) -> bool:
+    """Say whether a run can only open, or at the other end only close."""
+    return outside == _SPACE or (outside == _MARK and inside == _WORD)
+
+
+def _outside(tokens: list[Token], pieces: list[str], place: int, char: str) -> tuple[str, str]:
+    """Return the classes of the characters around a run of delimiters, chosen or still open."""
+    alike = ("", char)
     left = place - 1
-    while left >= 0 and tokens[left].kind in _ENDS:
+    while left >= 0 and tokens[left].kind in _ENDS and pieces[left][:1] in alike:
         left -= 1
     right = place + 1
-    while right < len(tokens) and tokens[right].kind in _ENDS:
+    while right < len(tokens) and tokens[right].kind in _ENDS and pieces[right][:1] in alike:
         right += 1
     return (
         _class_of(pieces[left][-1:] if left >= 0 else ""),

@@ -24,7 +24,14 @@ from services.fetch.convert.inline import (
     escaped,
     longest_run,
 )
-from services.fetch.convert.tables import Cell, Grid, is_for_layout, own_rows, read_grid
+from services.fetch.convert.tables import (
+    TABLE_PARTS,
+    Cell,
+    Grid,
+    is_for_layout,
+    own_rows,
+    read_grid,
+)
 from services.fetch.convert.tree import BLOCKS, SKIPPED
 
 BlockKind = Literal["paragraph", "heading", "list", "numbered", "code", "quote", "table", "rule"]
@@ -273,6 +280,7 @@ class _Writer:
         number = _number(element.get("start"), 1) if numbered else 0
         first = number
         items: list[str] = []
+        self._stray_text(element, out)
         for child in element:
             text = self._item(child, tight=tight)
             if child.tag != "li" and items and text:
@@ -289,6 +297,14 @@ class _Writer:
         if items:
             kind: BlockKind = "numbered" if numbered and first != 1 else "list"
             out.append(Block(kind, ("\n" if tight else "\n\n").join(items)))
+
+    def _stray_text(self, element: Element, out: list[Block]) -> None:
+        """Write text that stands in a list or table, but in none of its items or cells."""
+        run = self._run()
+        for text in (element.text, *(child.tail for child in element)):
+            if text and not text.isspace():
+                run.text(f" {text} ")
+        self._paragraph(run, out)
 
     def _item(self, element: Element, *, tight: bool) -> str:
         inner: list[Block] = []
@@ -312,14 +328,20 @@ class _Writer:
         caption = element.find("caption")
         if caption is not None:
             self.flow(caption, out)
+        rows = list(own_rows(element))
+        for part in (element, *element.iterchildren("thead", "tbody", "tfoot"), *rows):
+            self._stray_text(part, out)
+            for child in part:
+                if child.tag not in TABLE_PARTS and child.tag not in SKIPPED:
+                    self.block(child, out)
         if is_for_layout(element):
-            for row in own_rows(element):
-                for cell in row:
+            for row in rows:
+                for cell in row.iterchildren("td", "th"):
                     self.flow(cell, out)
             return
         grid = read_grid(element)
-        if rows := self._rows(grid):
-            out.append(Block("table", "\n".join(rows)))
+        if lines := self._rows(grid):
+            out.append(Block("table", "\n".join(lines)))
 
     def _rows(self, grid: Grid) -> list[str]:
         texts = {id(cell): self._cell(cell) for row in grid.rows for cell in row if cell}

@@ -12,6 +12,10 @@ MAX_COLUMNS = 200  # further ones go into no line anyone reads; colspan alone ma
 MAX_SPANNED_CELLS = 100_000  # that all spans of a page may cover; beyond, they are ignored
 
 
+_PART_NAMES = "caption colgroup col thead tbody tfoot tr td th"
+TABLE_PARTS = frozenset(_PART_NAMES.split())
+
+
 class Cell(NamedTuple):
     """A td or th."""
 
