@@ -170,9 +170,9 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_deep_tree_costs_few_descriptors(deep: Path) -> None:
     """As deep as paths can be told; the rest is counted, and nothing recurses."""
+    scope, tally = scope_of(deep, max_depth=100_000), Tally()
     before = open_descriptors()
     most = 0
-    scope, tally = scope_of(deep, max_depth=100_000), Tally()
     fd = scope.roots.open_dir(scope.place)
     depth = 0
     for level in scope.walk(fd, Stop(), tally, None):
