@@ -48,7 +48,10 @@ def _compact_input(schema: dict[str, Any]) -> None:
 
 
 def _compact_output(schema: dict[str, Any]) -> None:
-    """Write `X or null` as a list of types, which says the same in a third of the tokens."""
+    """Write `X or null` as a list of types, which says the same in a third of the tokens.
+
+    Of results it need not be said each time that every member is there and no others are.
+    """
     for name, prop in schema.get("properties", {}).items():
         options = prop.get("anyOf", ())
         if len(options) == 2 and {"type": "null"} in options:
@@ -60,19 +63,14 @@ def _compact_output(schema: dict[str, Any]) -> None:
                 prop = {**kept, **rest, "type": [kept["type"], "null"]}
         prop.pop("default", None)
         schema["properties"][name] = prop
+    for word in ("required", "additionalProperties", "description"):
+        schema.pop(word, None)
 
 
 class Arguments(InputModel):
     """Base of the arguments of a tool, listed in as few words as say it."""
 
     model_config = ConfigDict(json_schema_extra=_compact_input)
-
-
-def _compact_part(schema: dict[str, Any]) -> None:
-    """As results, without saying of each part that its members are all there and no others."""
-    _compact_output(schema)
-    for name in ("required", "additionalProperties", "description"):
-        schema.pop(name, None)
 
 
 def _compact_facts(schema: dict[str, Any]) -> None:
@@ -90,7 +88,7 @@ class Result(OutputModel):
 class Part(OutputModel):
     """Base of what results consist of; every member is always there."""
 
-    model_config = ConfigDict(json_schema_extra=_compact_part)
+    model_config = ConfigDict(json_schema_extra=_compact_output)
 
 
 class Facts(OutputModel):
