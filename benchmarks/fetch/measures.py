@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from html import unescape
 from html.parser import HTMLParser
 from typing import NamedTuple
 from urllib.parse import urljoin
@@ -17,10 +18,9 @@ _EXAMPLE = re.compile(
 )
 _ONLY_HTML = ("HTML blocks", "Raw HTML")
 _BLOCK = re.compile(r" *(</?(?:p|ul|ol|li|blockquote|h[1-6]|hr|pre|div)\b[^>]*>|<br>) *")
-_TO = r"\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?: \"[^\"]*\")?\)"
-_TARGET = re.compile(rf"<https?://[^>\s]*>|!\[(?:[^\[\]\\]|\\.)*\]{_TO}|(?<=\]){_TO}")
 _PRE = re.compile(r"(<pre.*?</pre>)", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark")
+_TABLES = MarkdownIt("commonmark").enable("table")
 
 
 class Score(NamedTuple):
@@ -58,11 +58,9 @@ def _shingles(text: str) -> Counter[tuple[str, ...]]:
     return Counter(shingle for shingle in shingles if shingle)
 
 
-def words_of_markdown(text: str) -> str:
-    """Return markdown without pictures and targets of links, which are no words of an article."""
-    return re.sub(
-        r"<https?://[^>\s]*>|(?<=\])\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?: \"[^\"]*\")?\)", "", text
-    )
+def text_of_markdown(text: str) -> str:
+    """Return what a reader of rendered markdown reads: no pictures, no targets of links."""
+    return re.sub(r"<[^>]*>", "", unescape(re.sub(r"<img[^>]*>", "", _TABLES.render(text))))
 
 
 def commonmark_examples(spec: str) -> list[str]:

@@ -27,6 +27,7 @@ from services.fetch.convert.visibility import remove
 Engine = Literal["article", "main", "body"]
 
 MAX_ELEMENTS = 30_000  # trafilatura takes a second for them; larger pages are taken whole
+_MANY_CELLS = "count(.//td) > 3000"  # likewise, and it is no article that has them
 _MIN_CHARACTERS = 200  # of an article, letters and digits only
 _ANCHOR = 40  # characters of a block that can be found anywhere; shorter ones only in between
 _REACH = 400  # how far a short block may stand behind the last anchor
@@ -56,12 +57,15 @@ def choose(
         says_article: What `says_article` said of the page while its head was whole.
         elements: How many there are in it.
     """
-    if wanted == "never" or elements > MAX_ELEMENTS:
+    if wanted == "never" or elements > MAX_ELEMENTS or body.xpath(_MANY_CELLS):
         return body, "body"
     blocks = _Blocks(body)
     kept = _kept(body, blocks)
     if wanted == "always" or _is_article(blocks, kept, says_article):
         if kept:
+            if not says_article and wanted == "auto":
+                kept = _whole(body, blocks, kept)
+            kept = _with_headings(blocks, kept)
             return _pruned(body, blocks, kept), "article"
         if wanted == "always":
             main = _main(body, blocks)
@@ -287,6 +291,31 @@ def _pruned(body: Element, blocks: _Blocks, kept: set[int]) -> Element:
         if place not in kept and element not in above:
             remove(_outermost(element, above))
     return _root(body, _weights(blocks, kept), 1.0)
+
+
+def _whole(body: Element, blocks: _Blocks, kept: set[int]) -> set[int]:
+    """Return all of the element around an article but its asides, for pages that may be none."""
+    root = _root(body, _weights(blocks, kept), 1.0)
+    if root in blocks.elements and root is not body:  # a single paragraph is around nothing
+        root = root.getparent()
+    inside = set(root.iter())
+    more = {
+        place
+        for place, element in enumerate(blocks.elements)
+        if element in inside and not blocks.asides[place]
+    }
+    return kept | more
+
+
+def _with_headings(blocks: _Blocks, kept: set[int]) -> set[int]:
+    """Add the headings over kept text, but the page's title: that is told beside the text."""
+    found = set(kept)
+    first = min(kept)
+    for place in range(len(blocks.elements) - 2, first, -1):
+        is_heading = blocks.elements[place].tag in ("h2", "h3", "h4", "h5", "h6")
+        if is_heading and place + 1 in found and not blocks.asides[place]:
+            found.add(place)
+    return found
 
 
 def _outermost(element: Element, above: set[Element]) -> Element:

@@ -12,7 +12,7 @@ from services.fetch.convert.markdown import absolute
 
 MAX_LINKS = 5000
 _MAX_TEXT = 200
-_WEB = re.compile(r"https?://(?:[^/?#@]*@)?[^/?#@:\s]")
+_WEB = re.compile(r"https?://(?:[^/?#@]*@)?(?:[^/?#@:\s\[]|\[[0-9A-Fa-f:.]+\])")
 _FEEDS = frozenset(
     ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 )

@@ -328,15 +328,16 @@ class _Writer:
         caption = element.find("caption")
         if caption is not None:
             self.flow(caption, out)
-        rows = list(own_rows(element))
-        for part in (element, *element.iterchildren("thead", "tbody", "tfoot"), *rows):
+        sections = list(element.iterchildren("thead", "tbody", "tfoot"))
+        rows = [row for part in (element, *sections) for row in part.iterchildren("tr")]
+        for part in (element, *sections, *rows):
             self._stray_text(part, out)
             for child in part:
                 if child.tag not in TABLE_PARTS and child.tag not in SKIPPED:
                     self.block(child, out)
         if is_for_layout(element):
-            for row in rows:
-                for cell in row.iterchildren("td", "th"):
+            for cells in own_rows(element):
+                for cell in cells:
                     self.flow(cell, out)
             return
         grid = read_grid(element)

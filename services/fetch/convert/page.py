@@ -21,6 +21,7 @@ from services.fetch.convert.visibility import remove, remove_hidden, without_inv
 from services.fetch.errors import BadSelector, ConversionFailed
 
 _LITTLE_TEXT = 200  # characters; a page with less is empty for a reader
+_EXTERNAL_CHARACTERS = 1000  # of a script that is elsewhere, for comparison
 _APP_ROOTS = (
     "//*[@id='root' or @id='app' or @id='__next' or @id='__nuxt' or @id='___gatsby' or @id='svelte'"
     " or @id='main-app' or self::app-root or @data-reactroot or @ng-app or @ng-version]"
@@ -34,7 +35,7 @@ _UNWANTED_ATTRIBUTES = re.compile(r"on|style$|data-|srcdoc$|nonce$|integrity$")
 
 
 class _Scripts(NamedTuple):
-    """How many scripts a page has, and how long those within it are."""
+    """How many scripts a page has, and how long they are, guessed for those from elsewhere."""
 
     number: int
     characters: int
@@ -125,7 +126,9 @@ def _body(root: Element) -> Element:
 
 def _scripts(root: Element) -> _Scripts:
     scripts = [script for script in root.iter("script") if "json" not in (script.get("type") or "")]
-    characters = sum(len(script.text or "") for script in scripts)
+    characters = sum(
+        _EXTERNAL_CHARACTERS if script.get("src") else len(script.text or "") for script in scripts
+    )
     return _Scripts(len(scripts), characters)
 
 
@@ -158,7 +161,7 @@ def _needs_javascript(body: Element, scripts: _Scripts, asks: bool) -> bool:
         return False
     if not scripts.number:
         return False
-    if size < 20 or asks or scripts.characters > 20 * max(size, 50):
+    if asks or scripts.characters >= 20 * max(size, 50):
         return True
     return bool(body.xpath(_APP_ROOTS))
 
@@ -237,6 +240,8 @@ def _bare_text(part: Element) -> str:
 
 def _cleaned_html(part: Element, base_url: str) -> str:
     """Return the part as HTML: links absolute, no scripts, no styles, no event handlers."""
+    for element in list(part.iter(*SKIPPED)):
+        remove(element)
     for element in part.iter():
         for name in element.keys():  # noqa: SIM118 # an element iterates over its children
             if _UNWANTED_ATTRIBUTES.match(name):

@@ -132,7 +132,7 @@ def _checked(shape: Shape, declared: str, start: bytes) -> Sniffed:
 def _is_xml_document(bare: bytes) -> bool:
     """Say whether something sent as HTML is a feed or sitemap, as browsers look for feeds."""
     bare = re.sub(rb"^(?:<\?.*?\?>|<!--.*?-->|\s+)+", b"", bare, flags=re.DOTALL)
-    return bool(re.match(rb"<(?:rss|feed|rdf:RDF|urlset|sitemapindex)[\s>]", bare))
+    return bool(re.match(rb"<(?:rss|feed|rdf:RDF|urlset|sitemapindex)[\s>/]", bare))
 
 
 def _guess(start: bytes, url: str) -> Sniffed:

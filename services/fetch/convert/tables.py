@@ -59,13 +59,29 @@ def limit_spans(root: Element) -> None:
                 cell.attrib.pop(name, None)
 
 
-def own_rows(table: Element) -> Iterator[Element]:
-    """Yield the rows of a table, not those of tables within its cells."""
+def own_rows(table: Element) -> list[list[Element]]:
+    """Return the cells of each row, not those of tables within; cells without a row are one."""
+    rows: list[list[Element]] = []
+    loose: list[Element] | None = None
+    for part in _parts(table):
+        if part.tag == "tr":
+            rows.append(list(part.iterchildren("td", "th")))
+            loose = None
+        else:
+            if loose is None:
+                loose = []
+                rows.append(loose)
+            loose.append(part)
+    return rows
+
+
+def _parts(table: Element) -> Iterator[Element]:
+    """Yield rows, and cells that the page forgot to put into one."""
     for child in table:
-        if child.tag == "tr":
+        if child.tag in ("tr", "td", "th"):
             yield child
         elif child.tag in ("thead", "tbody", "tfoot"):
-            yield from child.iterchildren("tr")
+            yield from child.iterchildren("tr", "td", "th")
 
 
 def read_grid(table: Element) -> Grid:
@@ -74,7 +90,7 @@ def read_grid(table: Element) -> Grid:
     hanging: dict[int, tuple[int, Cell]] = {}  # column: rows still to come, and the cell
     for row in own_rows(table):
         line: list[Cell | None] = []
-        for element in row.iterchildren("td", "th"):
+        for element in row:
             _hang(line, hanging)
             cell = Cell(element)
             down = _span(element, "rowspan")
@@ -105,11 +121,15 @@ def _span(element: Element, name: str) -> int:
 
 def _has_head(table: Element) -> bool:
     """Say whether the first row names the columns."""
-    first = next(own_rows(table), None)
-    if first is None:
+    first = next(iter(own_rows(table)), None)
+    if not first:
         return False
-    above = first.getparent()
-    if above is not None and above.tag == "thead":
+    row = first[0].getparent()
+    if row is not None and (row.tag == "thead" or _tag_above(row) == "thead"):
         return True
-    cells = [cell for cell in first if cell.tag in ("td", "th")]
-    return bool(cells) and all(cell.tag == "th" for cell in cells)
+    return all(cell.tag == "th" for cell in first)
+
+
+def _tag_above(element: Element) -> object:
+    above = element.getparent()
+    return None if above is None else above.tag

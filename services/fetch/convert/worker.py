@@ -53,13 +53,14 @@ def main() -> None:
     parent, memory, seconds = map(int, sys.argv[1:4])
     _die_with(parent)
     _warm_up()
-    _give_up_rights(memory)
+    statm = os.open("/proc/self/statm", os.O_RDONLY)  # later no file can be opened
+    _give_up_rights(_bytes_of(statm)[0] + memory)
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
     _send(results, {"ready": True})
     while (job := _receive(jobs)) is not None:
         _limit_cpu(seconds)
         result = _result(job)
-        result["last"] = last = _is_large()
+        result["last"] = last = _bytes_of(statm)[1] > MAX_KEPT_BYTES
         _send(results, result)
         if last:
             return
@@ -84,9 +85,8 @@ def _warm_up() -> None:
             convert(source, Wanted(main_content="always"))
 
 
-def _give_up_rights(memory: int) -> None:
+def _give_up_rights(address_space: int) -> None:
     """Bound memory and files, and shut the file system and the network."""
-    address_space = _address_space() + memory
     libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # best effort: not every kernel allows it
     landlock.restrict_self(read=(), write=())
     for limit, value in (
@@ -98,10 +98,13 @@ def _give_up_rights(memory: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _address_space() -> int:
-    """Return the bytes of address space in use: the parsers' code is most of it (proc(5))."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize()
+def _bytes_of(statm: int) -> tuple[int, int]:
+    """Return the bytes of address space and of memory in use (proc(5)); most is parsers' code.
+
+    Not getrusage: its maximum is that of the process that started this one, where that is larger.
+    """
+    pages = os.pread(statm, 100, 0).split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
 
 
 def _limit_cpu(seconds: int) -> None:
@@ -109,10 +112,6 @@ def _limit_cpu(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + seconds + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-
-def _is_large() -> bool:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MAX_KEPT_BYTES
 
 
 def _receive(jobs: BinaryIO) -> tuple[Source, Wanted] | None:
