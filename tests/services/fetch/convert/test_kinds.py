@@ -62,7 +62,7 @@ def test_kind_follows_the_header_unless_the_bytes_say_otherwise(
         ("€𠮷".encode("gb18030"), "text/html; charset=gb2312", "€𠮷", "gbk", "http"),
         ("①".encode("cp932"), "text/html; charset=x-sjis", "①", "shift_jis", "http"),
         ("é".encode(), 'text/html; charset="UTF8"', "é", "utf-8", "http"),
-        (b"<meta charset=koi8-r>\xc1", "text/html", "<meta charset=koi8-r>\u0430", "koi8-r", "meta"),
+        (b"<meta charset=koi8-r>\xc1", None, "<meta charset=koi8-r>\u0430", "koi8-r", "meta"),
         (b"<meta charset=utf-16>\xc3\xa9", None, "<meta charset=utf-16>é", "utf-8", "meta"),
         (b"<meta charset=utf-7>+ADw-", None, "<meta charset=utf-7>+ADw-", "utf-8", "detected"),
         (b"<!--<meta charset=big5>-->\xc3\xa9", None, "<!--<meta charset=big5>-->é", "utf-8",
