@@ -36,14 +36,17 @@ class OutputModel(BaseModel):
 
 
 def _compact_input(schema: dict[str, Any]) -> None:
-    """Show optional arguments as plain types; null is accepted for them but needs no words."""
+    """Show optional arguments as plain types; null is accepted for them but needs no words.
+
+    Nor does it have to be said that what is left out is false, or an empty list.
+    """
     for name, prop in schema.get("properties", {}).items():
         options = prop.get("anyOf", ())
         if len(options) == 2 and {"type": "null"} in options:
             kept = next(o for o in options if o != {"type": "null"})
             prop = {**kept, **{k: v for k, v in prop.items() if k != "anyOf"}}
             schema["properties"][name] = prop
-        if prop.get("default", ...) is None:
+        if "default" in prop and prop["default"] in (None, False, []):
             del prop["default"]
 
 

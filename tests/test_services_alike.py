@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ REGISTRY = registry.load(PROJECT)
 SUBJECTS = ("service", "settings", "tools", "models", "backend")
 FILES = ("__init__.py", "__main__.py", "README.md", "requirements.txt", "Dockerfile")
 TOOL_NAME = re.compile(r"[a-z0-9_]{1,40}")
+MAX_LISTED_CHARS = 24_000
 WEB_FRAMEWORKS = frozenset({"fastapi", "starlette", "uvicorn", "sse_starlette", "httpx"})
 
 
@@ -202,6 +204,19 @@ def test_every_tool_is_described_to_models_and_people(server: MCPServer) -> None
         or tool.output_schema is None
     ]
     assert not wrong
+
+
+def test_the_list_of_tools_is_small(server: MCPServer) -> None:
+    """Models pay for it in each conversation: 6,000 tokens of about four characters."""
+    tools = [tool.to_dict() for tool in _tools(server)]
+    listed = json.dumps(tools, ensure_ascii=False, separators=(",", ":"))
+    assert len(listed) <= MAX_LISTED_CHARS
+
+
+@pytest.mark.parametrize("word", ["$ref", "exclusiveM", "prefixItems"])
+def test_no_schema_has_what_clients_refuse(server: MCPServer, word: str) -> None:
+    """LiteLLM and Open WebUI resolve no references; Gemini takes neither of the others."""
+    assert word not in json.dumps([tool.to_dict() for tool in _tools(server)])
 
 
 def test_tool_names_are_unique_over_the_suite() -> None:

@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from core.models import Page, Part, Result
+from core.models import Facts, Page, Result
 from services.filesystem.models.searching import Kind
 
 
-class Listed(Part):
-    """An entry of a directory."""
+class Listed(Facts):
+    """An entry of a directory; its name is a file:// URI where it is no plain text."""
 
-    name: str = Field(description="A file:// URI, to be used as a path, where it is no plain text.")
+    name: str
     kind: Kind
-    size_bytes: int | None = Field(description="Of files.")
+    size_bytes: int | None
     mtime: str | None
 
 
@@ -23,12 +23,14 @@ class DirectoryList(Page):
     """A directory's entries."""
 
     path: str
-    entries: list[Listed]
-    content: str = Field(description="The same as text.")
+    entries: list[Listed] = Field(description="name, kind, size_bytes, mtime.")
+    content: str
 
 
 class SizedDirectoryList(DirectoryList):
-    """A directory's entries, and what they come to."""
+    """A directory's entries and what they come to; what list_directory lists is not repeated."""
+
+    model_config = Facts.model_config
 
     total_files: int
     total_directories: int
@@ -40,13 +42,12 @@ class Tree(Result):
 
     path: str
     tree: list[JsonValue] = Field(
-        description="Nodes {name, type: file/directory/symlink/other}; a directory has children, "
-        "and more where entries are left out: how many (null: not counted)."
+        description="Nodes {name, type}; a directory has children, and more if some are left out."
     )
     shown: int
     truncated: bool
     truncated_by: Literal["bytes", "depth", "time"] | None
-    skipped: dict[str, int] = Field(description="What was left out, by reason.")
+    skipped: dict[str, int]
 
 
 class FileInfo(Result):
@@ -58,13 +59,13 @@ class FileInfo(Result):
     mtime: str | None
     created: str | None
     accessed: str | None
-    mode: str = Field(description="Octal, 0644.")
-    permissions: str = Field(description="-rw-r--r--")
+    mode: str
+    permissions: str
     owner: str
     group: str
     links: int
-    mime_type: str | None = Field(description="By the first bytes, of files that may be read.")
-    target: str | None = Field(description="Where a link leads, when that is inside a root.")
-    writable: bool = Field(description="Whether this server lets it be changed.")
+    mime_type: str | None
+    target: str | None = Field(description="Of a link inside a root.")
+    writable: bool
     sha256: str | None
-    content: str = Field(description="The same as text.")
+    content: str

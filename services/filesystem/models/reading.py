@@ -25,10 +25,10 @@ class Directories(Result):
     """The roots of a server."""
 
     directories: list[Directory] = Field(
-        description="alias (what paths begin with), path, mode (list < read < write < delete), "
-        "state, problem, free_bytes, total_bytes."
+        description="alias, path, mode (list < read < write < delete), state, problem, "
+        "free_bytes, total_bytes."
     )
-    content: str = Field(description="The same as text.")
+    content: str
 
 
 class TextOfFile(Result):
@@ -40,12 +40,12 @@ class TextOfFile(Result):
     bom: bool
     newline: str = Field(description="lf, crlf, cr, mixed or none.")
     size_bytes: int
-    sha256: str | None = Field(description="Of the whole file; null where it is too large.")
+    sha256: str | None = Field(description="Of the whole file; null: too large.")
     mtime: str | None
     total_lines: int | None
     start_line: int | None
     end_line: int | None
-    truncated: bool = Field(description="More of what was asked for follows: use next_cursor.")
+    truncated: bool
     next_cursor: str | None
     content: str
 
@@ -76,20 +76,20 @@ class ManyTexts(Result):
     """Several files, in the order in which they were asked for."""
 
     files: list[OneOfMany] = Field(
-        description="path, content or error, total_lines, sha256 and more; a next_cursor here goes "
-        "on in read_text_file with that path."
+        description="path, content or error, total_lines, sha256, …; its next_cursor is for "
+        "read_text_file."
     )
     returned: int
     total: int
     truncated: bool
-    next_cursor: str | None = Field(description="For the files that did not fit.")
+    next_cursor: str | None = Field(description="To further files.")
 
 
 class MediaOfFile(Result):
     """What is known of a file whose bytes stand in the block beside this."""
 
     path: str
-    mime_type: str = Field(description="By the file's bytes, not its name.")
+    mime_type: str
     size_bytes: int
     sha256: str
     mtime: str | None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.models import Part, Result
+from core.models import Facts, Result
 
 Kind = Literal["file", "directory", "symlink", "other"]
 
@@ -15,58 +15,65 @@ class LongPage(Result):
     """Base of the results of work that may also run out of time."""
 
     returned: int
-    total: int | None = Field(description="Null when the search ended before everything was seen.")
+    total: int | None = Field(description="null: not everything was seen.")
     truncated: bool
     truncated_by: Literal["limit", "bytes", "time"] | None
-    next_cursor: str | None = Field(
-        description="Goes on behind the last result. Changes meanwhile are not frozen: what is "
-        "new before that place is not shown."
-    )
-    skipped: dict[str, int] = Field(
-        description="What was left out, by reason: ignored, binary, too_large, too_deep, special, "
-        "unreadable, hard_linked, moved, failed."
-    )
+    next_cursor: str | None
+    skipped: dict[str, int] = Field(description="Left out, by reason.")
 
 
-class Found(Part):
+class Found(Facts):
     """A file or directory that fits."""
 
     path: str
     kind: Kind
-    size_bytes: int | None = Field(description="Of files.")
+    size_bytes: int | None
     mtime: str | None
 
 
 class FoundFiles(LongPage):
     """What search_files found, by directory and name unless sorted otherwise."""
 
-    entries: list[Found]
-    seen: int = Field(description="Entries looked at for this page.")
-    content: str = Field(description="The paths, one per line.")
+    entries: list[Found] = Field(description="path, kind, size_bytes, mtime.")
+    seen: int
+    content: str
 
 
-class FoundLine(Part):
-    """A line of a file."""
+class FoundLine(Facts):
+    """A line of a file.
+
+    Attributes:
+        column: Byte at which the match begins, from 1; None of context.
+        cut: Bytes left out before and after, if any.
+    """
 
     line: int
-    column: int | None = Field(description="Byte at which the match begins, from 1; null: context.")
+    column: int | None
     text: str
-    cut: tuple[int, int] | None = Field(description="Bytes left out before and after, if any.")
+    cut: tuple[int, int] | None
 
 
-class FoundIn(Part):
-    """A file in which something was found."""
+class FoundIn(Facts):
+    """A file in which something was found.
+
+    Attributes:
+        matches: Lines that match, of this page.
+        more: Whether max_per_file ended the search of this file.
+    """
 
     path: str
-    matches: int = Field(description="Lines that match, of this page.")
-    more: bool = Field(description="Whether max_per_file ended the search of this file.")
+    matches: int
+    more: bool
     lines: list[FoundLine]
 
 
 class FoundText(LongPage):
     """What grep_files found, by directory and name."""
 
-    files: list[FoundIn]
-    paths: list[str] = Field(description="Instead of `files` with output=files.")
-    matches: int = Field(description="Lines that match, of this page.")
-    searched: int = Field(description="Files searched for this page.")
+    files: list[FoundIn] = Field(
+        description="path, matches, more (max_per_file ended it), lines {line, column (null: "
+        "context), text, cut}."
+    )
+    paths: list[str] = Field(description="With output=files.")
+    matches: int = Field(description="Lines of this page.")
+    searched: int

@@ -6,28 +6,33 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.models import Part, Result
+from core.models import Facts, Result
 
 
-class Change(Part):
-    """What has become of one entry from the beginning of the call to its end."""
+class Change(Facts):
+    """What has become of one entry from the beginning of the call to its end.
+
+    Attributes:
+        kind: created, modified, deleted, or moved (from `origin`).
+        at: When it was noticed last, UTC.
+    """
 
     path: str
-    kind: str = Field(description="created, modified, deleted, or moved (from `origin`).")
+    kind: str
     is_directory: bool
     origin: str | None
-    at: str = Field(description="When it was noticed last, UTC.")
+    at: str
 
 
 class Changes(Result):
     """The changes below a directory, in the order in which they were noticed first."""
 
     path: str
-    changes: list[Change]
+    changes: list[Change] = Field(description="path, kind (moved: from origin), is_directory, at.")
     returned: int
-    truncated: bool = Field(description="There were more than `limit`; list what is there.")
+    truncated: bool
     ended_by: Literal["quiet", "timeout", "limit", "gone"]
     waited_ms: int
     watched_directories: int
-    complete: bool = Field(description="false: `warnings` says what may have been missed.")
+    complete: bool = Field(description="false: see warnings.")
     warnings: list[str]

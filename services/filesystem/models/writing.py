@@ -8,19 +8,17 @@ from pydantic import Field
 
 from core.models import Facts, Result
 
-UNDO_ID = Field(description="For undo_change, if it can be taken back.")
-
 
 class Changed(Result):
     """One file after a change of its content, or as it would be."""
 
     path: str
-    changed: bool = Field(description="False when it held this already.")
+    changed: bool
     sha256_before: str | None
-    sha256_after: str = Field(description="The if_sha256 of the next change.")
+    sha256_after: str
     diff: str
     diff_truncated: bool
-    undo_id: int | None = UNDO_ID
+    undo_id: int | None
     notes: list[str]
     content: str
 
@@ -43,8 +41,8 @@ class Made(Result):
     """A directory that is there now."""
 
     path: str
-    created: bool = Field(description="False when it was there.")
-    undo_id: int | None = UNDO_ID
+    created: bool
+    undo_id: int | None
     content: str
 
 
@@ -60,8 +58,8 @@ class Moved(Result):
 
     source: str
     destination: str
-    replaced: bool = Field(description="What was there is in the trash.")
-    undo_id: int | None = UNDO_ID
+    replaced: bool
+    undo_id: int | None
     content: str
 
 
@@ -73,9 +71,9 @@ class CopyMade(Result):
     directories: int
     links: int
     bytes: int
-    skipped: list[Skipped] = Field(description="Left out; the first 20.")
+    skipped: list[Skipped]
     skipped_total: int
-    undo_id: int | None = UNDO_ID
+    undo_id: int | None
     notes: list[str]
     content: str
 
@@ -88,7 +86,7 @@ class Deleted(Result):
     entries: int = Field(description="Below a directory.")
     bytes: int
     in_trash: bool
-    undo_id: int | None = UNDO_ID
+    undo_id: int | None
     content: str
 
 
@@ -96,10 +94,10 @@ class ChangeInfo(Facts):
     """One change."""
 
     id: int
-    kind: str = Field(description="write, create_directory, move, copy or delete.")
+    kind: Literal["write", "create_directory", "move", "copy", "delete"]
     path: str
     destination: str | None
-    at: str = Field(description="UTC.")
+    at: str
     status: Literal["undone", "can_be_undone", "refused"]
     reason: str | None
 
@@ -114,8 +112,8 @@ class Undone(Result):
 class FileDiff(Result):
     """How two files differ."""
 
-    identical: bool = Field(description="To the byte.")
-    binary: bool = Field(description="One is no text, so there is no diff.")
+    identical: bool
+    binary: bool
     diff: str
     diff_truncated: bool
     lines_added: int

@@ -46,43 +46,43 @@ _NAME_WIDTH, _SIZE_WIDTH = 30, 10
 class ListDirectory(Arguments):
     """Arguments of list_directory."""
 
-    path: str = Field(max_length=16_000, description="A directory: alias/dir, or an alias.")
+    path: str
     sort: SortBy = "name"
     order: Literal["asc", "desc"] = "asc"
     kinds: list[Kind] | None = Field(None, description="Only these.")
     include_hidden: bool = Field(True, description="Names that begin with a dot.")
     limit: int = Field(1_000, ge=1, le=10_000)
-    cursor: str | None = Field(None, description="next_cursor of the same call.")
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    cursor: str | None = None
+    max_bytes: int | None = Field(None, ge=4_000)
 
 
 class ListDirectoryWithSizes(Arguments):
     """Arguments of list_directory_with_sizes."""
 
-    path: str = Field(max_length=16_000)
+    path: str
     sortBy: Literal["name", "size"] = "name"  # the official name
     limit: int = Field(1_000, ge=1, le=10_000)
-    cursor: str | None = Field(None, description="next_cursor of the same call.")
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    cursor: str | None = None
+    max_bytes: int | None = Field(None, ge=4_000)
 
 
 class DirectoryTree(Arguments):
     """Arguments of directory_tree."""
 
-    path: str = Field(max_length=16_000)
+    path: str
     excludePatterns: list[str] = Field(  # the official name
         [], max_length=MAX_GLOBS, description="Names or globs: node_modules, **/*.pyc."
     )
     max_depth: int | None = Field(None, ge=1, description="1: only what is directly there.")
     dirs_only: bool = False
     respect_gitignore: bool = False
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    max_bytes: int | None = Field(None, ge=4_000)
 
 
 class GetFileInfo(Arguments):
     """Arguments of get_file_info."""
 
-    path: str = Field(max_length=16_000)
+    path: str
     hash: Literal["none", "sha256"] = "none"
     follow: bool = Field(True, description="false: about a symbolic link itself.")
 
@@ -111,8 +111,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="directory_tree",
             title="Directory tree",
-            description="Show what is below a directory as a tree, the upper levels first. What "
-            "has no room is counted as `more` where it would stand: call again for that directory.",
+            description="Show what is below a directory as a tree, upper levels first. What has no "
+            "room is counted as `more`: call again for that directory.",
             handler=tools.directory_tree,
             arguments=DirectoryTree,
             result=Tree,
@@ -120,8 +120,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_file_info",
             title="File information",
-            description="Show size, times, permissions, owner, media type and optionally the "
-            "SHA-256 of a file, directory or link, without its contents.",
+            description="Show size, times, permissions, owner, media type and, if asked, the "
+            "SHA-256 of a file, directory or link.",
             handler=tools.get_file_info,
             arguments=GetFileInfo,
             result=FileInfo,

@@ -39,8 +39,8 @@ class ReadFile(Arguments):
     """Arguments of read_file, those of the official server."""
 
     path: str
-    head: int | None = Field(None, ge=0, description="First N lines only.")
-    tail: int | None = Field(None, ge=0, description="Last N lines only.")
+    head: int | None = Field(None, ge=0)
+    tail: int | None = Field(None, ge=0)
     cursor: str | None = None
 
     @property
@@ -60,10 +60,10 @@ class ReadTextFile(ReadFile):
 
     start_line: int | None = Field(None, ge=1)
     end_line: int | None = Field(None, ge=1, description="Included.")
-    offset: int | None = Field(None, ge=0, description="Characters to skip.")
-    length: int | None = Field(None, ge=1, description="Characters to return.")
-    encoding: str | None = Field(None, description="If it is not found out: latin-1, cp1251, …")
-    line_numbers: bool = Field(False, description="Put number and tab before each line.")
+    offset: int | None = Field(None, ge=0)
+    length: int | None = Field(None, ge=1)
+    encoding: str | None = Field(None, description="When told wrong: latin-1, cp1251, …")
+    line_numbers: bool = Field(False, description="Before each line, with a tab.")
     max_bytes: int | None = Field(None, ge=1_000, description="Of the answer.")
 
     @property
@@ -100,7 +100,7 @@ class ReadMultipleFiles(Arguments):
     paths: list[str] = Field([], max_length=1_000)
     glob: str | None = Field(None, description="Instead of paths: docs/**/*.md")
     max_bytes_per_file: int | None = Field(None, ge=1_000)
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    max_bytes: int | None = Field(None, ge=4_000)
     cursor: str | None = None
 
     @model_validator(mode="after")
@@ -123,8 +123,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_allowed_directories",
             title="List allowed directories",
-            description="List the directories that can be used (roots), with the alias that paths "
-            "begin with, what is allowed there and the free space. Start here.",
+            description="List the roots: the alias that paths begin with, what is allowed there, "
+            "free space. Start here.",
             handler=tools.list_allowed_directories,
             arguments=NoArguments,
             result=Directories,
@@ -132,10 +132,9 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="read_text_file",
             title="Read a text file",
-            description="Read a text file, or a part of it: head or tail, start_line to end_line, "
-            "or offset and length in characters. The content is exact, in any encoding, with its "
-            "line ends; sha256 lets a later write check that nothing changed. What does not fit "
-            "comes with next_cursor.",
+            description="Read a text file, or a part: head, tail, start_line to end_line, or "
+            "offset and length in characters. The content is exact, line ends too; its sha256 is "
+            "the if_sha256 of a later write. What does not fit comes with next_cursor.",
             handler=tools.read_text,
             arguments=ReadTextFile,
             result=TextOfFile,
@@ -151,9 +150,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="read_multiple_files",
             title="Read several files",
-            description="Read several text files in one call, by paths or by a glob. A file that "
-            "cannot be read has an error and does not stop the others; long ones are cut at "
-            "max_bytes_per_file.",
+            description="Read several text files, by paths or by a glob. One that cannot be read "
+            "has an error of its own; long ones are cut at max_bytes_per_file.",
             handler=tools.read_multiple,
             arguments=ReadMultipleFiles,
             result=ManyTexts,
@@ -161,8 +159,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="read_media_file",
             title="Read a media file",
-            description="Return an image or sound to look at or listen to, or the bytes of any "
-            "other file as base64. The kind is told by the bytes, not by the name.",
+            description="Return an image or sound to look at or listen to, or any other file's "
+            "bytes as base64. Bytes tell the kind, not the name.",
             handler=tools.read_media,
             arguments=ReadMediaFile,
             result=MediaOfFile,

@@ -39,42 +39,41 @@ from services.filesystem.tools.progress import reporting_seen
 MAX_GLOBS = 100
 MAX_LINE_BYTES = 1_000
 
-PathArgument = Field(max_length=16_000, description="Where to search: alias/dir.")
 GlobList = list[str]
 
 
 class SearchFiles(Arguments):
     """Arguments of search_files."""
 
-    path: str = PathArgument
+    path: str
     pattern: str = Field(
-        description="Glob on paths relative to `path`: *.md only there, **/*.md in all of it."
+        description="Glob relative to path: *.md only there, **/*.md in all of it."
     )
     excludePatterns: GlobList = Field([], max_length=MAX_GLOBS)  # the official name
     kind: Kind | None = None
     min_size: int | None = Field(None, ge=0, description="Bytes.")
     max_size: int | None = Field(None, ge=0)
-    modified_after: str | None = Field(None, description="ISO 8601; UTC unless it says otherwise.")
+    modified_after: str | None = Field(None, description="ISO 8601.")
     modified_before: str | None = None
     sort: Sort = "path"
     order: Literal["asc", "desc"] = "asc"
-    respect_gitignore: bool = Field(False, description="Leave out what .gitignore files ignore.")
+    respect_gitignore: bool = False
     limit: int = Field(1_000, ge=1, le=10_000)
-    cursor: str | None = Field(None, description="next_cursor of the same call.")
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    cursor: str | None = None
+    max_bytes: int | None = Field(None, ge=4_000)
 
 
 class GrepFiles(Arguments):
     """Arguments of grep_files."""
 
-    path: str = Field(max_length=16_000, description="A directory or a file.")
+    path: str = Field(description="A directory or a file.")
     pattern: str = Field(description="RE2 expression, or plain text with literal.")
     literal: bool = False
     ignore_case: bool = False
-    word: bool = Field(False, description="Whole words only.")
-    multiline: bool = Field(False, description="Let a match reach over lines.")
+    word: bool = False
+    multiline: bool = Field(False, description="Matches may span lines.")
     include: GlobList = Field(
-        [], max_length=MAX_GLOBS, description="Globs of files; *.py counts in every directory."
+        [], max_length=MAX_GLOBS, description="Globs of files; *.py is for all directories."
     )
     exclude: GlobList = Field([], max_length=MAX_GLOBS, description="Of files and directories.")
     respect_gitignore: bool = True
@@ -83,9 +82,9 @@ class GrepFiles(Arguments):
     before: int | None = Field(None, ge=0, le=50)
     after: int | None = Field(None, ge=0, le=50)
     max_per_file: int = Field(100, ge=1, le=10_000, description="Matching lines.")
-    limit: int = Field(500, ge=1, le=10_000, description="Matching lines, else files, per page.")
-    cursor: str | None = Field(None, description="next_cursor of the same call.")
-    max_bytes: int | None = Field(None, ge=4_000, description="Of the answer.")
+    limit: int = Field(500, ge=1, le=10_000, description="Lines, else files.")
+    cursor: str | None = None
+    max_bytes: int | None = Field(None, ge=4_000)
 
 
 def listings(desk: Desk) -> list[Listing]:
@@ -95,8 +94,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_files",
             title="Search files by name",
-            description="Find files and directories by a glob on their paths, with filters on "
-            "kind, size and time. Hidden ones are found too; links are listed, not followed.",
+            description="Find files and directories, hidden ones too, by a glob on their paths, "
+            "by kind, size and time.",
             handler=tools.search_files,
             arguments=SearchFiles,
             result=FoundFiles,
@@ -104,10 +103,9 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="grep_files",
             title="Search in files",
-            description="Find lines in the files below a directory by an RE2 expression or plain "
-            "text; use it instead of reading files one by one. output=files or counts costs less. "
-            "Files that .gitignore ignores, .git, and binary files are left out; other hidden "
-            "files are searched.",
+            description="Find lines in the files below a directory by RE2 expression or plain "
+            "text. output=files or counts costs less. What .gitignore ignores, .git and binary "
+            "files are left out.",
             handler=tools.grep_files,
             arguments=GrepFiles,
             result=FoundText,

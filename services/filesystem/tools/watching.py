@@ -26,11 +26,9 @@ class WatchDirectory(Arguments):
     """Where to wait, for what and how long."""
 
     path: str
-    timeout_s: float = Field(10, gt=0, le=MAX_WATCH_S)
+    timeout_s: float = Field(10, ge=0.1, le=MAX_WATCH_S)
     recursive: bool = True
-    patterns: list[str] = Field(
-        [], max_length=50, description="Globs relative to path, such as **/*.py; default: all."
-    )
+    patterns: list[str] = Field([], max_length=50, description="Globs relative to path: **/*.py")
     limit: int = Field(200, ge=1, le=2_000)
 
 
@@ -41,10 +39,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="watch_directory",
             title="Watch directory",
-            description="Wait until something changes below a directory (a build, a person, "
-            "another program), and return what was created, modified, moved or deleted. Answers "
-            "as soon as it is quiet again for 0.1 s, or at timeout_s with no changes. Changes "
-            "before and after the call are not seen.",
+            description="Wait until something changes below a directory; return what was created, "
+            "modified, moved or deleted. Changes before and after the call are not seen.",
             handler=tools.watch_directory,
             arguments=WatchDirectory,
             result=Changes,

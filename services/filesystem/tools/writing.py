@@ -49,9 +49,9 @@ class WriteFile(Arguments):
 class Edit(Arguments):
     """A text or lines to replace."""
 
-    oldText: str | None = Field(None, description="As in the file; whole lines are best.")
+    oldText: str | None = Field(None, description="As in the file.")
     newText: str
-    count: int | None = Field(None, ge=0, description="Places to replace; 0 for all. Default 1.")
+    count: int | None = Field(None, ge=0, description="Places; 0 for all. Default 1.")
     regex: bool = Field(False, description="oldText is RE2, newText may use \\1.")
     start_line: int | None = Field(None, ge=1, description="Instead of oldText.")
     end_line: int | None = Field(None, ge=0, description="start_line - 1 inserts before it.")
@@ -99,7 +99,7 @@ class CreateDirectory(Arguments):
     """Arguments of create_directory."""
 
     path: str
-    parents: bool = Field(True, description="Make those above it too.")
+    parents: bool = True
 
 
 class MoveFile(Arguments):
@@ -134,8 +134,8 @@ class UndoChange(Arguments):
     """Arguments of undo_change."""
 
     id: int | None = Field(None, ge=1, description="undo_id of a change; else the last ones.")
-    last: int = Field(1, ge=1, le=100, description="How many, newest first.")
-    list: bool = Field(False, description="Only list them.")
+    last: int = Field(1, ge=1, le=100)
+    list: bool = False
 
 
 class DiffFiles(Arguments):
@@ -175,8 +175,8 @@ def _writing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="write_file",
             title="Write a file",
-            description="Create, replace or append to a file, exactly as given; use edit_file to "
-            "change parts. With the if_sha256 that you read nobody's change is overwritten.",
+            description="Create, replace or append to a file, exactly as given; edit_file changes "
+            "parts. With the if_sha256 that you read, nobody's change is overwritten.",
             handler=tools.write_file,
             arguments=WriteFile,
             result=models.Written,
@@ -186,8 +186,8 @@ def _writing(tools: WritingTools) -> list[Listing]:
             name="edit_file",
             title="Edit a file",
             description="Change parts of a text file, all or nothing: by texts in order, by lines "
-            "as numbered before, or by a patch. The rest stays the same to the byte; newlines "
-            "follow the file. Ambiguous text is refused; for text not found the closest is shown.",
+            "as numbered before, or by a patch. The rest stays the same to the byte. Ambiguous "
+            "text is refused; for text not found the closest is shown.",
             handler=tools.edit_file,
             arguments=EditFile,
             result=models.Edited,
@@ -206,7 +206,7 @@ def _writing(tools: WritingTools) -> list[Listing]:
             name="copy_file",
             title="Copy a file or directory",
             description="Copy a file or directory to a new name; links that lead out, devices and "
-            "denied files are left out.",
+            "denied files are skipped.",
             handler=tools.copy_file,
             arguments=CopyFile,
             result=models.CopyMade,
@@ -230,8 +230,7 @@ def _removing(tools: WritingTools) -> list[Listing]:
         Listing(
             name="move_file",
             title="Move or rename",
-            description="Move or rename a file or directory, also between roots; fails where the "
-            "destination exists.",
+            description="Move or rename a file or directory, also between roots.",
             handler=tools.move_file,
             arguments=MoveFile,
             result=models.Moved,

@@ -538,19 +538,6 @@ async def test_robots_txt_decides_and_can_be_asked(browser: Browser) -> None:
 # --- around the tools ---------------------------------------------------------------------------
 
 
-async def test_the_list_of_tools_is_small(browser: Browser) -> None:
-    """Models read it in each conversation: at most about 5,000 tokens."""
-    listed = await browser.client.rpc("tools/list", {})
-    assert len(json.dumps(listed["result"]["tools"], ensure_ascii=False)) < 20_000
-
-
-async def test_no_schema_has_what_clients_refuse(browser: Browser) -> None:
-    """Gemini takes neither exclusive bounds nor references."""
-    listed = json.dumps(await browser.client.rpc("tools/list", {}))
-    assert "exclusiveM" not in listed
-    assert "$ref" not in listed
-
-
 async def test_health_names_network_and_converter(browser: Browser) -> None:
     """Without going out: nothing is asked for."""
     body = (await browser.client.http.get("/health")).json()
