@@ -85,6 +85,15 @@ class Globs:
         return None
 
 
+def globs_below(root: str, directory: str) -> list[str]:
+    """Return the globs that deny a directory, and all below it, in a root that it lies in."""
+    top, inner = os.path.realpath(root), os.path.realpath(directory)
+    if os.path.commonpath((top, inner)) != top:
+        return []
+    rel = os.path.relpath(inner, top)
+    return ["/*"] if rel == "." else ["/" + re.sub(r"([\\*?\[!])", r"\\\1", rel)]
+
+
 @lru_cache(maxsize=65_536)
 def folded(name: bytes) -> bytes:
     """Return a name as globs see it, the same for all names that some file system takes for one.

@@ -37,7 +37,7 @@ from services.filesystem.errors import (
     RootNeeded,
     RootUnavailable,
 )
-from services.filesystem.policy import OWN, Globs
+from services.filesystem.policy import OWN, Globs, globs_below
 from services.filesystem.settings import FilesystemSettings, Mode, RootSpec
 
 WORKSPACE = "workspace"
@@ -183,13 +183,16 @@ class Roots:
     def of(cls, settings: FilesystemSettings, workspace: str | os.PathLike[str]) -> Roots:
         """Return the roots of the settings, or the workspace where they name none.
 
+        What else lies beside the workspace, keys and histories, is denied in every root.
+
         Nothing is opened yet. Raises ValueError for a glob that is none.
         """
         path = os.path.abspath(workspace)
         specs = settings.roots or (RootSpec(WORKSPACE, path, Mode.DELETE),)
+        private = [glob for spec in specs for glob in globs_below(spec.path, os.path.dirname(path))]
         return cls(
             slots={spec.alias: _Slot(spec, make=not settings.roots) for spec in specs},
-            denied=Globs((*settings.deny, *settings.deny_also, *OWN)),
+            denied=Globs((*settings.deny, *settings.deny_also, *OWN, *private)),
             write_denied=Globs(settings.deny_write),
             refuse_hard_links=settings.hard_links == "refuse",
         )

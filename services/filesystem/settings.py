@@ -21,6 +21,7 @@ ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 DENIED = (
     ".env",
+    "secrets.env",
     ".env.*",
     "!.env.example",
     "!.env.sample",
@@ -47,6 +48,7 @@ DENIED = (
     ".my.cnf",
     ".htpasswd",
     ".git/hooks/",
+    ".run/secrets/",  # where deploy.sh keeps what the services are started with
 )
 WRITE_DENIED = (".git",)
 

@@ -208,6 +208,24 @@ def test_git_can_be_read_but_not_changed_by_default(tmp_path: Path) -> None:
     roots.place("docs/.gitignore", Mode.WRITE)
 
 
+@pytest.mark.parametrize("above", ["", "a", "a/state *?[x]"])
+def test_the_servers_own_state_is_denied_in_a_root_around_it(tmp_path: Path, above: str) -> None:
+    """The key that seals cursors, and the history of changes, lie beside the workspace."""
+    state = tmp_path / "a" / "state *?[x]"
+    state.mkdir(parents=True)
+    (state / "changes.sqlite").write_text("secret")
+    (tmp_path / "a" / "state").mkdir()
+    (tmp_path / "a" / "state" / "changes.sqlite").write_text("of somebody else")
+    settings = FilesystemSettings.from_dict({"roots": {"all": f"{tmp_path / above}:delete"}})
+    roots = Roots.of(settings, state / "workspace")
+    path = os.path.relpath(state / "changes.sqlite", tmp_path / above)
+    with pytest.raises(ToolError) as refused:
+        roots.place(f"all/{path}", Mode.READ)
+    assert code(refused) == "PATH_DENIED"
+    if not above:
+        roots.open_file(roots.place("all/a/state/changes.sqlite", Mode.READ))
+
+
 def test_further_globs_are_added_to_the_defaults(tmp_path: Path) -> None:
     """`deny` replaces them, `deny_also` does not."""
     (tmp_path / "docs").mkdir()
