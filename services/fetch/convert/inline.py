@@ -20,7 +20,7 @@ _ESCAPED = re.compile(
     rf"""\\(?=[{_PUNCTUATION}]|$)        # would escape what follows
     | (?<!\s)\*|\*(?!\s)|^\*|\*$         # emphasis, unless white space is on both sides
     | (?<![\s\w])_|_(?![\s\w])|^_|_$     # likewise; and inside of words it is nothing
-    | (?<=\s)_(?=\w)|(?<=\w)_(?=\s)
+    | (?<=\s)_(?=\w)|(?<=\w)_(?=\s)|_(?=_)|(?<=_)_
     | `
     | <(?=[A-Za-z/!?]|$)                 # a tag or an autolink
     | &(?=\#?\w+;)                       # an entity
@@ -297,25 +297,37 @@ def _delimiters(pair: _Pair, tokens: list[Token], pieces: list[str]) -> tuple[st
 
 def _can_delimit(mark: str, pair: _Pair, tokens: list[Token], pieces: list[str]) -> bool:
     """Say whether CommonMark reads this pair of delimiter runs as this emphasis (§6.2)."""
-    if mark[0] != "_":
-        if tokens[pair.start - 1].kind == "close" and pair.start:
-            return False  # the two runs would be read as one
-        if pair.kind == "del" and pair.is_in_its_like():
-            return False
-        above = pair.parent
-        if above and above.kind == pair.kind and pair.fills() and (above.parent or mark != "**"):
-            return False
     before, after = _outside(tokens, pieces, pair.start, mark[0])
     inner, outer = _outside(tokens, pieces, pair.end, mark[0])
     if after == _SPACE or (after == _MARK and before == _WORD):
         return False
     if inner == _SPACE or (inner == _MARK and outer == _WORD):
         return False
+    follows_an_end = pair.start > 0 and tokens[pair.start - 1].kind == "close"
+    if follows_an_end and pieces[pair.start - 1][:1] in ("", mark[0]):
+        return False  # the two runs would be read as one
+    if pair.parent is not None and not (_one_way(before, after) and _one_way(outer, inner)):
+        return False  # it could open as well as close, and so pair with what is around it
+    if pair.is_in_its_like():
+        return _may_nest(mark, pair, tokens)
     if mark[0] != "_":
-        return not pair.is_in_its_like() or (_one_way(before, after) and _one_way(outer, inner))
+        return True
     return (before != _WORD or tokens[pair.start - 1].kind in _ENDS) and (
         outer != _WORD or tokens[pair.end + 1].kind in _ENDS
     )
+
+
+def _may_nest(mark: str, pair: _Pair, tokens: list[Token]) -> bool:
+    """Say whether emphasis can stand within its like: alone, filling it or well inside of it."""
+    above = pair.parent
+    if pair.kind == "del" or above is None:
+        return False
+    if any(token.kind == "open" for token in tokens[pair.start + 1 : pair.end]):
+        return False
+    if pair.fills() and above.kind == pair.kind:
+        return above.parent is None and mark in ("_", "**")
+    ends = (tokens[pair.start - 1].kind, tokens[pair.end + 1].kind)
+    return mark[0] == "*" and not any(kind in _ENDS for kind in ends)
 
 
 def _one_way(outside: str, inside: str) -> bool:
