@@ -37,7 +37,8 @@ _HINTS = {
     429: "The server asks for fewer requests. Wait, and do not repeat the call at once.",
     451: "The page is withheld for legal reasons; use another source.",
 }
-_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+# 520 to 524 and 529 are Cloudflare's, for sites that it does not reach.
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 from weakref import WeakValueDictionary
 
 from services.fetch.backend.download import RobotsVerdict
@@ -198,7 +198,7 @@ class SiteRules:
             allowed=decision.allowed,
             rule=f"line {rule.line}: {rule.text}" if rule else None,
             crawl_delay_s=decision.crawl_delay_s,
-            sitemaps=self.file.sitemaps,
+            sitemaps=tuple(_absolute(self.url, url) for url in self.file.sitemaps),
             url=self.url,
             status=self.status,
             reason=_reason(decision, token),
@@ -272,6 +272,14 @@ def product_token(user_agent: str) -> str:
     It ends at the first slash or space.
     """
     return re.split(r"[/\s]", user_agent.strip(), maxsplit=1)[0].lower()
+
+
+def _absolute(robots_url: str, sitemap: str) -> str:
+    """Return a sitemap as a URL that can be fetched; as it stands there if it is none."""
+    try:
+        return urljoin(robots_url, sitemap)
+    except ValueError:
+        return sitemap
 
 
 def _read(line: str) -> tuple[str, str]:

@@ -37,6 +37,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _FORM = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?:(?P<slashes>/{2,})(?P<authority>[^/?#]*))?"
 )
+_COPIED_ALONG = re.compile(r"[<\[(\"'`].*?(https?://[^\s<>\[\]()\"'`]+)", re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
 # Characters that IDNA drops without a trace (UTS #46, "ignored"), variation selectors of emoji
 # aside, which people copy without knowing.
@@ -210,9 +211,11 @@ def _check_authority(slashes: str, authority: str) -> None:
 
 
 def _no_scheme(text: str) -> BadUrl:
+    within = _COPIED_ALONG.match(text)
+    meant = within[1] if within else f"https://{text.lstrip('/')}"
     return BadUrl(
         "The URL has no scheme.",
-        hint=f"Did you mean https://{text.lstrip('/')[:200]}?",
+        hint=f"Did you mean {meant[:208]}?",
         reason_code="missing_scheme",
     )
 

@@ -54,7 +54,8 @@ class PageOptions(Arguments):
         """Return what is wanted of one URL.
 
         Raises:
-            InvalidArguments: `raw` and another format are asked for.
+            InvalidArguments: `raw` and another format are asked for; the default one is none,
+                because many clients send every default of a schema.
         """
         return Request(
             url=url,
@@ -65,7 +66,7 @@ class PageOptions(Arguments):
         )
 
     def _wanted(self) -> Wanted:
-        if self.raw and self.format != "raw" and "format" in self.model_fields_set:
+        if self.raw and self.format not in ("raw", "markdown"):
             raise InvalidArguments(
                 f"raw is given together with format={self.format!r}.", hint="Give one of them."
             )

@@ -14,6 +14,8 @@ from core.errors import InvalidArguments
 from core.models import Arguments
 from core.paging import digest_of
 from services.fetch.convert import Link
+from services.fetch.convert.images import dimensions
+from services.fetch.convert.sniffing import sniff
 from services.fetch.models import (
     UNTRUSTED,
     FetchResult,
@@ -30,7 +32,11 @@ CURSOR_BYTES = 600
 """Room for the members that are known last."""
 MAX_LINKS = 100
 MAX_IMAGE_BYTES = 2 * 1024 * 1024
+MAX_IMAGE_SIDE = 8_000
+"""Pixels. Interfaces of models refuse more, and with the picture the conversation it is in."""
 SHOWN_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_HEAD_BYTES = 256 * 1024
+"""In which a picture says its size: JPEGs may begin with several 64 KiB of other things."""
 
 
 class OneUrl(Arguments):
@@ -250,11 +256,25 @@ def _images(part: Part, warnings: list[str]) -> list[Block]:
     binary = part.snapshot.document.binary
     if binary is None or not part.first:
         return []
-    media_type = (part.snapshot.download.content_type or "").partition(";")[0].strip().lower()
-    if media_type not in SHOWN_IMAGES:
-        warnings.append(f"Images of the type {media_type or 'unknown'} are not shown.")
+    media_type = sniff(binary[:_HEAD_BYTES], None).media_type
+    if not media_type.startswith("image/"):
+        warnings.append(f"What came as {part.snapshot.download.content_type} is no known image.")
         return []
-    if len(binary) > MAX_IMAGE_BYTES:
-        warnings.append(f"The image has {len(binary)} bytes; {MAX_IMAGE_BYTES} are shown at most.")
+    if why_not := _why_not_shown(binary, media_type):
+        warnings.append(why_not)
         return []
     return [image(binary, media_type)]
+
+
+def _why_not_shown(binary: bytes, media_type: str) -> str | None:
+    """Say why a picture would be refused by those who are shown it; None if it would not."""
+    if media_type not in SHOWN_IMAGES:
+        return f"Images of the type {media_type} are not shown."
+    if len(binary) > MAX_IMAGE_BYTES:
+        return f"The image has {len(binary)} bytes; {MAX_IMAGE_BYTES} are shown at most."
+    size = dimensions(binary[:_HEAD_BYTES], media_type)
+    if size is None or min(size) < 1:
+        return "The image is broken; it is not shown."
+    if max(size) > MAX_IMAGE_SIDE:
+        return f"The image has {size[0]} x {size[1]} pixels; {MAX_IMAGE_SIDE} a side are shown."
+    return None

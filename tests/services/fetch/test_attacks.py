@@ -1,0 +1,109 @@
+"""What an independent critic got past the service, or got told wrongly by it, stays found."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+import pytest
+
+from services.fetch.backend.robots import RobotsFile
+from services.fetch.errors import BadUrl
+from services.fetch.policy.urls import UrlPolicy
+from services.fetch.statuses import status_error
+from tests.services.fetch.browsing import DOWNLOAD, Browser, page, paragraphs
+from tests.services.fetch.internet.site import answer
+from tests.services.fetch.test_service import PIXEL
+
+SITE = "https://tides.example"
+
+
+def _png(width: int, height: int) -> bytes:
+    """Return a picture that says it has this size."""
+    return PIXEL[:16] + struct.pack("!II", width, height) + PIXEL[24:]
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"<p>Log in to see this picture", "image/png"),
+        (b"GIF89a\x01", "image/gif"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (PIXEL[:20], "image/png"),
+        (_png(100_000, 100_000), "image/png"),
+        (_png(0, 1), "image/png"),
+        (b"BM" + b"\0" * 60, "image/png"),
+    ],
+)
+async def test_what_is_no_picture_is_not_shown_as_one(
+    browser: Browser, body: bytes, content_type: str
+) -> None:
+    """Interfaces of models refuse a whole conversation that has a broken picture in it."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer(body, content_type=content_type))
+    raw = (await browser.client.call("fetch", url=f"{SITE}/")).raw
+    assert [block["type"] for block in raw["content"]] == ["text"]
+    assert raw["structuredContent"]["warnings"]
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/x-png", "application/octet-stream"])
+async def test_a_picture_has_the_type_of_its_bytes(browser: Browser, content_type: str) -> None:
+    """A block whose type is not that of its bytes is refused too; a header is often wrong."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer(PIXEL, content_type=content_type))
+    raw = (await browser.client.call("fetch", url=f"{SITE}/")).raw
+    assert [block.get("mimeType") for block in raw["content"]] == [None, "image/png"]
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+async def test_raw_may_be_given_with_the_default_format_spelled_out(browser: Browser) -> None:
+    """Many clients send every argument of a schema with its default."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer("<p>As it came</p>"))
+    result = await browser.ok("fetch", url=f"{SITE}/", raw=True, format="markdown")
+    assert result["content"] == "<p>As it came</p>"
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "<https://tides.example/log>",
+        '"https://tides.example/log"',
+        "[the log](https://tides.example/log)",
+        "`https://tides.example/log`",
+        "(https://tides.example/log)",
+    ],
+)
+def test_the_url_within_what_was_copied_along_is_suggested(wrapped: str) -> None:
+    """Models copy URLs with the marks around them; https://<https://… is no help."""
+    with pytest.raises(BadUrl) as caught:
+        UrlPolicy(ports=[443]).check(wrapped)
+    assert caught.value.hint == "Did you mean https://tides.example/log?"
+
+
+# --- robots.txt and statuses --------------------------------------------------------------------
+
+
+async def test_sitemaps_are_told_as_urls_that_can_be_fetched(browser: Browser) -> None:
+    """Some sites name them relative to themselves, which is not in the protocol but is meant."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer(page(paragraphs(1))))
+    robots = "Sitemap: /map.xml\nSitemap: https://other.example/map.xml\nSitemap: http://[\n"
+    site.route("/robots.txt", answer(robots, content_type="text/plain"))
+    told = [f"{SITE}/map.xml", "https://other.example/map.xml", "http://["]
+    assert (await browser.ok("robots_check", url=f"{SITE}/"))["sitemaps"] == told
+    links = await browser.ok("fetch_links", url=f"{SITE}/", kinds=["sitemap"])
+    assert [link["url"] for link in links["links"]] == told
+    assert RobotsFile.parse(robots.encode()).sitemaps[0] == "/map.xml"
+
+
+@pytest.mark.parametrize("status", [520, 521, 522, 523, 524, 529])
+def test_an_origin_that_its_network_cannot_reach_may_be_asked_again(status: int) -> None:
+    """The hint says "try again later"; `retryable` has to say the same."""
+    error = status_error(dataclasses.replace(DOWNLOAD, status=status), None, now=0)
+    assert error.to_dict()["retryable"] is True
