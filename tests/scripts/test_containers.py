@@ -409,11 +409,11 @@ def test_on_a_real_engine(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     kept = shutil.ignore_patterns(".git", ".venv", ".run", ".*cache", ".hypothesis", "secrets.env")
     shutil.copytree(ROOT, clone, ignore=kept)
-    port = str(any_free_port())
+    ports = {service.port_variable: str(any_free_port()) for service in SERVICES}
     settings = {
         **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
         "MCP_VENV": str(ROOT / ".venv"),
-        "MCP_POSTGRES_PORT": port,
+        **ports,
         "MCP_HTTP_API_KEY": SPECIAL.replace(" ", ""),
     }
 
@@ -432,12 +432,14 @@ def test_on_a_real_engine(tmp_path: Path) -> None:
 
     try:
         assert "healthy" in deploy("up", "--docker")
-        assert "6 of 6 calls passed" in deploy("test")
-        row = json.loads(subprocess.check_output(["docker", "inspect", "mcp-postgres"]))[0]
-        assert row["Config"]["User"] == "mcpuser"
-        assert row["HostConfig"]["ReadonlyRootfs"] is True
-        bound = row["HostConfig"]["PortBindings"]["8001/tcp"]
-        assert bound == [{"HostIp": "127.0.0.1", "HostPort": port}]
+        calls = 6 * len(SERVICES)
+        assert f"{calls} of {calls} calls passed" in deploy("test")
+        for service in SERVICES:
+            row = json.loads(subprocess.check_output(["docker", "inspect", service.container]))[0]
+            assert row["Config"]["User"] == "mcpuser"
+            assert row["HostConfig"]["ReadonlyRootfs"] is True
+            bound = row["HostConfig"]["PortBindings"][f"{service.port}/tcp"]
+            assert bound == [{"HostIp": "127.0.0.1", "HostPort": ports[service.port_variable]}]
         assert "healthy" in deploy("restart")
         deploy("down")
     finally:
