@@ -11,6 +11,7 @@ from http import HTTPStatus
 from services.fetch.backend.download import Download
 from services.fetch.convert import Document
 from services.fetch.errors import HttpStatusError
+from services.fetch.models import UNTRUSTED
 
 FIRST_ERROR = 400
 MAX_EXCERPT_CHARS = 500
@@ -122,7 +123,7 @@ def status_error(download: Download, document: Document | None, now: float) -> H
         **facts,
         **({"wall": wall} if wall else {}),
         **({} if retry_after_s is None else {"retry_after_s": retry_after_s}),
-        **({"page_text": _excerpt(document)} if document and document.content else {}),
+        **_said(document),
     )
 
 
@@ -143,6 +144,13 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def _said(document: Document | None) -> dict[str, str]:
+    """Return what the server says, and whose words it is; nothing where it says nothing."""
+    if document is None or not document.content:
+        return {}
+    return {"page_text": _excerpt(document), "untrusted": UNTRUSTED}
 
 
 def _excerpt(document: Document) -> str:

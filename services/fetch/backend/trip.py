@@ -20,7 +20,7 @@ Phase = Literal["start", "queue", "connect", "headers", "body"]
 
 _WAITS: dict[Phase, str] = {
     "start": "another call was asking for it",
-    "queue": "as many requests as may run at once were running all the time",
+    "queue": "as many requests as may run at once, to this host or in all, ran all that time",
     "connect": "no connection was made",
     "headers": "the server took the request and did not answer",
 }

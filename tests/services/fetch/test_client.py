@@ -874,7 +874,7 @@ async def test_anybody_can_be_asked_about() -> None:
         visitor.site.route("/", answer("x"))
         verdict = await visitor.web.robots(ORIGIN, user_agent="GPTBot/1.2", timeout_s=5)
         assert (verdict.allowed, verdict.crawl_delay_s) == (False, 3.0)
-        assert verdict.sitemaps == ("/map.xml",)
+        assert verdict.sitemaps == ("http://example.org/map.xml",)
         assert (await visitor.web.robots(ORIGIN, timeout_s=5)).allowed
         assert (await visitor.get()).robots is None
 
