@@ -274,17 +274,23 @@ class Current:
 
     Attributes:
         data: Its bytes; None when there are more than were asked for.
+        sha256: Of its bytes; None when there are more, and nobody asked for it.
     """
 
     fd: int
     status: os.stat_result
     data: bytes | None
-    sha256: str
+    sha256: str | None
 
 
 @contextlib.contextmanager
-def current_of(stop: Stop, spot: Spot, max_bytes: int) -> Iterator[Current | None]:
+def current_of(
+    stop: Stop, spot: Spot, max_bytes: int, *, hashed: bool = False
+) -> Iterator[Current | None]:
     """Read the file that has the name now, which is held open for the block; None for nothing.
+
+    Args:
+        hashed: Its hash is needed, even if it is too large to be held.
 
     Raises:
         NotAFile: It is a directory, a link or something else.
@@ -299,10 +305,16 @@ def current_of(stop: Stop, spot: Spot, max_bytes: int) -> Iterator[Current | Non
         with telling(spot.shown):
             status = os.fstat(fd)
             data = read_all(stop, fd) if status.st_size <= max_bytes else None
-            sha256 = digest(stop, fd) if data is None else hashlib.sha256(data).hexdigest()
+            sha256 = _hash(stop, fd, data, hashed=hashed)
         yield Current(fd, status, data, sha256)
     finally:
         os.close(fd)
+
+
+def _hash(stop: Stop, fd: int, data: bytes | None, *, hashed: bool) -> str | None:
+    if data is not None:
+        return hashlib.sha256(data).hexdigest()
+    return digest(stop, fd) if hashed else None
 
 
 def _open_current(spot: Spot) -> int | None:
@@ -452,6 +464,19 @@ def rename_new(from_fd: int, name: bytes, to_fd: int, new_name: bytes) -> None:
         os.unlink(name, dir_fd=from_fd)
 
 
+def take_aside(spot: Spot, temp: bytes, status: os.stat_result) -> bool:
+    """Give what has a name a temporary one, if `status` is of it; tell whether; raises OSError.
+
+    What another put there since keeps its name.
+    """
+    os.rename(spot.name, temp, src_dir_fd=spot.fd, dst_dir_fd=spot.fd)
+    found = os.stat(temp, dir_fd=spot.fd, follow_symlinks=False)
+    if os.path.samestat(found, status) and stamp(found) == stamp(status):
+        return True
+    rename_new(spot.fd, temp, spot.fd, spot.name)
+    return False
+
+
 def _replace(spot: Spot, new: Draft, current: Current) -> None:
     """Replace where the file system cannot exchange: the look before is all that there is."""
     if not _is_untouched(spot.fd, spot.name, current):
@@ -500,7 +525,7 @@ def _put_back(spot: Spot, new: Draft) -> None:
 def changed(spot: Spot) -> FileChanged:
     """Return the error that says which content is there now."""
     sha256 = None
-    with contextlib.suppress(Exception), current_of(Stop(), spot, 0) as now:
+    with contextlib.suppress(Exception), current_of(Stop(), spot, 0, hashed=True) as now:
         sha256 = None if now is None else now.sha256
     return FileChanged(
         f"{spot.shown} was changed by another meanwhile; nothing was written.",

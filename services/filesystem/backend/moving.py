@@ -20,6 +20,7 @@ from services.filesystem.backend import trees
 from services.filesystem.backend.atomic import (
     Current,
     Spot,
+    changed,
     commit,
     current_of,
     draft,
@@ -32,6 +33,7 @@ from services.filesystem.backend.atomic import (
     resemble,
     stamp,
     sync,
+    take_aside,
     temp_name,
 )
 from services.filesystem.backend.history import as_fact
@@ -227,19 +229,47 @@ def _moved_over(job: Job, move: Move, replaced: os.stat_result) -> int | None:
 def _across(stop: Stop, job: Job, move: Move) -> dict[str, object]:
     """Copy to another file system, then remove the source; return the facts of the copy."""
     from_, to = move.source, move.target
-    if stat.S_ISLNK(move.status.st_mode):
-        with telling(to.shown):
-            os.symlink(os.readlink(from_.name, dir_fd=from_.fd), to.name, dir_fd=to.fd)
-    else:
-        with _looked_at(from_) as there, _written_down(job, to) as temp:
-            if _is_directory(move.status):
-                _copy_tree(stop, job, from_, there, to, temp, moves=True)
-            else:
-                _copy_bytes(stop, job, there, to, temp, None, moves=True)
+    with _looked_at(from_) as there, written_down(job, to) as temp:
+        status = os.fstat(there)
+        if stat.S_ISLNK(status.st_mode):
+            with telling(to.shown):
+                os.symlink(os.readlink(b"", dir_fd=there), to.name, dir_fd=to.fd)
+        elif _is_directory(status):
+            _copy_tree(stop, job, from_, there, to, temp, moves=True)
+        else:
+            _copy_bytes(stop, job, there, to, temp, None, moves=True)
     copy = _there(to)
-    with telling(from_.shown):
-        trees.remove(Stop(), from_.fd, from_.name)
+    _remove_copied(job, from_, status, to, copy)
     return {"identity": identity(copy), "stamp": stamp(copy)}
+
+
+def _remove_copied(
+    job: Job, from_: Spot, status: os.stat_result, to: Spot, copy: os.stat_result
+) -> None:
+    """Remove what was copied to another file system; if it has to stay, the copy goes.
+
+    What of a directory cannot be removed comes back to its place; then the copy, which is whole,
+    stays too.
+
+    Raises:
+        FileChanged: It is not what was copied any more.
+    """
+    with written_down(job, from_) as temp:
+        try:
+            with telling(from_.shown):
+                if not take_aside(from_, temp, status):
+                    raise changed(from_)
+        except BaseException:
+            with written_down(job, to) as copied, contextlib.suppress(OSError):
+                if take_aside(to, copied, copy):
+                    trees.remove(Stop(), to.fd, copied)
+            raise
+        try:
+            with telling(from_.shown):
+                trees.remove(Stop(), from_.fd, temp)
+        except BaseException:
+            rename_new(from_.fd, temp, from_.fd, from_.name)
+            raise
 
 
 # --- copying -----------------------------------------------------------------------------------
@@ -450,7 +480,7 @@ def _looked_at(spot: Spot) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _written_down(job: Job, to: Spot) -> Iterator[bytes]:
+def written_down(job: Job, to: Spot) -> Iterator[bytes]:
     """Give a name for something temporary that is cleaned up even after a crash."""
     temp = temp_name()
     change_id = job.change("copy", to, {"temp": temp.decode(), "created": True})
@@ -563,7 +593,7 @@ def _remove(job: Job, spot: Spot, status: os.stat_result) -> None:
         if not _is_directory(status):
             os.unlink(spot.name, dir_fd=spot.fd)
             return
-        with _written_down(job, spot) as temp:
+        with written_down(job, spot) as temp:
             rename_new(spot.fd, spot.name, spot.fd, temp)
             try:
                 trees.remove(Stop(), spot.fd, temp)

@@ -27,14 +27,13 @@ from services.filesystem.backend.atomic import (
     identity,
     locked,
     name_spot,
-    rename_new,
     resemble,
     stamp,
     sync,
-    temp_name,
+    take_aside,
 )
 from services.filesystem.backend.history import Change, History, from_fact
-from services.filesystem.backend.moving import move_back
+from services.filesystem.backend.moving import move_back, written_down
 from services.filesystem.backend.trash import Trash
 from services.filesystem.backend.work import Stop
 from services.filesystem.backend.writing import Job, drop_old, remove_made
@@ -156,14 +155,14 @@ def _undo_write(stop: Stop, job: Job, change: Change) -> None:
 def _restore(stop: Stop, job: Job, change: Change, spot: Spot, current: Current) -> None:
     """Give a file its earlier content and mode, or remove it where there was none."""
     if change.facts["created"]:
-        _remove(spot, current)
+        _remove(job, spot, current)
         spot.made = [from_fact(path) for path in change.facts.get("made", [])]
         remove_made(spot)
     else:
         image = job.history.image(change.id)
         if image is None:
             raise ChangeUnknown(f"The earlier content of {spot.shown} was not kept.")
-        with draft(spot, temp_name(), private=True) as new:
+        with written_down(job, spot) as temp, draft(spot, temp, private=True) as new:
             with telling(spot.shown):
                 fill(stop, new.fd, image)
                 resemble(new.fd, current.fd)
@@ -175,14 +174,10 @@ def _restore(stop: Stop, job: Job, change: Change, spot: Spot, current: Current)
     sync(spot.fd)
 
 
-def _remove(spot: Spot, current: Current) -> None:
+def _remove(job: Job, spot: Spot, current: Current) -> None:
     """Remove a file, if it is the one that was read: it is taken aside first and looked at."""
-    temp = temp_name()
-    with telling(spot.shown):
-        rename_new(spot.fd, spot.name, spot.fd, temp)
-        status = os.stat(temp, dir_fd=spot.fd, follow_symlinks=False)
-        if not os.path.samestat(status, current.status) or stamp(status) != stamp(current.status):
-            rename_new(spot.fd, temp, spot.fd, spot.name)
+    with written_down(job, spot) as temp, telling(spot.shown):
+        if not take_aside(spot, temp, current.status):
             raise _changed_since(spot.shown)
         os.unlink(temp, dir_fd=spot.fd)
 
@@ -315,7 +310,7 @@ def _settle(roots: Roots, history: History, change: Change) -> None:
 
 def _was_made(change: Change, spot: Spot) -> bool:
     if change.kind == "write":
-        with current_of(Stop(), spot, 0) as current:
+        with current_of(Stop(), spot, 0, hashed=True) as current:
             return current is not None and current.sha256 == change.facts["after"]
     if change.kind in ("delete", "move"):
         status = spot.status()

@@ -162,7 +162,12 @@ def put(stop: Stop, job: Job, place: Place, make: Make, how: Put) -> Outcome:
         try:
             with (
                 locked_spots(stop, spot),
-                current_of(stop, spot, job.settings.max_write_bytes) as current,
+                current_of(
+                    stop,
+                    spot,
+                    job.settings.max_write_bytes,
+                    hashed=how.if_sha256 is not None,
+                ) as current,
             ):
                 return _put(stop, job, place, spot, current, make, how)
         except BaseException:

@@ -1,0 +1,152 @@
+"""Attacks on the running service from outside, each of which once found a mistake."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.testing import Client
+from services.filesystem.backend import atomic, moving, undoing
+from tests.services.filesystem.answers import names, ok, refused, sha256
+from tests.services.filesystem.conftest import client_of
+from tests.services.filesystem.test_moving import other_disk, tree
+
+TERABYTE = 1 << 40
+
+
+# --- large files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code"),
+    [
+        ("write_file", {"content": "x", "mode": "create"}, "FILE_EXISTS"),
+        ("write_file", {"content": "x", "mode": "append"}, "TOO_BIG_TO_READ"),
+        ("edit_file", {"edits": [{"oldText": "a", "newText": "b"}]}, "TOO_BIG_TO_READ"),
+    ],
+)
+async def test_what_is_too_large_to_change_is_refused_without_reading_it(
+    client: Client, docs: Path, tool: str, arguments: dict[str, Any], code: str
+) -> None:
+    """Reading it would take minutes, in which nobody else could write in its directory."""
+    (docs / "sparse").touch()
+    os.truncate(docs / "sparse", TERABYTE)
+    async with asyncio.timeout(10):
+        error = refused(await client.call(tool, path="sparse", **arguments))
+    assert error["code"] == code
+
+
+async def test_a_large_file_is_replaced_without_reading_it(client: Client, docs: Path) -> None:
+    """Its hash is only computed for a caller who says which it has to be."""
+    (docs / "sparse").touch()
+    os.truncate(docs / "sparse", TERABYTE)
+    async with asyncio.timeout(10):
+        result = ok(await client.call("write_file", path="sparse", content="x"))
+    assert result["sha256_before"] is None
+    assert (docs / "sparse").read_bytes() == b"x"
+
+
+async def test_a_large_file_is_only_replaced_if_it_has_the_hash_that_was_said(
+    docs: Path,
+) -> None:
+    """As smaller ones; what was there cannot come back."""
+    roots = f"docs={docs}:write"
+    (docs / "a").write_bytes(b"a" * 5000)
+    async with client_of(docs.parent, roots=roots, max_write_bytes=4096) as client:
+        call = {"path": "a", "content": "new"}
+        error = refused(await client.call("write_file", **call, if_sha256=sha256(b"other")))
+        assert error["code"] == "FILE_CHANGED"
+        assert error["sha256"] == sha256(b"a" * 5000)
+        ok(await client.call("write_file", **call, if_sha256=sha256(b"a" * 5000)))
+    assert (docs / "a").read_bytes() == b"new"
+
+
+# --- moves between disks -----------------------------------------------------------------------
+
+
+def make_read_only(folder: Path) -> None:
+    """Mount a file system again, so that nothing can be changed on it."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+
+
+async def test_what_cannot_be_removed_is_not_copied_to_another_disk_either(
+    docs: Path, mounted: Path
+) -> None:
+    """A move is whole or not at all: nothing stays at the destination."""
+    tree(mounted)
+    (mounted / "link").symlink_to("src")
+    make_read_only(mounted)
+    roots = f"here={mounted}:delete,docs={docs}:delete"
+    async with client_of(docs.parent, roots=roots) as client:
+        for source in ("src/a.txt", "src", "link"):
+            arguments = {"source": f"here/{source}", "destination": "docs/new"}
+            error = refused(await client.call("move_file", **arguments))
+            assert error["code"] == "READ_ONLY_DISK"
+            assert names(docs) == []
+
+
+async def test_what_is_saved_while_a_file_is_moved_to_another_disk_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is of the earlier content, so it is not kept, and the file stays where it is."""
+    copy_bytes = moving._copy_bytes
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "a").write_bytes(b"old")
+
+    def saved_meanwhile(*arguments: Any, **more: Any) -> os.stat_result:
+        status = copy_bytes(*arguments, **more)
+        (here / "new").write_bytes(b"new")
+        (here / "new").rename(here / "a")
+        return status
+
+    monkeypatch.setattr(moving, "_copy_bytes", saved_meanwhile)
+    with other_disk(tmp_path) as there:
+        async with client_of(tmp_path, roots=f"here={here}:delete,there={there}:delete") as client:
+            error = refused(await client.call("move_file", source="here/a", destination="there/a"))
+        assert error["code"] == "FILE_CHANGED"
+        assert names(there) == []
+    assert names(here) == ["a"]
+    assert (here / "a").read_bytes() == b"new"
+
+
+# --- crashes -----------------------------------------------------------------------------------
+
+
+def pending(docs: Path) -> list[bytes]:
+    """Return the names of the temporary files that a next start would remove now."""
+    database = docs.parent / "state/filesystem/changes.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        sql = "SELECT json_extract(facts, '$.temp') FROM changes WHERE state = 'pending'"
+        return [os.fsencode(name) for (name,) in db.execute(sql) if name]
+
+
+async def test_the_temporary_file_of_an_undo_is_removed_after_a_crash(
+    client: Client, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written down before there is one, when a file is restored and when it is removed."""
+    known = []
+
+    def commit(spot: atomic.Spot, new: atomic.Draft, current: atomic.Current | None) -> None:
+        known.append(new.name in pending(docs))
+        atomic.commit(spot, new, current)
+
+    def take_aside(spot: atomic.Spot, temp: bytes, status: os.stat_result) -> bool:
+        known.append(temp in pending(docs))
+        return atomic.take_aside(spot, temp, status)
+
+    monkeypatch.setattr(undoing, "commit", commit)
+    monkeypatch.setattr(undoing, "take_aside", take_aside)
+    ok(await client.call("write_file", path="a", content="1"))
+    ok(await client.call("write_file", path="a", content="2"))
+    ok(await client.call("undo_change", last=2))
+    assert known == [True, True]
+    assert names(docs) == []
+    assert pending(docs) == []
