@@ -3,7 +3,8 @@
 `python -m benchmarks.start [--starts 5]`
 
 The demo server shows what `core` takes; the postgres service is started on the database of
-`DATABASE_URL`, and without one it starts degraded, which it has to survive anyway.
+`DATABASE_URL`, and without one it starts degraded, which it has to survive anyway. The fetch service
+starts its converters when the first page comes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ GOAL_S = 1.0
 SERVICES = {
     "demo": ("benchmarks.servers.ours", 60),
     "postgres": ("services.postgres", 100),
+    "fetch": ("services.fetch", 100),
+    "filesystem": ("services.filesystem", 60),
 }
 """Name → module to run, goal for its memory in MB."""
 
