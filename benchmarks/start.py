@@ -3,8 +3,8 @@
 `python -m benchmarks.start [--starts 5]`
 
 The demo server shows what `core` takes; the postgres service is started on the database of
-`DATABASE_URL`, and without one it starts degraded, which it has to survive anyway. The fetch service
-starts its converters when the first page comes.
+`DATABASE_URL`, and without one it starts degraded, which it has to survive anyway. The fetch
+service starts its converters when the first page comes.
 """
 
 from __future__ import annotations
