@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from encodings.aliases import aliases
 from typing import Literal
 
-from charset_normalizer import from_bytes
-
 from core.errors import nearest
 from services.filesystem.errors import NotText, Undecodable, Unencodable, UnknownEncoding
 from services.filesystem.media import binary_type
@@ -330,6 +328,8 @@ def _guess(data: bytes) -> Charset | None:
 
 def _ranked(sample: bytes) -> list[str]:
     """Return the encodings that a sample may have, best first."""
+    from charset_normalizer import from_bytes  # takes 3 MB, and few files need it
+
     scores = {
         name: (round(match.chaos, 2), -round(match.coherence, 2), _GUESSED.index(name))
         for match in from_bytes(sample, cp_isolation=list(_GUESSED), threshold=0.3)
