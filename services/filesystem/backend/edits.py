@@ -346,7 +346,7 @@ def _not_found(text: Text, old: bytes, what: str, facts: dict[str, Any]) -> Edit
             **facts,
         )
     return EditNotFound(
-        f"{what} is not in the file; closest are lines {block.start} to {block.end}.",
+        f"{what} is not in the file; closest {_lines(block.start, block.end)}.",
         **facts,
         closest={
             "start_line": block.start,
@@ -355,6 +355,10 @@ def _not_found(text: Text, old: bytes, what: str, facts: dict[str, Any]) -> Edit
             "diff": block.diff,
         },
     )
+
+
+def _lines(start: int, end: int) -> str:
+    return f"is line {start}" if start == end else f"are lines {start} to {end}"
 
 
 # --- expressions -------------------------------------------------------------------------------

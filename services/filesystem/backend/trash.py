@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import stat
-from errno import EXDEV
+from errno import EDQUOT, ENOSPC, EROFS, EXDEV
 
 from core.errors import ToolError
 from core.files import AccessDenied, AcrossDisks, FileNotThere, telling
@@ -32,12 +32,16 @@ class Trash:
 
     Raises:
         AccessDenied: It cannot be made, or what has its name is not this server's directory.
+        ToolError: The disk is full or read-only.
     """
 
     def __init__(self, entry: RootEntry) -> None:
         try:
             self.fd = _opened(entry.root.fd)
         except OSError as error:
+            if error.errno in (EDQUOT, ENOSPC, EROFS):
+                with telling(entry.alias):
+                    raise
             raise AccessDenied(
                 f"The root {entry.alias} has no trash, and none can be made there.",
                 hint="to_trash=false deletes for good; the operator can let the server write to "

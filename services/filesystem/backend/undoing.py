@@ -66,8 +66,8 @@ def undo(stop: Stop, job: Job, *, change_id: int | None, last: int) -> models.Un
     else:
         found = job.history.recent(job.principal, last)
     if not found:
-        what = "no changes" if change_id is None else f"no change {change_id}"
-        raise ChangeUnknown(f"There is {what} of yours to take back.")
+        what = "are no changes" if change_id is None else f"is no change {change_id}"
+        raise ChangeUnknown(f"There {what} of yours to take back.")
     done: list[models.ChangeInfo] = []
     for change in found:
         try:

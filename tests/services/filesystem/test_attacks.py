@@ -90,6 +90,8 @@ async def test_what_cannot_be_removed_is_not_copied_to_another_disk_either(
             error = refused(await client.call("move_file", **arguments))
             assert error["code"] == "READ_ONLY_DISK"
             assert names(docs) == []
+        error = refused(await client.call("delete_file", path="here/src/a.txt"))
+        assert error["code"] == "READ_ONLY_DISK"
 
 
 async def test_what_is_saved_while_a_file_is_moved_to_another_disk_is_not_lost(
@@ -150,3 +152,16 @@ async def test_the_temporary_file_of_an_undo_is_removed_after_a_crash(
     assert known == [True, True]
     assert names(docs) == []
     assert pending(docs) == []
+
+
+# --- what errors say ---------------------------------------------------------------------------
+
+
+async def test_the_closest_line_is_told_as_one_line(client: Client, docs: Path) -> None:
+    """A model reads it: one line is not "lines 3 to 3"."""
+    (docs / "a").write_bytes(b"x\ny\nlast line\n")
+    error = refused(
+        await client.call("edit_file", path="a", edits=[{"oldText": "lost line", "newText": "y"}])
+    )
+    assert error["message"] == "Edit 0's oldText is not in the file; closest is line 3."
+    assert (error["closest"]["start_line"], error["closest"]["end_line"]) == (3, 3)

@@ -517,12 +517,10 @@ async def test_a_read_only_disk_is_told_as_such(tmp_path: Path, mounted: Path) -
         ("copy_file", {"source": "a", "destination": "c"}),
         ("delete_file", {"path": "a", "to_trash": False}),
         ("delete_file", {"path": "dir", "to_trash": False}),
+        ("delete_file", {"path": "a"}),
     ]
     async with client_of(tmp_path, roots=f"tiny={mounted}:delete") as client:
         for tool, arguments in calls:
             error = refused(await client.call(tool, **arguments))
             assert error["code"] == "READ_ONLY_DISK", (tool, error)
-        error = refused(await client.call("delete_file", path="a"))
-        assert error["code"] == "ACCESS_DENIED"
-        assert "to_trash=false" in error["hint"]
     assert names(mounted) == ["a", "dir"]
