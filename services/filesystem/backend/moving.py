@@ -594,7 +594,8 @@ def _remove(job: Job, spot: Spot, status: os.stat_result) -> None:
             os.unlink(spot.name, dir_fd=spot.fd)
             return
         with written_down(job, spot) as temp:
-            rename_new(spot.fd, spot.name, spot.fd, temp)
+            if not take_aside(spot, temp, status):
+                raise changed(spot)
             try:
                 trees.remove(Stop(), spot.fd, temp)
             except BaseException:

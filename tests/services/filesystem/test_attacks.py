@@ -119,6 +119,33 @@ async def test_what_is_saved_while_a_file_is_moved_to_another_disk_is_not_lost(
     assert (here / "a").read_bytes() == b"new"
 
 
+# --- deletions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to_trash", [True, False])
+async def test_a_directory_that_is_exchanged_after_the_look_at_it_is_not_deleted(
+    client: Client, docs: Path, monkeypatch: pytest.MonkeyPatch, to_trash: bool
+) -> None:
+    """What is deleted for good is what was found free of denied files; the trash loses nothing."""
+    (docs / "a").mkdir()
+    (docs / "b").mkdir()
+    (docs / "b/.env").write_bytes(b"secret")
+    check = moving._check_confirmed
+
+    def exchanged(*arguments: Any) -> None:
+        check(*arguments)
+        (docs / "a").rename(docs / "c")
+        (docs / "b").rename(docs / "a")
+
+    monkeypatch.setattr(moving, "_check_confirmed", exchanged)
+    result = await client.call("delete_file", path="a", recursive=True, to_trash=to_trash)
+    if to_trash:
+        ok(await client.call("undo_change"))
+    else:
+        assert refused(result)["code"] == "FILE_CHANGED"
+    assert names(docs) == ["a", "a/.env", "c"]
+
+
 # --- crashes -----------------------------------------------------------------------------------
 
 
