@@ -1,11 +1,12 @@
 """How long searches take in a tree of 12,000 files, beside ripgrep and the official server.
 
-`python -m benchmarks.filesystem_search [--rounds 9] [--files 12000]`
+`python -m benchmarks.filesystem_search [--rounds 9] [--files 12000] [--processes auto]`
 
 Each round runs every search once in each program, one after the other, so that what else the
 machine does falls on all alike; medians are shown, and medians of the rounds' ratios. Ours is one
-call over HTTP to a server that runs, with all results in the answer; ripgrep is a process of its
-own for each search, its start included; the official server answers on the pipes it is made for,
+call over HTTP to a server that runs, with all results in the answer; as ripgrep it looks into files
+with every core (`--processes` says with how many helpers), but walks and tells with one. ripgrep is
+a process of its own for each search, its start included; the official server answers on the pipes it is made for,
 and has no search in contents. What they find is compared before anything is measured.
 """
 
@@ -192,11 +193,12 @@ def official_found(line: bytes) -> int:
 
 
 @contextmanager
-def our_filesystem(tree: Tree) -> Iterator[Ours]:
-    """Run our service on the tree."""
+def our_filesystem(tree: Tree, processes: str = "auto") -> Iterator[Ours]:
+    """Run our service on the tree, with so many search processes."""
     port = free_port()
     environment = our_environment("filesystem-search", port)
     environment["MCP_FILESYSTEM_ROOTS"] = f"tree={tree.path}:read"
+    environment["MCP_FILESYSTEM_SEARCH_PROCESSES"] = processes
     command = [sys.executable, "-m", "services.filesystem"]
     with running("filesystem-search", command, port=port, environment=environment) as server:
         yield Ours(server)
@@ -344,6 +346,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--files", type=int, default=12_000)
+    parser.add_argument("--processes", default="auto", help="search processes; 0 for none")
     parser.add_argument("--without-official", action="store_true", help="needs node and npm")
     options = parser.parse_args()
     tree = tree_of(options.files)
@@ -354,7 +357,7 @@ def main() -> None:
         f"{version.stdout.splitlines()[0]}; {options.rounds} rounds"
     )
     with ExitStack() as stack:
-        ours = stack.enter_context(our_filesystem(tree))
+        ours = stack.enter_context(our_filesystem(tree, options.processes))
         official = None
         if not options.without_official:
             official = stack.enter_context(official_server(tree))

@@ -74,7 +74,8 @@ class Globs:
             joined = b"\n".join(map(folded, joined.split(b"\n")))
         if joined.count(b"\n") != len(names) - 1:
             return bool(names)  # a name has a line's end in it
-        above = b"".join(b"/" + folded(name) for name in directory) + b"/"
+        above = b"/".join((b"", *directory, b""))
+        above = above.lower() if above.isascii() else b"/".join(map(folded, above.split(b"/")))
         text = above + joined.lower().replace(b"\n", b"\n" + above)
         return self._any_line.search(text) is not None
 

@@ -127,6 +127,11 @@ class FilesystemSettings(ServiceSettings):
 
     # --- limits ---
     workers: int = Field(8, ge=1, le=64, description="Threads that work on the disk at once.")
+    search_processes: Literal["auto"] | Annotated[int, Field(ge=0, le=16)] = Field(
+        "auto",
+        description="Processes, forked at the start, that look into files beside the service's "
+        "own when grep_files searches; auto: one less than there are cores, at most 3.",
+    )
     max_read_bytes: int = Field(
         10 * 1024 * 1024,
         ge=1024,

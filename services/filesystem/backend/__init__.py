@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from core.observability.health import Component
+from services.filesystem.backend.helpers import Helpers
 from services.filesystem.backend.history import History
 from services.filesystem.backend.undoing import clean_up
 from services.filesystem.backend.work import Stop, Workers
@@ -24,12 +25,20 @@ class Backend:
 
     Args:
         history: What was changed.
+        helpers: Processes that help to search; none when not given.
     """
 
-    def __init__(self, settings: FilesystemSettings, roots: Roots, history: History) -> None:
+    def __init__(
+        self,
+        settings: FilesystemSettings,
+        roots: Roots,
+        history: History,
+        helpers: Helpers | None = None,
+    ) -> None:
         self.settings = settings
         self.roots = roots
         self.history = history
+        self.helpers = helpers or Helpers()
         self.workers = Workers(settings.workers)
         # Whether the roots are there can be told while all workers are at work.
         self._looking = Workers(1)
@@ -64,6 +73,7 @@ class Backend:
         finally:
             self.workers.close()
             self._looking.close()
+            self.helpers.close()
             self.history.close()
 
     async def component(self) -> Component:
@@ -72,6 +82,7 @@ class Backend:
         facts = {
             "roots": {alias: "up" if ok else "unavailable" for alias, ok in states.items()},
             "calls": self.workers.at_work,
+            **self.helpers.facts(),
         }
         missing = [alias for alias, ok in states.items() if not ok]
         if not missing:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import re2
 
 from core.patterns import compile_pattern
-from services.filesystem.backend.work import Stop
+from services.filesystem.backend.work import Asking
 
 FIRST_BYTES = 64 * 1024
 """What one read of a file asks for; most files are smaller, and read with it."""
@@ -65,6 +65,7 @@ class Wanted:
         pattern: Of RE2.
         group: Of the pattern: what counts as the match.
         crlf: Whether a line's end of Windows has to be taken for one of Unix first.
+        asked: What it was made of: the pattern, and the arguments of `of` by name.
     """
 
     text: bytes | None
@@ -73,6 +74,7 @@ class Wanted:
     group: int
     multiline: bool
     crlf: bool
+    asked: tuple[str, dict[str, bool]]
 
     @property
     def by_line(self) -> bool:
@@ -98,12 +100,14 @@ class Wanted:
             BadPattern: RE2 does not take it, or it is literal and holds a line's end.
         """
         compile_pattern(pattern, literal=not is_regex)  # says what is wrong with it, as given
+        how = {"is_regex": is_regex, "ignore_case": ignore_case, "word": word}
+        asked = (pattern, {**how, "multiline": multiline})
         text = None if ignore_case else required_text(pattern) if is_regex else pattern
         multiline = multiline or (not is_regex and "\n" in pattern)
         # A line's end may be CR LF in a file, so text that has one says nothing about the file.
         needed = text.encode() if text and "\n" not in text else None
         if not (is_regex or ignore_case or word):
-            return cls(needed, pattern.encode(), None, 0, multiline, multiline)
+            return cls(needed, pattern.encode(), None, 0, multiline, multiline, asked)
         source = pattern
         if word:
             source = f"(?:^|{_EDGE})({pattern if is_regex else re2.escape(pattern)})(?:$|{_EDGE})"
@@ -115,7 +119,8 @@ class Wanted:
             over_bytes=True,
             within_lines=not multiline,
         )
-        return cls(needed, None, compiled, 1 if word else 0, multiline, multiline or "$" in source)
+        crlf = multiline or "$" in source
+        return cls(needed, None, compiled, 1 if word else 0, multiline, crlf, asked)
 
     def find(self, data: bytes, at: int) -> tuple[int, int] | None:
         """Return where the next match begins and ends; None when there is none."""
@@ -224,12 +229,13 @@ class Finder:
 
     wanted: Wanted
     limits: Limits
-    stop: Stop
+    stop: Asking
     from_line: int = 1
     matches: int = 0
     lines: list[Line] = field(default_factory=list)
     is_complete: bool = True
     _ended: tuple[bytes, int, int] = (b"", 1, 0)
+    _found: int = 0
     _owed: int = 0
     _shown: int = 0
     _next: int = 0
@@ -262,7 +268,8 @@ class Finder:
     def next_line(self) -> int:
         """The first line that was not looked at."""
         data, number, counted = self._ended
-        return number + data.count(b"\n", counted)
+        # Where the file does not end with a line's end, the last line still counts as looked at.
+        return max(number + data.count(b"\n", counted), self._found + 1)
 
     def _take(self, data: bytes, number: int, start: int, end: int, found: tuple[int, int]) -> bool:
         """Count a match and show its lines; False when enough was found."""
@@ -271,6 +278,7 @@ class Finder:
             self.is_complete, self._ended = False, (b"", number, 0)
             return False
         self.matches += 1
+        self._found = number
         if self.limits.lines:
             self._after(data, start)
             self._before(data, number, start)
@@ -369,7 +377,7 @@ def is_out(data: bytes, wanted: Wanted) -> bool:
     return len(data) < FIRST_BYTES and wanted.text is not None and wanted.text not in data
 
 
-def blocks(fd: int, data: bytes, wanted: Wanted, context: int, stop: Stop) -> Iterator[Block]:
+def blocks(fd: int, data: bytes, wanted: Wanted, context: int, stop: Asking) -> Iterator[Block]:
     """Yield the parts of an open file.
 
     `pread` is refused by pipes and sockets, so what was swapped for one is not read.
@@ -415,7 +423,7 @@ def _prepared(data: bytes, wanted: Wanted) -> bytes:
     return data[3:] if data.startswith(_BOM) else data
 
 
-def _parts(fd: int, data: bytes, wanted: Wanted, context: int, stop: Stop) -> Iterator[Block]:
+def _parts(fd: int, data: bytes, wanted: Wanted, context: int, stop: Asking) -> Iterator[Block]:
     """Yield a large file in parts; each begins with the last lines of the one before."""
     offset, number, kept = len(data), 1, b""
     data = data.removeprefix(_BOM)

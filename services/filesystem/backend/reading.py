@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from core.errors import LimitExceeded, ToolError
@@ -242,12 +242,14 @@ def identity_of(status: os.stat_result) -> str:
 
 def timestamp(nanoseconds: int) -> str | None:
     """Return a time of the file system as ISO 8601 in UTC; None beyond the years 1 to 9999."""
-    whole, rest = divmod(nanoseconds, 1_000_000_000)
     try:
-        moment = datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
-    except (ValueError, OverflowError, OSError):
+        moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
         return None
-    return moment.isoformat().replace("+00:00", "Z")
+    return f"{moment.isoformat()}Z"
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; without saying so it is told twice as fast
 
 
 # --- several files --------------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from pydantic_core import to_json
@@ -17,12 +16,13 @@ from pydantic_core import to_json
 from core.files import NotADirectory, telling
 from core.paging import FRAME_BYTES
 from services.filesystem.backend import contents
-from services.filesystem.backend.contents import Finder, Limits, Line, Skipped, Wanted
+from services.filesystem.backend.contents import Limits, Skipped, Wanted
 from services.filesystem.backend.globs import Globs
+from services.filesystem.backend.helpers import BATCH_FILES, Batch, Helpers, Part, in_order
+from services.filesystem.backend.looking import Files, Sought, Told, look_into
 from services.filesystem.backend.reading import timestamp
 from services.filesystem.backend.walking import (
     FILE,
-    OPEN_FILE,
     OTHER,
     Level,
     Position,
@@ -70,9 +70,9 @@ class GoOn:
         return cls(Position(tuple(names[:-1]), names[-1]), int(str(line)))
 
 
-def behind(level: Level, name: str) -> GoOn:
+def behind(directory: tuple[str, ...], name: str) -> GoOn:
     """Return the place behind a name in a directory: NUL is in no name, and before all letters."""
-    return GoOn(Position(level.names, f"{name}\0"))
+    return GoOn(Position(directory, f"{name}\0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +149,24 @@ def _within(value: float, low: float | None, high: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An entry that fits.
 
     Attributes:
+        directory: In which it is, from the root.
         status: None when it has vanished since.
-        place: Behind it.
     """
 
+    directory: tuple[str, ...]
     path: str
     name: str
     kind: str
     status: os.stat_result | None
-    place: GoOn
+
+    @property
+    def place(self) -> GoOn:
+        """The place behind it."""
+        return behind(self.directory, self.name)
 
     def shown(self) -> Found:
         """Return it as the tool shows it."""
@@ -231,7 +235,7 @@ def search_sorted(
 
 
 _KEYS: dict[Sort, Callable[[Hit], tuple[object, ...]]] = {
-    "path": lambda hit: (hit.place.position.directory, hit.name),
+    "path": lambda hit: (hit.directory, hit.name),
     "name": lambda hit: (hit.name, hit.path),
     "size": lambda hit: (hit.status.st_size if hit.status and hit.kind == FILE else -1, hit.path),
     "modified": lambda hit: (hit.status.st_mtime_ns if hit.status else -1, hit.path),
@@ -273,11 +277,13 @@ class _NameSearch:
                 if found and walk.is_in_place(level):
                     yield from found
                 if level.entries:
-                    self.reached = behind(level, level.entries[-1][0])
+                    self.reached = behind(level.names, level.entries[-1][0])
 
     def _of_level(self, level: Level) -> list[Hit]:
         kinds, entries = self._query.kinds, level.entries
         chosen = matching(self._query.globs, level.below, entries)
+        if not chosen:
+            return []
         named = [entries[number] for number in sorted(chosen)]
         if kinds:
             named = [entry for entry in named if entry[1] in kinds]
@@ -289,7 +295,7 @@ class _NameSearch:
         if self._query.needs_status and (status is None or not self._query.fits(status)):
             return None
         path = level.shown(self._scope.place.entry, name)
-        return Hit(path, name, kind, status, behind(level, name))
+        return Hit(level.names, path, name, kind, status)
 
 
 def status_in(directory: int, name: str) -> os.stat_result | None:
@@ -337,9 +343,18 @@ class TextPage:
 
 
 def search_text(
-    stop: Stop, scope: Scope, query: TextQuery, tally: Tally, *, after: GoOn | None
+    stop: Stop,
+    scope: Scope,
+    query: TextQuery,
+    tally: Tally,
+    *,
+    after: GoOn | None,
+    helpers: Helpers | None = None,
 ) -> TextPage:
     """Return the lines in which something is found, in the order of the walk.
+
+    Args:
+        helpers: Processes that help, as far as they are free.
 
     Raises:
         NotADirectory: The place is neither a directory nor a file.
@@ -350,13 +365,17 @@ def search_text(
     except NotADirectory:
         return search.in_file(scope.place)
     try:
-        return search.below(scope.walk(fd, stop, tally, after))
+        return search.below(scope.walk(fd, stop, Tally(), after), helpers or Helpers())
     finally:
         os.close(fd)
 
 
 class _TextSearch:
-    """One search by content: the page that it fills."""
+    """One search by content: the page that it fills.
+
+    The walk may be ahead of the page, since helpers look into several directories at once. So it
+    counts for itself, and of its numbers those count that it had at the page's end.
+    """
 
     def __init__(
         self, stop: Stop, scope: Scope, query: TextQuery, tally: Tally, after: GoOn | None
@@ -365,15 +384,14 @@ class _TextSearch:
         self._scope = scope
         self._query = query
         self._tally = tally
-        self._after = after
+        self._after = self._reached = after
         self._page = TextPage()
         self._bytes = FRAME_BYTES
-        if query.output == "files":
-            self._per_file = replace(query.limits, matches=0, lines=False)
-        elif query.output == "counts":
-            self._per_file = replace(query.limits, lines=False)
-        else:
-            self._per_file = query.limits
+        limits = query.limits
+        if query.output != "lines":
+            matches = 0 if query.output == "files" else limits.matches
+            limits = replace(limits, matches=matches, lines=False)
+        self._sought = Sought(query.wanted, limits, scope.roots.refuse_hard_links, query.limit)
 
     def in_file(self, place: Place) -> TextPage:
         """Search one file that the caller named; it is told when it cannot be."""
@@ -383,121 +401,172 @@ class _TextSearch:
                 names = tuple(map(os.fsdecode, place.entry.root.real(fd)))
                 data = os.pread(fd, contents.FIRST_BYTES, 0)
                 self._tally.files += 1
-                if not contents.is_out(data, self._query.wanted):
-                    self._search(Level(names[:-1], -1, [], ""), names[-1], fd, data)
+                if contents.is_out(data, self._query.wanted):
+                    return self._page
+                here = Position(names[:-1], names[-1])
+                sought = replace(self._sought, limits=self._limits())
+                told = look_into(fd, data, sought, self._stop, self._first_line(here))
+            if told is not None:
+                self._add(Level(names[:-1], -1, [], ""), here, told)
         except Skipped as why:
             self._tally.skipped[str(why)] += 1
         finally:
             os.close(fd)
         return self._page
 
-    def below(self, walk: Walk) -> TextPage:
+    def below(self, walk: Walk, helpers: Helpers) -> TextPage:
         """Search the files of a walk."""
-        page = self._page
-        with contextlib.closing(walk.levels()) as levels:
-            for level in levels:
-                files, matches, size = len(page.files), page.matches, self._bytes
-                self._files(walk, level)
-                if len(page.files) > files and not walk.is_in_place(level):
-                    del page.files[files:]
-                    page.matches, self._bytes = matches, size
-                if page.ended is not None:
-                    return page
+        page, walked = self._page, walk.tally
+        with (
+            contextlib.closing(self._batches(walk)) as batches,
+            contextlib.closing(in_order(batches, helpers, self._sought, self._stop)) as ordered,
+        ):
+            for batch in ordered:
+                for part in batch.parts:
+                    self._take(walk, part)
+                    if page.ended is not None:
+                        self._tally.skipped.update(part.skipped)
+                        return page
+                    self._reached = GoOn(part.behind)
+                self._reached = GoOn(batch.behind) if batch.behind else self._reached
+        self._tally.seen = walked.seen
+        self._tally.skipped.update(walked.skipped)
         if self._stop.asked:
             page.ended = "time"
-            page.go_on = self._after
+            page.go_on = self._reached
         return page
 
-    def _files(self, walk: Walk, level: Level) -> None:
-        """Search the files of one directory, most of which one read tells to be of no interest."""
-        directory, files = level.fd, level.entries
+    # --- what is given away -------------------------------------------------------------------
+
+    def _batches(self, walk: Walk) -> Generator[Batch]:
+        """Yield all files, in batches."""
+        batch = Batch()
+        try:
+            with contextlib.closing(walk.levels()) as levels:
+                for level in levels:
+                    for part in self._parts(walk, level):
+                        batch.parts.append(part)
+                        if batch.is_full:
+                            full, batch = batch, Batch()
+                            yield full
+                    if level.entries:
+                        batch.behind = behind(level.names, level.entries[-1][0]).position
+            full, batch = batch, Batch()
+            yield full
+        finally:
+            batch.close()
+
+    def _parts(self, walk: Walk, level: Level) -> Iterator[Part]:
+        """Yield the files of one directory, so many at a time as a batch may have."""
+        entries = level.entries
         if self._query.include is not None:
-            chosen = matching(self._query.include, level.below, files)
-            files = [files[number] for number in sorted(chosen)]
-        skipped, wanted, stop = self._tally.skipped, self._query.wanted, self._stop
-        is_out, first_bytes = contents.is_out, contents.FIRST_BYTES
-        open_, pread, close = os.open, os.pread, os.close
-        for number, (name, kind) in enumerate(files):
-            if kind != FILE:
-                skipped["special"] += kind == OTHER
+            chosen = matching(self._query.include, level.below, entries)
+            entries = [entries[number] for number in sorted(chosen)]
+        skipped = walk.tally.skipped.copy()
+        for start in range(0, len(entries), BATCH_FILES):
+            some = entries[start : start + BATCH_FILES]
+            names = [name for name, kind in some if kind == FILE]
+            others = [name for name, kind in some if kind == OTHER]
+            if not names and not others:
                 continue
-            if not number % _STOP_EVERY_FILES and stop.asked:
-                return self._end("time", GoOn(Position(level.names, name)))
-            try:
-                fd = open_(name, OPEN_FILE, dir_fd=directory)
-            except OSError as error:
-                walk.count_error(error)
-                continue
-            try:
-                data = pread(fd, first_bytes, 0)
-                self._tally.files += 1
-                if not is_out(data, wanted):
-                    self._search(level, name, fd, data)
-                    if self._page.ended is not None:
-                        return None
-            except Skipped as why:
-                skipped[str(why)] += 1
-            except OSError as error:
-                walk.count_error(error)
-            finally:
-                close(fd)
-        self._after = behind(level, level.entries[-1][0]) if level.entries else self._after
-        return None
+            from_line = self._first_line(Position(level.names, names[0])) if names else 1
+            files = Files(os.dup(level.fd), names, from_line)
+            place = behind(level.names, some[-1][0]).position
+            yield Part(level, files, others, place, walk.tally.seen, skipped)
 
-    def _search(self, level: Level, name: str, fd: int, data: bytes) -> None:
-        """Search a file of which `data` was read, and put what is found on the page."""
-        self._check(os.fstat(fd))
-        query, stop = self._query, self._stop
-        here = Position(level.names, name)
-        from_line = 1
-        if self._after is not None and self._after.position == here:
-            from_line = self._after.line
-        finder = Finder(query.wanted, self._limits(), stop, from_line)
-        for block in contents.blocks(fd, data, query.wanted, self._context, stop):
-            if not finder.search(block):
+    def _first_line(self, position: Position) -> int:
+        """Return from where on a file is searched."""
+        after = self._after
+        return after.line if after is not None and after.position == position else 1
+
+    # --- what comes back ----------------------------------------------------------------------
+
+    def _take(self, walk: Walk, part: Part) -> None:
+        """Put on the page what is found in a part; look into what nobody has looked into yet."""
+        page, files, level = self._page, part.files, part.level
+        before = len(page.files), page.matches, self._bytes
+        self._tally.seen = part.seen
+        while self._tell(part) and not files.is_done:
+            if self._stop.asked:
+                self._end("time", GoOn(Position(level.names, files.names[files.done])))
                 break
-        late = stop.asked
-        if finder.matches or not finder.is_complete:
-            self._add(level, name, finder, from_line, late)
-        if late and self._page.ended is None:
-            self._end("time", GoOn(here, finder.next_line))
+            files.look(self._sought, self._stop)
+        end = page.go_on.position.name if page.go_on is not None else None
+        special = sum(end is None or name < end for name in part.others)
+        self._tally.skipped["special"] += special
+        if len(page.files) > before[0] and not walk.leads_to(files.directory, level.rel):
+            self._tally.skipped["moved"] += 1
+            del page.files[before[0] :]
+            page.matches, self._bytes = before[1:]
 
-    def _check(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise Skipped("special")
-        if self._scope.roots.refuse_hard_links and status.st_nlink > 1:
-            raise Skipped("hard_linked")
+    def _tell(self, part: Part) -> bool:
+        """Put on the page what was told of files; False when the page has ended."""
+        files, tally = part.files, self._tally
+        told, files.told = files.told, []
+        for one in told:
+            tally.files += one.number - files.counted + one.was_read
+            files.counted = one.number + 1
+            self._tell_of(part, one)
+            if self._page.ended is not None:
+                return False
+        tally.files += files.done - files.counted
+        files.counted = files.done
+        return True
 
-    @property
-    def _context(self) -> int:
-        return max(self._query.limits.before, self._query.limits.after)
+    def _tell_of(self, part: Part, told: Told) -> None:
+        name = part.files.names[told.number]
+        here = Position(part.level.names, name)
+        limits = self._limits()
+        is_short = limits.matches < self._sought.limits.matches
+        if is_short and limits.matches < told.matches + (not told.is_complete):
+            # With less room on the page than it was looked for with, it has to be looked at again.
+            again = Files(part.files.directory, [name], self._first_line(here))
+            again.look(replace(self._sought, limits=limits), self._stop)
+            if not again.is_done:
+                return self._end("time", GoOn(here, again.from_line))
+            if not again.told:
+                return None
+            told = again.told[0]
+        if told.left_out is None:
+            return self._add(part.level, here, told)
+        if told.left_out:
+            self._tally.skipped[told.left_out] += 1
+        return None
 
     def _limits(self) -> Limits:
         """Return the limits of the next file: what the page has left counts, too."""
-        left = self._query.limit - self._page.matches
-        if self._query.output != "lines" or left >= self._per_file.matches:
-            return self._per_file
-        return replace(self._per_file, matches=left)
+        limits, left = self._sought.limits, self._query.limit - self._page.matches
+        if self._query.output != "lines" or left >= limits.matches:
+            return limits
+        return replace(limits, matches=left)
 
-    def _add(self, level: Level, name: str, finder: Finder, from_line: int, late: bool) -> None:
+    def _add(self, level: Level, here: Position, told: Told) -> None:
+        """Put what was found in a file on the page."""
+        if told.matches or not told.is_complete:
+            self._add_found(level, here, told)
+        if told.is_late and self._page.ended is None:
+            self._end("time", GoOn(here, told.next_line))
+
+    def _add_found(self, level: Level, here: Position, told: Told) -> None:
         page, query = self._page, self._query
-        here = Position(level.names, name)
         if query.output != "lines" and len(page.files) >= query.limit:
             return self._end("limit", GoOn(here))
-        if query.output == "lines" and page.matches + finder.matches >= query.limit:
-            if not finder.is_complete:
-                self._end("limit", GoOn(here, finder.next_line))
-            if not finder.matches:
+        if query.output == "lines" and page.matches + told.matches >= query.limit:
+            if not told.is_complete:
+                self._end("limit", GoOn(here, told.next_line))
+            if not told.matches:
                 return None
-        path = level.shown(self._scope.place.entry, name)
-        more = query.output != "files" and not finder.is_complete and page.ended is None
+        more = query.output != "files" and not told.is_complete and page.ended is None
         found = FoundIn(
-            path=path,
-            matches=finder.matches,
-            more=more and not late,
-            lines=[shown_line(line) for line in finder.lines],
+            path=level.shown(self._scope.place.entry, here.name),
+            matches=told.matches,
+            more=more and not told.is_late,
+            lines=[
+                FoundLine(line=number, column=column, text=text, cut=cut)
+                for number, column, text, cut in told.lines
+            ],
         )
-        self._fit(found, GoOn(here, from_line))
+        self._fit(found, GoOn(here, self._first_line(here)))
         return None
 
     def _fit(self, found: FoundIn, start: GoOn) -> None:
@@ -530,15 +599,3 @@ class _TextSearch:
 
 
 _FILE_FRAME_BYTES = 60
-_STOP_EVERY_FILES = 16
-
-
-def shown_line(line: Line) -> FoundLine:
-    """Return a line as the tool shows it."""
-    cut = (line.cut_before, line.cut_after)
-    return FoundLine(
-        line=line.number,
-        column=line.cut_before + line.found_at + 1 if line.found_at >= 0 else None,
-        text=line.data.decode("utf-8", "replace"),
-        cut=cut if any(cut) else None,
-    )

@@ -98,8 +98,13 @@ class Level:
     def rel(self) -> Rel:
         """The names as `core.files` takes them."""
         if self._rel is None:
-            self._rel = tuple(map(os.fsencode, self.names))
+            self._rel = rel_of(self.names)
         return self._rel
+
+
+def rel_of(names: tuple[str, ...]) -> Rel:
+    """Return names as `core.files` takes them."""
+    return tuple(os.fsencode("/".join(names)).split(b"/")) if names else ()
 
 
 IgnoreChain = tuple[tuple[IgnoreFile, int], ...]
@@ -160,12 +165,14 @@ class Walk:
         stack: list[_Frame] = []
         try:
             yield from self._begin(stack)
-            while stack and not self.stop.asked:
+            while stack:
                 frame = stack[-1]
                 if not frame.waiting:
                     stack.pop()
                     self._close(frame)
                     continue
+                if self.stop.asked:
+                    return
                 yield from self._descend(stack, frame, frame.waiting.pop())
         finally:
             for frame in stack:
@@ -177,13 +184,17 @@ class Walk:
 
     def is_there(self, fd: int, rel: Rel) -> bool:
         """Tell whether an open directory is where this path says; counts it when it is not."""
-        try:
-            here = where(fd) == self.top + b"".join(b"/" + name for name in rel)
-        except OSError:
-            here = False
+        here = self.leads_to(fd, rel)
         if not here:
             self.tally.skipped["moved"] += 1
         return here
+
+    def leads_to(self, fd: int, rel: Rel) -> bool:
+        """Tell whether an open directory is where this path says."""
+        try:
+            return where(fd) == b"/".join((self.top, *rel))
+        except OSError:
+            return False
 
     # --- going down ---------------------------------------------------------------------------
 
@@ -247,7 +258,7 @@ class Walk:
 
     def _reopen(self, frame: _Frame) -> bool:
         """Open a directory again that was closed to save descriptors, if it is still there."""
-        rel = tuple(map(os.fsencode, frame.names))
+        rel = rel_of(frame.names)
         try:
             fd = self.entry.root.open_dir(rel)
         except ToolError:
@@ -308,7 +319,7 @@ class Walk:
         chain: IgnoreChain = ()
         for depth in range(len(self.names)):
             try:
-                fd = self.entry.root.open_dir(tuple(map(os.fsencode, self.names[:depth])))
+                fd = self.entry.root.open_dir(rel_of(self.names[:depth]))
             except ToolError:
                 continue
             try:
@@ -354,11 +365,13 @@ def read_directory(fd: int, stop: Stop) -> list[Entry]:
     """
     found: list[Entry] = []
     with os.scandir(fd) as entries:
-        while chunk := list(islice(entries, _CHUNK)):
-            found += [
-                (e.name, FILE if e.is_file(follow_symlinks=False) else _kind(e)) for e in chunk
+        while True:
+            chunk = [
+                (e.name, FILE if e.is_file(follow_symlinks=False) else _kind(e))
+                for e in islice(entries, _CHUNK)
             ]
-            if stop.asked:
+            found += chunk
+            if len(chunk) < _CHUNK or stop.asked:
                 break
     return found
 
@@ -385,7 +398,7 @@ def visible(
     roots: Roots, entry: RootEntry, directory: tuple[str, ...], entries: list[Entry]
 ) -> list[Entry]:
     """Return the entries of a directory that are not denied."""
-    above = tuple(map(os.fsencode, directory))
+    above = rel_of(directory)
     if not roots.may_hide(entry, above, [name for name, _ in entries]):
         return entries
     return [e for e in entries if not roots.is_denied(entry, (*above, os.fsencode(e[0])))]

@@ -11,12 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from services.filesystem.errors import Stopped
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Asking(Protocol):
+    """Tells work when to end."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether to end now."""
 
 
 class Stop:

@@ -206,7 +206,13 @@ class SearchingTools:
         )
         async with reporting_seen(context, tally):
             page = await desk.backend.run_for(
-                desk.settings.search_time_limit_s, search_text, scope, query, tally, after=after
+                desk.settings.search_time_limit_s,
+                search_text,
+                scope,
+                query,
+                tally,
+                after=after,
+                helpers=desk.backend.helpers,
             )
         return _found_text(desk, query, page, tally, digest, is_first=after is None)
 

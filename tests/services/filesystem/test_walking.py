@@ -375,6 +375,25 @@ def test_a_search_that_ran_out_of_time_goes_on_where_it_was(docs: Path) -> None:
     assert seen == lines
 
 
+def test_a_last_line_without_an_end_is_found_once(docs: Path) -> None:
+    """Also when time is over just after it was found."""
+    for name in ("a", "b"):
+        (docs / name).write_text("x\nx")
+    scope, query = scope_of(docs), text_query("x")
+    pages = set()
+    for looks in range(12):
+        seen, after, count = [], None, 0
+        for count in range(9):
+            page = search_text(Late(looks), scope, query, Tally(), after=after)
+            seen += [(file.path, line.line) for file in page.files for line in file.lines]
+            after = page.go_on
+            if page.ended is None:
+                assert seen == [(f"docs/{name}", line) for name in "ab" for line in (1, 2)]
+                pages.add(count)
+                break
+    assert {0, 1} <= pages  # with too few looks, no page gets as far as a file
+
+
 def test_a_search_by_name_goes_on_after_its_time_was_over(docs: Path) -> None:
     """Behind the last directory that it had seen as a whole."""
     wide(docs)
@@ -383,7 +402,7 @@ def test_a_search_by_name_goes_on_after_its_time_was_over(docs: Path) -> None:
     after: GoOn | None = None
     pages = 0
     while True:
-        page = search_names(Late(60), scope, query, Tally(), after=after, limit=10_000)
+        page = search_names(Late(40), scope, query, Tally(), after=after, limit=10_000)
         seen += [hit.path for hit in page.hits]
         pages += 1
         if not page.is_late:
