@@ -6,6 +6,7 @@ turns JSON arguments into the validated input model, `dump` turns the output mod
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import types
@@ -240,12 +241,25 @@ def _parser(model: type[BaseModel]) -> Callable[[dict[str, Any]], Any]:
         try:
             parsed: BaseModel = validate(arguments)
         except ValidationError as error:
+            if any(detail["type"] == "int_type" for detail in error.errors(include_url=False)):
+                with contextlib.suppress(ValidationError):
+                    again: BaseModel = validate(_with_whole_numbers(arguments))
+                    return again
             raise invalid_arguments(error, known) from None
         except RecursionError:
             raise InvalidArguments("The arguments are nested too deeply.") from None
         return parsed
 
     return parse
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return JSON values with 3.0 as 3, which JSON Schema takes for an integer (2020-12 §6.1.1)."""
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def invalid_arguments(error: ValidationError, known: list[str]) -> InvalidArguments:
@@ -257,11 +271,15 @@ def invalid_arguments(error: ValidationError, known: list[str]) -> InvalidArgume
         told[path] = f"{told[path]}; or {problem}" if path in told else problem
     problems = [{"argument": a, "problem": p} for a, p in list(told.items())[:MAX_PROBLEMS_TOLD]]
     sentence = "; ".join(f"{p['argument']}: {p['problem']}" for p in problems)
+    sentence = sentence.removeprefix(f"{_ALL_OF_THEM}: ")
     if len(told) > len(problems):
         sentence += f"; and {len(told) - len(problems)} more"
     end = "" if sentence.endswith(("?", ".")) else "."
     return InvalidArguments(f"Invalid arguments: {sentence}{end}", problems=problems)
 
+
+_ALL_OF_THEM = "arguments"
+"""Where a problem is that no single argument has."""
 
 # What pydantic puts into a location besides members and indexes: the branch of a union it tried.
 _UNION_BRANCH = re.compile(r"(?:str|int|float|bool|none|list|dict|constrained-\w+)$|.*\[")
@@ -269,14 +287,14 @@ _UNION_BRANCH = re.compile(r"(?:str|int|float|bool|none|list|dict|constrained-\w
 
 def _path(detail: ErrorDetails) -> str:
     """Return where a problem is, as the caller sees the arguments."""
-    first, *rest = detail["loc"] or ("arguments",)
+    first, *rest = detail["loc"] or (_ALL_OF_THEM,)
     parts = [first, *(part for part in rest if not _UNION_BRANCH.match(str(part)))]
     return ".".join(str(part)[:80] for part in parts)
 
 
 def _problem(detail: ErrorDetails, known: list[str]) -> str:
     if detail["type"] != "extra_forbidden":
-        return detail["msg"]
+        return detail["msg"].removeprefix("Value error, ")
     if len(detail["loc"]) > 1:
         return "unknown argument"
     guess = did_you_mean(str(detail["loc"][0]), known)

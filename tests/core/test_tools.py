@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from core import Context, InputModel, OutputModel, Settings, ToolResult
 from core.content import text
@@ -308,3 +309,62 @@ async def test_problems_are_told_by_the_names_the_caller_knows(
     assert refused.error is not None
     assert refused.error["message"] == sentence
     assert [p["argument"] for p in refused.error["problems"]] == list(arguments)
+
+
+class Page(InputModel):
+    """Whole numbers, at the top and below, a number, and a rule on both."""
+
+    size: int = 1
+    rows: list[int] = Field(default_factory=list)
+    seconds: float = 1.5
+
+    @model_validator(mode="after")
+    def _fits(self) -> Page:
+        if self.size > 9:
+            raise ValueError("size and rows do not go together")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"size": 3.0}, "3 [] 1.5"),
+        ({"size": 3.0, "rows": [1.0, 2], "seconds": 2.0}, "3 [1, 2] 2.0"),
+        ({"size": 3.5}, None),
+        ({"size": "3"}, None),
+        ({"size": True}, None),
+        ({"size": 3.0, "rows": ["1"]}, None),
+        ({"size": 1e400}, None),
+    ],
+)
+async def test_a_whole_number_may_be_written_with_a_point(
+    server: MCPServer, arguments: dict[str, Any], answer: str | None
+) -> None:
+    """JSON Schema 2020-12 §6.1.1; some clients write every number so. Nothing else is guessed."""
+
+    async def tell(arguments: Page) -> Answer:
+        return Answer(word=f"{arguments.size} {arguments.rows} {arguments.seconds}")
+
+    register(server, handler=tell, input_schema=Page)
+    async with Client(server) as client:
+        body = json.dumps({"name": "answer", "arguments": arguments}).replace("Infinity", "1e400")
+        message = f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {body}}}'
+        headers = {"Content-Type": "application/json"}
+        response = await client.http.post("/rpc", content=message, headers=headers)
+    result = response.json()["result"]
+    assert result["isError"] is (answer is None)
+    if answer is not None:
+        assert result["structuredContent"] == {"word": answer}
+
+
+async def test_a_rule_over_several_arguments_is_told_as_it_is_written(server: MCPServer) -> None:
+    """Without the validator's own words around it."""
+
+    async def tell(arguments: Page) -> Answer:
+        return Answer(word="never")
+
+    register(server, handler=tell, input_schema=Page)
+    async with Client(server) as client:
+        refused = await client.call("answer", size=10)
+    assert refused.error is not None
+    assert refused.error["message"] == "Invalid arguments: size and rows do not go together."
