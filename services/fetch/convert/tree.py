@@ -7,6 +7,8 @@ from typing import NamedTuple
 from lxml import etree, html
 from lxml.etree import _Element as Element
 
+from services.fetch.convert.attributes import bound_attributes
+
 MAX_DEPTH = 150  # levels; pages of people have 30 to 60
 MAX_ELEMENTS = 200_000  # beyond, only the text is taken
 
@@ -50,7 +52,8 @@ def parse(text: str) -> Tree | None:
     if not text.strip():
         return None
     try:
-        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+        source = bound_attributes(text).encode("utf-8", "replace")
+        root = html.document_fromstring(source, parser=parser)
     except etree.ParserError:
         return None
     except etree.XMLSyntaxError as error:  # nothing in HTML is an error; libxml2 got no memory
