@@ -6,6 +6,7 @@ client.py       Web: pages, headers and robots.txt of URLs, within every limit
   decoders.py cache.py robots.py certificates.py
 download.py     the values that come back
 workers.py      Converters: processes in which documents become text
+  turns.py                      who is next
 ```
 """
 

@@ -5,6 +5,11 @@ and secrets: it gets an empty environment and two pipes. It is started when firs
 and killed when a job takes too long, too much memory, or is cancelled; the others go on. What it
 sends back is JSON and read as a stranger's: an exploited worker can lie about its page and nothing
 else.
+
+```
+convert ── a turn: no host has all workers (`turns`) ── a worker ── its result, within the limit
+   └────────────────── waiting and converting, within what is left of the call ──────────┘
+```
 """
 
 from __future__ import annotations
@@ -18,13 +23,16 @@ import math
 import os
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import Busy, ToolError
 from core.observability.health import Component
+from services.fetch.backend.turns import Turns
 from services.fetch.convert import Document, Source, Wanted
 from services.fetch.errors import (
     BadSelector,
@@ -41,6 +49,10 @@ START_S = 30.0
 """In which a worker has to be ready; it takes half a second on an idle machine."""
 WAITING_PER_WORKER = 32
 """Pages that may wait for each worker; the next one is told that we are busy."""
+SELECTOR_S = 3.0
+SELECTOR_S_PER_MEGABYTE = 1.0
+"""Seconds for a page with a caller's selectors; XPath may take quadratic time for them."""
+PROGRAM = "services.fetch.convert.worker"
 
 _log = logging.getLogger(__name__)
 _LENGTH = struct.Struct("!I")
@@ -66,7 +78,7 @@ class Converters:
     def __init__(self, settings: FetchSettings, *, idle_s: float = IDLE_S) -> None:
         self._settings = settings
         self._idle_s = idle_s
-        self._places = asyncio.Semaphore(settings.workers)
+        self._turns = Turns(settings.workers)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._jobs = 0
@@ -89,39 +101,49 @@ class Converters:
         """Say how many workers there are; none is as good as all, they start when needed."""
         return Component("up", f"{len(self._all)} of {self._settings.workers} workers")
 
-    async def convert(self, source: Source, wanted: Wanted) -> Document:
+    async def convert(
+        self, source: Source, wanted: Wanted, *, caller: str = "", timeout_s: float | None = None
+    ) -> Document:
         """Convert one answer in a worker.
+
+        Args:
+            caller: Who asked for it; who has fewer workers is served first.
+            timeout_s: Seconds left for waiting and converting together; without it only the
+                conversion is bounded.
 
         Raises:
             BadSelector, ConversionFailed: As `convert.conversion.convert`.
-            ConversionTimeout: It took longer than `convert_timeout_s`.
+            ConversionTimeout: It took longer than `convert_timeout_s`, than the time left, or with
+                selectors than `SELECTOR_S`.
             ConversionTooLarge: It took more than `worker_memory_bytes`, or the result is too large.
-            Busy: Too many pages are waiting.
+            Busy: Too many pages are waiting, or this one waited all the time left.
         """
         if self._jobs >= self._settings.workers * (1 + WAITING_PER_WORKER):
             raise Busy("Too many pages are waiting to be converted.", reason_code="converters_busy")
+        ends_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._jobs += 1
         try:
-            async with self._places:
-                return await self._convert(source, wanted)
+            async with contextlib.AsyncExitStack() as held:
+                async with _waiting(timeout_s):
+                    host = urlsplit(source.url).hostname or ""
+                    await held.enter_async_context(self._turns.turn(host=host, caller=caller))
+                    worker = await self._worker()
+                return await self._run(worker, source, wanted, ends_at - time.monotonic())
         finally:
             self._jobs -= 1
 
-    async def _convert(self, source: Source, wanted: Wanted) -> Document:
-        worker = await self._worker()
+    async def _run(
+        self, worker: _Worker, source: Source, wanted: Wanted, left_s: float
+    ) -> Document:
+        limit = min(self._limits(source, wanted), _Limit(left_s, "call"))
         keep = False
         try:
-            async with asyncio.timeout(self._settings.convert_timeout_s):
+            async with asyncio.timeout(limit.seconds):
                 result = await worker.run(source, wanted)
             keep = "failure" not in result and not result.get("last")
             return _read_result(result, source)
         except TimeoutError:
-            limit = self._settings.convert_timeout_s
-            raise ConversionTimeout(
-                f"The page could not be converted within {limit:g} seconds.",
-                reason_code="convert_timeout",
-                limit_s=limit,
-            ) from None
+            raise _too_slow(limit) from None
         except WorkerDied:
             keep = False
             raise await self._cause_of_death(worker) from None
@@ -130,6 +152,14 @@ class Converters:
                 self._rest(worker)
             else:
                 worker.kill()
+
+    def _limits(self, source: Source, wanted: Wanted) -> _Limit:
+        """Return how long one page may take, whatever is left of the call."""
+        limit = _Limit(self._settings.convert_timeout_s, "page")
+        if not (wanted.selector or wanted.remove_selector):
+            return limit
+        seconds = SELECTOR_S + SELECTOR_S_PER_MEGABYTE * len(source.body) / 1_000_000
+        return min(limit, _Limit(seconds, "selector"))
 
     async def _worker(self) -> _Worker:
         """Return an idle worker, the last used first, or start one."""
@@ -172,6 +202,59 @@ class Converters:
         if status in _MEMORY_KILLS:
             return _too_large(self._settings)
         return ConversionFailed("The page crashed the converter.", reason_code="crashed")
+
+
+class _Limit(NamedTuple):
+    """Seconds for a conversion, and what they are a limit of; the smaller ones come first."""
+
+    seconds: float
+    of: Literal["call", "page", "selector"]
+
+
+@contextlib.asynccontextmanager
+async def _waiting(timeout_s: float | None) -> AsyncIterator[None]:
+    """Bound the wait for a worker.
+
+    Raises:
+        Busy: The time is over.
+    """
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Busy(
+            f"The page arrived and waited {timeout_s:.1f} s, all that was left of the call's time, "
+            "for others to be converted.",
+            hint="Call again in a few seconds; the page may be in the cache by then.",
+            reason_code="converters_busy",
+        ) from None
+
+
+def _too_slow(limit: _Limit) -> ConversionTimeout:
+    shown = f"{max(round(limit.seconds, 1), 0):g} seconds"
+    if limit.of == "selector":
+        return ConversionTimeout(
+            f"The page could not be converted with these selectors within {shown}.",
+            hint="Use a plain selector such as #content or article, or none.",
+            reason_code="selector_timeout",
+            limit_s=limit.seconds,
+        )
+    if limit.of == "call":
+        return ConversionTimeout(
+            f"The page could not be converted within {shown}, all that was left of the call.",
+            hint="Ask for more with timeout_s, or use format='raw', which needs no conversion.",
+            retryable=True,
+            reason_code="call_timeout",
+            limit_s=round(limit.seconds, 3),
+        )
+    return ConversionTimeout(
+        f"The page could not be converted within {shown}.",
+        reason_code="convert_timeout",
+        limit_s=limit.seconds,
+    )
 
 
 def _too_large(settings: FetchSettings) -> ConversionTooLarge:
@@ -237,7 +320,7 @@ class _Worker:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "services.fetch.convert.worker",
+            PROGRAM,
             *map(str, arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from core.context import Context
@@ -18,8 +18,12 @@ from services.fetch.statuses import FIRST_ERROR, status_error, wall_of
 
 FINISH_S = 1.0
 """Left of a call's time for converting and answering, when a page arrives late."""
+MIN_CONVERT_S = 0.5
+"""For converting a page that arrived at the very end of its time; within `FINISH_S`."""
 MEGABYTE = 1_000_000
 DEFAULT = Wanted()
+
+Convert = Callable[[Download, Wanted], Awaitable[Document]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,37 +104,39 @@ class Desk:
             ToolError: Whatever else kept the page from arriving or being read.
         """
         await stages.begin(request.url)
+        timeout_s = self.timeout_s(request.timeout_s, context)
+        convert = self._converting(context, timeout_s)
         download = await self.backend.web.get(
             request.url,
             headers=request.headers,
-            timeout_s=self.timeout_s(request.timeout_s, context),
+            timeout_s=timeout_s,
             cache=request.cache,
             on_progress=stages.downloading,
         )
         await stages.converting()
         if download.status >= FIRST_ERROR:
-            raise status_error(download, await self._readable(download), self.clock())
+            raise status_error(download, await _readable(download, convert), self.clock())
         key = request.key(context.principal.name)
         document = self.snapshots.document_of(key, download)
         if document is None:
-            document = await self.converted(download, request.wanted)
+            document = await convert(download, request.wanted)
         return self.snapshots.keep(key, download, document)
 
-    async def converted(self, download: Download, wanted: Wanted) -> Document:
-        """Return the text of what was downloaded."""
-        source = Source(
-            body=download.body, content_type=download.content_type, url=download.final_url
-        )
-        return await self.backend.converters.convert(source, wanted)
+    def _converting(self, context: Context, timeout_s: float) -> Convert:
+        """Return what converts for a call that has so many seconds from now."""
+        ends_at = time.monotonic() + timeout_s
 
-    async def _readable(self, download: Download) -> Document | None:
-        """Return the text of an error page; None where it has none that can be read."""
-        if not download.body:
-            return None
-        with contextlib.suppress(ToolError):
-            document = await self.converted(download, Wanted(format="text", main_content="never"))
-            return document if document.binary is None else None
-        return None
+        async def convert(download: Download, wanted: Wanted) -> Document:
+            return await self.backend.converters.convert(
+                Source(
+                    body=download.body, content_type=download.content_type, url=download.final_url
+                ),
+                wanted,
+                caller=context.principal.name,
+                timeout_s=max(MIN_CONVERT_S, ends_at - time.monotonic()),
+            )
+
+        return convert
 
     async def page(self, request: Request, context: Context) -> tuple[Snapshot, bool]:
         """Return the page that is kept for a request, or else fetch it; say whether it was kept."""
@@ -155,6 +161,16 @@ class Desk:
         if not url:
             raise InvalidArguments("Neither url nor snapshot is given.", hint="Give one of them.")
         return (await self.page(Request(url=url), context))[0]
+
+
+async def _readable(download: Download, convert: Convert) -> Document | None:
+    """Return the text of an error page; None where it has none that can be read."""
+    if not download.body:
+        return None
+    with contextlib.suppress(ToolError):
+        document = await convert(download, Wanted(format="text", main_content="never"))
+        return document if document.binary is None else None
+    return None
 
 
 def without_fragment(url: str) -> str:

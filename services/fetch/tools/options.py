@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -10,6 +11,7 @@ from core.errors import InvalidArguments
 from core.models import Arguments
 from services.fetch.backend import CacheMode
 from services.fetch.convert import Format, MainContent, Wanted
+from services.fetch.errors import BadSelector
 from services.fetch.tools.desk import Request
 
 MAX_URL_CHARS = 20_000
@@ -18,6 +20,11 @@ MAX_LENGTH = 1_000_000
 MAX_HEADERS = 20
 MIN_TIMEOUT_S = 0.1
 """Not `gt=0`: some clients (Gemini) refuse schemas with exclusive bounds."""
+MAX_STEPS = 16
+"""Combinators of one selector; those that people copy out of browsers have about ten."""
+
+_SINGLE_WORDS = re.compile(r"\[[^\]]*\]|\"[^\"]*\"|'[^']*'|\\.", re.DOTALL)
+_COMBINATOR = re.compile(r"\s*[>+~]\s*|\s+")
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_CHARS)]
 
@@ -70,6 +77,9 @@ class PageOptions(Arguments):
             raise InvalidArguments(
                 f"raw is given together with format={self.format!r}.", hint="Give one of them."
             )
+        for selector in (self.selector, self.remove_selector):
+            if selector and steps_of(selector) > MAX_STEPS:
+                raise _too_many_steps(selector)
         return Wanted(
             format="raw" if self.raw else self.format,
             main_content=self.main_content,
@@ -84,3 +94,18 @@ class PageOptions(Arguments):
         """Whether the call says how the page is converted, and does not leave it to the default."""
         named = {"raw", "format", "main_content", "selector", "remove_selector", "images"}
         return not named.isdisjoint(self.model_fields_set)
+
+
+def steps_of(selector: str) -> int:
+    """Return how many combinators a CSS selector has: each may walk over the whole page."""
+    plain = _SINGLE_WORDS.sub("", selector)
+    return len(_COMBINATOR.findall(re.sub(r"\s*,\s*", ",", plain.strip())))
+
+
+def _too_many_steps(selector: str) -> BadSelector:
+    return BadSelector(
+        f"The selector has {steps_of(selector)} combinators; {MAX_STEPS} are the limit.",
+        hint="Name the element itself, by its id or class: #content, .post-body.",
+        reason_code="too_complex",
+        limit=MAX_STEPS,
+    )

@@ -14,6 +14,7 @@ from services.fetch.errors import BadUrl
 from services.fetch.models import UNTRUSTED
 from services.fetch.policy.urls import UrlPolicy
 from services.fetch.statuses import status_error
+from services.fetch.tools.options import steps_of
 from tests.services.fetch.browsing import DOWNLOAD, Browser, browsing, page, paragraphs
 from tests.services.fetch.internet.site import answer, silent
 from tests.services.fetch.test_service import PIXEL
@@ -135,3 +136,43 @@ def test_an_origin_that_its_network_cannot_reach_may_be_asked_again(status: int)
     """The hint says "try again later"; `retryable` has to say the same."""
     error = status_error(dataclasses.replace(DOWNLOAD, status=status), None, now=0)
     assert error.to_dict()["retryable"] is True
+
+
+# --- conversions that take long -----------------------------------------------------------------
+
+
+async def test_a_page_made_of_attributes_is_read(browser: Browser) -> None:
+    """libxml2 takes quadratic time for them, which held both converters."""
+    site = await browser.internet.site("tides.example")
+    attributes = " ".join(f"a{number}=1" for number in range(200_000))
+    site.route("/", answer(f"<h1>Tides</h1><p {attributes}>High at noon.</p>"))
+    result = await browser.ok("fetch", url=f"{SITE}/", timeout_s=5)
+    assert result["content"] == "# Tides\n\nHigh at noon."
+
+
+@pytest.mark.parametrize(
+    ("selector", "steps"),
+    [
+        ("main", 0),
+        (" main , aside ", 0),
+        ("div > p", 1),
+        ("div>p+p~p p", 4),
+        ("a[title='a > b + c']", 0),
+        (r"#a\ b", 0),
+        ("div" + " div" * 17, 17),
+    ],
+)
+def test_combinators_are_counted(selector: str, steps: int) -> None:
+    """Each of them may walk over the whole page; commas do not, and quoted ones are none."""
+    assert steps_of(selector) == steps
+
+
+async def test_a_selector_of_many_steps_is_refused_before_anything_is_asked_for(
+    browser: Browser,
+) -> None:
+    """Its length alone does not say what it costs."""
+    for name in ("selector", "remove_selector"):
+        options = {name: "div " * 17 + "p"}
+        error = await browser.error("fetch", url=f"{SITE}/", **options)
+        assert (error["code"], error["reason_code"]) == ("BAD_SELECTOR", "too_complex")
+    assert not browser.internet.names.lookups

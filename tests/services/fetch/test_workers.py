@@ -24,20 +24,20 @@ from services.fetch.errors import (
     ConversionTooLarge,
 )
 from services.fetch.settings import MIB, FetchSettings
+from tests.services.fetch.sleepy_worker import PROGRAM, SLOW
 
 WANTED = Wanted()
-SLOW = b"<p " + b" ".join(b"a%d=1" % number for number in range(300_000)) + b">x</p>"
-"""libxml2 needs quadratic time for the attributes of one element: a minute for these."""
 
 
-def source(body: bytes, content_type: str = "text/html") -> Source:
+def source(body: bytes, content_type: str = "text/html", *, host: str = "example.org") -> Source:
     """Return an answer."""
-    return Source(body=body, content_type=content_type, url="https://example.org/")
+    return Source(body=body, content_type=content_type, url=f"https://{host}/")
 
 
 @pytest.fixture
-async def converters() -> AsyncIterator[Converters]:
+async def converters(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Converters]:
     """Two workers with tight limits."""
+    monkeypatch.setattr(workers, "PROGRAM", PROGRAM)
     settings = FetchSettings(convert_timeout_s=4, worker_memory_bytes=128 * MIB)
     pool = Converters(settings)
     async with pool.running():
@@ -85,11 +85,12 @@ async def test_a_page_that_takes_too_long_costs_its_worker_only(converters: Conv
     """C code cannot be interrupted, so the process is killed; the other one never notices."""
     slow = asyncio.create_task(converters.convert(source(SLOW), WANTED))
     pid = await started(converters)
-    document = await converters.convert(source(b"<p>quick"), WANTED)
+    document = await converters.convert(source(b"<p>quick", host="other.example"), WANTED)
     assert document.content == "quick"
     assert not slow.done()
-    with pytest.raises(ConversionTimeout, match="4 seconds"):
+    with pytest.raises(ConversionTimeout, match="4 seconds") as caught:
         await slow
+    assert caught.value.facts["reason_code"] == "convert_timeout"
     await gone(converters, pid)
     assert (await converters.convert(source(b"<p>next"), WANTED)).content == "next"
 
@@ -129,7 +130,9 @@ async def test_more_pages_than_workers_wait_and_too_many_are_told(
     """The queue is bounded; those in it are served."""
     monkeypatch.setattr(workers, "WAITING_PER_WORKER", 4)
     jobs = [
-        asyncio.create_task(converters.convert(source(b"<p>%d" % number), WANTED))
+        asyncio.create_task(
+            converters.convert(source(b"<p>%d" % number, host=f"{number % 2}.example"), WANTED)
+        )
         for number in range(11)
     ]
     results = await asyncio.gather(*jobs, return_exceptions=True)
@@ -138,6 +141,60 @@ async def test_more_pages_than_workers_wait_and_too_many_are_told(
         str(number) for number in range(10)
     ]
     assert len(converters.pids) == 2
+
+
+async def test_hard_pages_of_one_site_leave_a_worker_to_others(converters: Converters) -> None:
+    """Four of them in the queue, and a page of another site is converted at once."""
+    hostile = [
+        asyncio.create_task(converters.convert(source(SLOW, host="bad.example"), WANTED))
+        for _ in range(4)
+    ]
+    await started(converters)
+    page = source(b"<p>quick", host="good.example")
+    assert (await converters.convert(page, WANTED, timeout_s=3)).content == "quick"
+    assert not any(task.done() for task in hostile)
+    for task in hostile:
+        task.cancel()
+    await asyncio.gather(*hostile, return_exceptions=True)
+
+
+async def test_waiting_for_a_worker_ends_with_the_time_of_the_call(converters: Converters) -> None:
+    """It was the others' pages that took the time, so that the call may be made again."""
+    slow = asyncio.create_task(converters.convert(source(SLOW), WANTED))
+    await started(converters)
+    with pytest.raises(Busy, match=r"waited 0\.3 s") as caught:
+        await converters.convert(source(b"<p>same host"), WANTED, timeout_s=0.3)
+    assert caught.value.retryable
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert (await converters.convert(source(b"<p>next"), WANTED)).content == "next"
+
+
+async def test_converting_ends_with_the_time_of_the_call(converters: Converters) -> None:
+    """Not with the longer time that a conversion may take; more time may help."""
+    await converters.convert(source(b"<p>so that a worker is there"), WANTED)
+    with pytest.raises(ConversionTimeout, match="left of the call") as caught:
+        await converters.convert(source(SLOW), WANTED, timeout_s=0.5)
+    assert caught.value.facts["reason_code"] == "call_timeout"
+    assert caught.value.retryable
+    assert "timeout_s" in str(caught.value.hint)
+
+
+async def test_selectors_get_less_time(
+    converters: Converters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller chooses them, and some take quadratic time; the message blames them."""
+    monkeypatch.setattr(workers, "SELECTOR_S", 0.5)
+    for wanted in (Wanted(selector="p"), Wanted(remove_selector="b")):
+        await converters.convert(source(b"<p>a <b>c"), wanted)
+        with pytest.raises(ConversionTimeout, match=r"these selectors within 0\.5") as caught:
+            await converters.convert(source(SLOW), wanted)
+        assert caught.value.facts["reason_code"] == "selector_timeout"
+    document = await converters.convert(
+        source(b"<p>" + b"x" * 200_000, host="other.example"), Wanted(selector="p")
+    )
+    assert len(document.content) == 200_000
 
 
 async def test_idle_workers_end(monkeypatch: pytest.MonkeyPatch) -> None:
