@@ -4,10 +4,10 @@
 
 Each round runs every search once in each program, one after the other, so that what else the
 machine does falls on all alike; medians are shown, and medians of the rounds' ratios. Ours is one
-call over HTTP to a server that runs, with all results in the answer; as ripgrep it looks into files
-with every core (`--processes` says with how many helpers), but walks and tells with one. ripgrep is
-a process of its own for each search, its start included; the official server answers on the pipes it is made for,
-and has no search in contents. What they find is compared before anything is measured.
+call over HTTP to a server that runs, with all results in the answer; like ripgrep it looks into
+files with every core (`--processes` says otherwise), but one walks and tells. ripgrep is a process
+of its own for each search, its start included; the official server answers on the pipes it is made
+for, and has no search in contents. What they find is compared before anything is measured.
 """
 
 from __future__ import annotations

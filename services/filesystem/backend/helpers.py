@@ -7,7 +7,7 @@ no program, and end with the service: at the end of their socket, or by its deat
 A batch is some files in a few open directories. The directories travel as descriptors over the
 socket, everything else through memory that both processes map: there the names and what is sought,
 back what there is to tell. A helper has at most two batches, so that it is never without one and
-never long at work for a search that has ended; a flag in the memory tells it to leave one.
+never long at work for a search that has ended; a flag in the memory takes one back from it.
 
 A helper works for one search at a time. The search walks, gives batches away while a helper takes
 them and looks itself otherwise, also where no helper is free or none is left; `in_order` returns
@@ -170,7 +170,7 @@ def in_order(
                 ahead.popleft().close()
             elif (batch := _to_do(ahead, batches)) is not None:
                 batch.look_ahead(sought, stop, lent)
-            else:
+            elif not lent.take_back():
                 lent.wait(_WAIT_S)
             lent.collect()
             while len(ahead) < _BATCHES_AHEAD and (helper := lent.free()) is not None:
@@ -260,14 +260,19 @@ class Helper:
                 return
             self._given.popleft()
 
+    def take_back(self, number: int) -> bool:
+        """Take back the batch that was given first, second…; its answer will be ignored."""
+        if number >= len(self._given) or (batch := self._given[number]) is None:
+            return False
+        slot = (self._turn - len(self._given) + number) % _BATCHES_EACH
+        self._memory[slot * _SLOT_BYTES] = 1
+        batch.is_away, self._given[number] = False, None
+        return True
+
     def leave(self) -> None:
-        """Tell it that nobody waits for its answers any more."""
-        for number, batch in enumerate(self._given):
-            slot = (self._turn - len(self._given) + number) % _BATCHES_EACH
-            self._memory[slot * _SLOT_BYTES] = 1
-            if batch is not None:
-                batch.is_away = False
-            self._given[number] = None
+        """Take everything back."""
+        for number in range(len(self._given)):
+            self.take_back(number)
 
     def lose(self, why: object) -> None:
         """Use it no more; what it was given is left to us."""
@@ -387,6 +392,10 @@ class Lent:
         """Wait for an answer; False when there is none after so long."""
         at_work = [helper.connection for helper in self._held if helper.is_at_work]
         return bool(at_work and select.select(at_work, (), (), seconds)[0])
+
+    def take_back(self) -> bool:
+        """Take back a batch that no helper has begun with; False when there is none."""
+        return any(helper.take_back(1) for helper in self._held)
 
     def end(self) -> None:
         """Give all of them back, also those that are at work."""
