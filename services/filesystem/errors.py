@@ -76,7 +76,10 @@ class UnknownEncoding(InvalidArguments):
     """No text encoding of that name."""
 
     code = "UNKNOWN_ENCODING"
-    default_hint = "Use a name such as utf-8, utf-16, latin-1, windows-1252 or shift_jis."
+    default_hint = (
+        "Use a name such as utf-8, utf-16, latin-1, windows-1252 or shift_jis; bytes are read with "
+        "read_media_file and written with content_base64 of write_file."
+    )
 
 
 class BeyondEnd(InvalidArguments):

@@ -206,9 +206,18 @@ def _known(encoding: str) -> str:
         info is None or not info._is_text_encoding or info.name in _NO_CHARSETS
     ):  # private in name only: str.encode asks it too
         raise UnknownEncoding(
-            f"There is no encoding {encoding[:60]!r}.", nearest=nearest(encoding, aliases)
+            f"There is no encoding {encoding[:60]!r}.", nearest=nearest(encoding, _charset_names())
         )
     return str(info.name)
+
+
+def _charset_names() -> list[str]:
+    """Return the names that an encoding may have; ``base64_codec`` and its like are for bytes."""
+    return [
+        name
+        for name, module in aliases.items()
+        if not module.endswith("_codec") and module != "rot_13" and module not in _NO_CHARSETS
+    ]
 
 
 def detect(data: bytes, *, whole: bool) -> Charset:

@@ -112,8 +112,18 @@ def stamp(status: os.stat_result) -> list[int] | None:
 # --- where -------------------------------------------------------------------------------------
 
 
-def open_spot(roots: Roots, place: Place, needs: Mode, *, make_parents: bool = False) -> Spot:
+def open_spot(
+    roots: Roots,
+    place: Place,
+    needs: Mode,
+    *,
+    make_parents: bool = False,
+    if_missing: str | None = None,
+) -> Spot:
     """Open the directory of the file that a path leads to, links followed, or would lead to.
+
+    Args:
+        if_missing: The hint for a caller where a directory above is missing.
 
     Raises:
         FileNotThere: A directory above is missing, or a link leads to nothing.
@@ -125,7 +135,8 @@ def open_spot(roots: Roots, place: Place, needs: Mode, *, make_parents: bool = F
         if rel == ():
             raise NotAFile(f"{place.shown} is the root itself.", kind="directory")
         made = make_above(roots, place, needs) if rel is None and make_parents else []
-        spot = name_spot(roots, Place(place.entry, rel or place.rel), needs, told=place)
+        there = Place(place.entry, rel or place.rel)
+        spot = name_spot(roots, there, needs, told=place, if_missing=if_missing)
         spot.made = made
         status = spot.status()
         if status is None or not stat.S_ISLNK(status.st_mode):
@@ -134,14 +145,25 @@ def open_spot(roots: Roots, place: Place, needs: Mode, *, make_parents: bool = F
     raise FileBusy(f"{place.shown} was replaced again and again.")
 
 
-def name_spot(roots: Roots, place: Place, needs: Mode, *, told: Place | None = None) -> Spot:
+def name_spot(
+    roots: Roots,
+    place: Place,
+    needs: Mode,
+    *,
+    told: Place | None = None,
+    if_missing: str | None = None,
+) -> Spot:
     """Open the directory above a name, which is not followed if it is a link's.
 
     Args:
         told: The place as the caller gave it, for errors.
+        if_missing: As of `open_spot`.
     """
     told = told or place
-    fd, name = place.entry.root.open_parent(place.rel)
+    try:
+        fd, name = place.entry.root.open_parent(place.rel)
+    except FileNotThere as error:
+        raise FileNotThere(error.message, hint=if_missing, **error.facts) from error
     try:
         rel = roots.check_new(told, fd, name, needs)
     except BaseException:
@@ -196,7 +218,9 @@ def make_above(roots: Roots, place: Place, needs: Mode) -> list[Rel]:
     return made
 
 
-def make_directory(roots: Roots, place: Place, needs: Mode, *, told: Place) -> bool:
+def make_directory(
+    roots: Roots, place: Place, needs: Mode, *, told: Place, if_missing: str | None = None
+) -> bool:
     """Make one directory, unless one is there; tell whether it was made."""
     try:
         os.close(place.entry.root.open_any(place.rel))
@@ -205,7 +229,7 @@ def make_directory(roots: Roots, place: Place, needs: Mode, *, told: Place) -> b
     else:
         return False
     with (
-        name_spot(roots, place, needs, told=told) as spot,
+        name_spot(roots, place, needs, told=told, if_missing=if_missing) as spot,
         telling(place.shown),
         contextlib.suppress(FileExistsError),
     ):

@@ -251,10 +251,12 @@ def _check_count(text: Text, edit: TextEdit, index: int, places: Sequence[int]) 
         raise LimitExceeded(f"Edit {index} fits in more than {MAX_REPLACEMENTS} places.")
     if edit.count in (0, len(places)):
         return
-    lines = [text.line_of(at) for at in places[:MAX_LINES_TOLD]]
+    told = places[:MAX_LINES_TOLD]
+    lines = list(dict.fromkeys(text.line_of(at) for at in told))
     raise EditAmbiguous(
         f"Edit {index} fits in {_times(len(places))}, where {_times(edit.count)} was asked for; "
-        f"lines {', '.join(map(str, lines))}{'…' if len(places) > len(lines) else ''}.",
+        f"line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines))}"
+        f"{'…' if len(places) > len(told) else ''}.",
         edit=index,
         places=len(places),
         lines=lines,

@@ -222,9 +222,11 @@ def numbers_of(pattern: Any, lines: bytes, above: bytes) -> Iterator[int]:
 def _checked(pattern: str) -> str:
     if not pattern:
         raise BadPattern("A glob is empty.", hint="Write for example **/*.md.")
-    if len(pattern) > MAX_GLOB_CHARS or "\0" in pattern:
+    if "\0" in pattern:
+        raise BadPattern("A glob holds NUL, which no name does.", hint="Leave it out.")
+    if len(pattern) > MAX_GLOB_CHARS:
         raise BadPattern(
-            f"A glob has {len(pattern)} characters or holds NUL; the limit is {MAX_GLOB_CHARS}.",
+            f"A glob has {len(pattern)} characters; at most {MAX_GLOB_CHARS} are possible.",
             hint="Use a shorter one.",
         )
     return pattern

@@ -46,6 +46,9 @@ from services.filesystem.models import writing as models
 from services.filesystem.roots import Place
 from services.filesystem.settings import Mode
 
+MAKE_FIRST = "Make it first: create_directory."
+"""The hint where the directory of a destination is missing."""
+
 
 def _there(spot: Spot) -> os.stat_result:
     """Return the status of what has a name; raises FileNotThere."""
@@ -113,7 +116,7 @@ def move_file(
     """Move or rename a file, directory or link."""
     with (
         name_spot(job.roots, source, Mode.DELETE) as from_,
-        name_spot(job.roots, destination, Mode.WRITE) as to,
+        name_spot(job.roots, destination, Mode.WRITE, if_missing=MAKE_FIRST) as to,
         locked(stop, from_, to),
     ):
         status = _there(from_)
@@ -150,14 +153,22 @@ def _check_overwrite(
     job: Job, destination: Place, move: Move, replaced: os.stat_result, *, overwrite: bool
 ) -> None:
     shown = destination.shown
+    if _is_directory(replaced):
+        inside = destination.entry.shown((*destination.rel, move.source.name))
+        raise FileExists(
+            f"{shown} is a directory that exists already; directories are not replaced.",
+            hint=f"To move it into the directory, name {inside} as destination.",
+            path=shown,
+        )
+    if _is_directory(move.status):
+        raise FileExists(
+            f"{shown} exists already; directories are not moved over things.",
+            hint="Choose another name, or move or delete it first.",
+            path=shown,
+        )
     if not overwrite:
         raise FileExists(f"{shown} exists already.", path=shown)
     job.roots.require(destination, Mode.DELETE)
-    if _is_directory(replaced) or _is_directory(move.status):
-        raise FileExists(
-            f"{shown} exists already, and directories are not moved over things or replaced.",
-            hint="Move or delete one of them first.",
-        )
 
 
 def _facts(move: Move) -> dict[str, object]:
@@ -288,7 +299,7 @@ def copy_file(
     """Copy a file, or a directory with what it holds."""
     with (
         held(job.roots, source, Mode.READ) as (there, rel),
-        open_spot(job.roots, destination, Mode.WRITE) as to,
+        open_spot(job.roots, destination, Mode.WRITE, if_missing=MAKE_FIRST) as to,
     ):
         status = os.fstat(there)
         if _is_directory(status):
@@ -387,6 +398,7 @@ def _tree_copy(
     if to.status() is not None:
         raise FileExists(
             f"{to.shown} exists already; a directory is only copied to a new name.",
+            hint="Choose another name.",
             path=to.shown,
         )
     if dry_run:

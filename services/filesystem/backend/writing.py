@@ -110,7 +110,7 @@ class Put:
     """How a content is to be changed.
 
     Attributes:
-        if_sha256: What the file has to be now; None for anything.
+        if_sha256: What the file has to be now, in small letters; None for anything.
         must_exist: There has to be a file (True) or must not be one (False); None for either.
     """
 
@@ -152,7 +152,11 @@ def put(stop: Stop, job: Job, place: Place, make: Make, how: Put) -> Outcome:
     """
     try:
         spot = open_spot(
-            job.roots, place, Mode.WRITE, make_parents=how.make_parents and not how.dry_run
+            job.roots,
+            place,
+            Mode.WRITE,
+            make_parents=how.make_parents and not how.dry_run,
+            if_missing=None if how.must_exist else "make_parents=true makes it.",
         )
     except FileNotThere:
         if not (how.dry_run and how.make_parents):
@@ -202,7 +206,7 @@ def _check_expected(shown: str, current: Current | None, how: Put) -> None:
     if how.if_sha256 is None:
         return
     found = None if current is None else current.sha256
-    if found != how.if_sha256.strip().lower():
+    if found != how.if_sha256:
         state = "does not exist" if found is None else "holds something else now"
         raise FileChanged(f"{shown} {state}; nothing was written.", sha256=found)
 
@@ -455,7 +459,8 @@ def create_directory(stop: Stop, job: Job, place: Place, *, parents: bool) -> mo
     made: list[Rel] = []
     if place.rel:
         made = make_above(job.roots, place, Mode.WRITE) if parents else []
-        if make_directory(job.roots, place, Mode.WRITE, told=place):
+        hint = "parents=true makes those above."
+        if make_directory(job.roots, place, Mode.WRITE, told=place, if_missing=hint):
             made.append(place.rel)
     _check_directory(job, place)
     undo_id = None

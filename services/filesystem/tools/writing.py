@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from core.context import Context
 from core.errors import InvalidArguments
@@ -24,7 +25,17 @@ REMOVES = Annotations(read_only=False, destructive=True, idempotent=True)
 CHANGES = Annotations(read_only=False, destructive=True, idempotent=False)
 MAX_EDITS = 200
 
-IfSha256 = Field(None, max_length=64, description="Refused if it has another now.")
+
+def _sha256(text: str) -> str | None:
+    """Return a SHA-256 in small letters; none for an empty one, which some models send for null."""
+    text = text.strip().lower()
+    if text and re.fullmatch("[0-9a-f]{64}", text) is None:
+        raise ValueError("a SHA-256 has 64 hexadecimal digits, as reading and writing tell it")
+    return text or None
+
+
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+IfSha256 = Field(None, description="Refused if it has another now.")
 
 
 class WriteFile(Arguments):
@@ -34,7 +45,7 @@ class WriteFile(Arguments):
     content: str | None = None
     content_base64: str | None = Field(None, description="Instead of content: bytes.")
     mode: Literal["create", "overwrite", "append"] = "overwrite"
-    if_sha256: str | None = IfSha256
+    if_sha256: Sha256 | None = IfSha256
     make_parents: bool = Field(False, description="Make missing directories.")
     encoding: str | None = Field(None, description="Of content; utf-8.")
     dry_run: bool = False
@@ -46,6 +57,17 @@ class WriteFile(Arguments):
         return self
 
 
+_FOREIGN = {
+    "old_text": "oldText",
+    "new_text": "newText",
+    "old_string": "oldText",
+    "new_string": "newText",
+    "old_str": "oldText",
+    "new_str": "newText",
+}
+"""What other tools call the texts of an edit: models mix them up."""
+
+
 class Edit(Arguments):
     """A text or lines to replace."""
 
@@ -55,6 +77,14 @@ class Edit(Arguments):
     regex: bool = Field(False, description="oldText is RE2, newText may use \\1.")
     start_line: int | None = Field(None, ge=1, description="Instead of oldText.")
     end_line: int | None = Field(None, ge=0, description="start_line - 1 inserts before it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_our_names(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (foreign := [name for name in given if name in _FOREIGN]):
+            first, *more = (f"{name} is called {_FOREIGN[name]}" for name in foreign)
+            raise ValueError(", ".join([f"{first} here", *more]))
+        return given
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
@@ -81,9 +111,23 @@ class EditFile(Arguments):
     path: str
     edits: list[Edit] | None = Field(None, min_length=1, max_length=MAX_EDITS)
     patch: str | None = Field(None, description="Instead of edits: a unified diff.")
-    if_sha256: str | None = IfSha256
+    if_sha256: Sha256 | None = IfSha256
     encoding: str | None = Field(None, description="When it is not told right.")
     dryRun: bool = Field(False, description="Only show the diff.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_texts_in_edits(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not _FOREIGN.keys().isdisjoint(given):
+            raise ValueError("texts to replace are expected as edits: [{oldText, newText}]")
+        return given
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _is_no_string(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError("an array of objects is expected, not a string with one")
+        return given
 
     @model_validator(mode="after")
     def _has_one_kind(self) -> Self:
@@ -259,7 +303,7 @@ class WritingTools:
         """Write a whole file."""
         desk = await self._desk.for_call(context)
         how = Put(
-            if_sha256=arguments.if_sha256 or None,
+            if_sha256=arguments.if_sha256,
             must_exist=False if arguments.mode == "create" else None,
             make_parents=arguments.make_parents,
             dry_run=arguments.dry_run,
@@ -276,7 +320,7 @@ class WritingTools:
     async def edit_file(self, arguments: EditFile, context: Context) -> models.Edited:
         """Edit parts of a file."""
         desk = await self._desk.for_call(context)
-        how = Put(if_sha256=arguments.if_sha256 or None, must_exist=True, dry_run=arguments.dryRun)
+        how = Put(if_sha256=arguments.if_sha256, must_exist=True, dry_run=arguments.dryRun)
         encoding = arguments.encoding or None
 
         def work(stop: Stop) -> models.Edited:

@@ -192,3 +192,128 @@ async def test_the_closest_line_is_told_as_one_line(client: Client, docs: Path) 
     )
     assert error["message"] == "Edit 0's oldText is not in the file; closest is line 3."
     assert (error["closest"]["start_line"], error["closest"]["end_line"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "hint"),
+    [
+        ("write_file", {"path": "no/x", "content": ""}, "make_parents=true makes it."),
+        ("create_directory", {"path": "no/x", "parents": False}, "parents=true makes those above."),
+        ("copy_file", {"source": "a", "destination": "no/x"}, "Make it first: create_directory."),
+        ("move_file", {"source": "a", "destination": "no/x"}, "Make it first: create_directory."),
+    ],
+)
+async def test_where_the_directory_above_is_missing_the_hint_says_what_makes_it(
+    client: Client, docs: Path, tool: str, arguments: dict[str, Any], hint: str
+) -> None:
+    """Listing the directory above, which is said elsewhere, would not help."""
+    (docs / "a").touch()
+    error = refused(await client.call(tool, **arguments))
+    assert (error["code"], error["message"]) == ("FILE_NOT_FOUND", "docs/no does not exist.")
+    assert error["hint"] == hint
+
+
+async def test_what_is_not_found_in_a_missing_directory_is_looked_for_above(client: Client) -> None:
+    """To make the directory would not help to find what should be in it."""
+    edits = [{"oldText": "a", "newText": "b"}]
+    for tool, arguments in (
+        ("edit_file", {"path": "no/x", "edits": edits}),
+        ("move_file", {"source": "no/x", "destination": "y"}),
+        ("delete_file", {"path": "no/x"}),
+    ):
+        error = refused(await client.call(tool, **arguments))
+        assert error["hint"] == "List the directory above to see what is there."
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_file_moved_onto_a_directory_is_told_how_to_move_into_it(
+    client: Client, docs: Path, overwrite: bool
+) -> None:
+    """Overwriting is never possible there, so it is not offered."""
+    (docs / "a").touch()
+    (docs / "dir").mkdir()
+    arguments = {"source": "a", "destination": "dir", "overwrite": overwrite}
+    error = refused(await client.call("move_file", **arguments))
+    assert error["code"] == "FILE_EXISTS"
+    assert error["hint"] == "To move it into the directory, name docs/dir/a as destination."
+
+
+async def test_a_codec_of_bytes_is_not_suggested_as_encoding(client: Client, docs: Path) -> None:
+    """Who writes base64 is told the argument that takes it."""
+    error = refused(await client.call("write_file", path="a", content="", encoding="base64"))
+    assert error["code"] == "UNKNOWN_ENCODING"
+    assert not {"base64", "base_64"} & set(error["nearest"])
+    assert "content_base64" in error["hint"]
+
+
+@pytest.mark.parametrize("digest", ["xyz", "0" * 63, "g" * 64, "0" * 65])
+async def test_what_is_no_sha256_is_not_told_as_a_change(
+    client: Client, docs: Path, digest: str
+) -> None:
+    """Reading again would not help a caller who passes something else."""
+    (docs / "a").touch()
+    arguments = {"path": "a", "content": "x", "if_sha256": digest}
+    error = refused(await client.call("write_file", **arguments))
+    assert error["code"] == "INVALID_ARGUMENTS"
+    assert "if_sha256" in error["message"]
+    assert "64 hexadecimal digits" in error["message"]
+
+
+async def test_a_sha256_in_capitals_is_the_same(client: Client, docs: Path) -> None:
+    """Some programs write it so; and an empty one says nothing, as models send for null."""
+    (docs / "a").touch()
+    digest = sha256(b"").upper()
+    ok(await client.call("write_file", path="a", content="x", if_sha256=digest))
+    ok(await client.call("write_file", path="a", content="y", if_sha256=""))
+
+
+async def test_an_ambiguous_edit_tells_each_line_once(client: Client, docs: Path) -> None:
+    """Several places may be in one line."""
+    (docs / "a").write_bytes(b"aaa\nb\na\n")
+    edit = {"oldText": "a", "newText": "b"}
+    error = refused(await client.call("edit_file", path="a", edits=[edit]))
+    assert error["message"].endswith("one place was asked for; lines 1, 3.")
+    assert (error["places"], error["lines"]) == (4, [1, 3])
+    error = refused(await client.call("edit_file", path="a", edits=[{**edit, "oldText": "aa"}]))
+    assert error["message"].endswith("one place was asked for; line 1.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"edits": '[{"oldText": "a", "newText": "b"}]'},
+            "edits: an array of objects is expected, not a string with one",
+        ),
+        (
+            {"edits": [{"old_string": "a", "new_string": "b"}]},
+            "edits.0: old_string is called oldText here, new_string is called newText",
+        ),
+        (
+            {"edits": [{"oldText": "a", "new_text": "b"}]},
+            "edits.0: new_text is called newText here",
+        ),
+        (
+            {"old_string": "a", "new_string": "b"},
+            "texts to replace are expected as edits: [{oldText, newText}]",
+        ),
+    ],
+)
+async def test_edits_as_other_tools_take_them_are_told_how_they_are_written_here(
+    client: Client, docs: Path, arguments: dict[str, Any], said: str
+) -> None:
+    """They are not guessed: what is accepted silently is in no schema."""
+    (docs / "a").write_bytes(b"a")
+    error = refused(await client.call("edit_file", path="a", **arguments))
+    assert error["code"] == "INVALID_ARGUMENTS"
+    assert error["message"] == f"Invalid arguments: {said}."
+    assert (docs / "a").read_bytes() == b"a"
+
+
+async def test_a_glob_with_nul_is_not_called_too_long(client: Client) -> None:
+    """The error says which of the two rules it breaks."""
+    for pattern, said in (("a\0b", "NUL"), ("a" * 1001, "1001 characters")):
+        error = refused(await client.call("search_files", path="docs", pattern=pattern))
+        assert error["code"] == "BAD_PATTERN"
+        assert said in error["message"]
+        assert ("NUL" in error["message"]) == (said == "NUL")
