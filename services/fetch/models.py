@@ -105,12 +105,22 @@ class FetchedPage(Part):
     content: str = ""
 
 
+class Duplicate(Facts):
+    """A URL that names the page of an earlier one; both are positions that begin with 0."""
+
+    url: int
+    page: int
+
+
 class FetchManyResult(Result):
     """Several pages, each once, in the order of the URLs."""
 
     requested: int
     succeeded: int
     failed: int
+    duplicates: list[Duplicate] = Field(
+        description="URLs that name a page again: urls[url] is shown as pages[page]."
+    )
     truncated: bool = Field(description="Whether any page was cut.")
     elapsed_ms: float
     untrusted: str

@@ -14,7 +14,7 @@ from core.context import Context
 from core.errors import LimitExceeded, ToolError, ToolFailed
 from core.models import Arguments
 from services.fetch.errors import FetchTimeout
-from services.fetch.models import UNTRUSTED, FetchedPage, FetchManyResult, error_of
+from services.fetch.models import UNTRUSTED, Duplicate, FetchedPage, FetchManyResult, error_of
 from services.fetch.snapshots import Snapshot
 from services.fetch.tools.desk import Desk, Request, Stages, warnings_of, without_fragment
 from services.fetch.tools.options import PageOptions, Url
@@ -55,6 +55,7 @@ class ManyTools:
         """Fetch pages side by side; what is not here when the time is up says so."""
         started = time.perf_counter()
         urls = distinct(arguments.urls)
+        duplicates = duplicates_of(arguments.urls)
         limit = self._desk.settings.max_urls
         if len(urls) > limit:
             raise LimitExceeded(
@@ -62,12 +63,13 @@ class ManyTools:
                 hint="Spread them over several calls.",
             )
         outcomes = await self._outcomes(arguments, urls, context)
-        pages = self._pages(outcomes, arguments.max_length)
+        pages = self._pages(outcomes, arguments.max_length, len(to_json(duplicates)))
         failed = sum(page.error is not None for page in pages)
         return FetchManyResult(
             requested=len(arguments.urls),
             succeeded=len(pages) - failed,
             failed=failed,
+            duplicates=duplicates,
             truncated=any(page.truncated for page in pages),
             elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
             untrusted=UNTRUSTED,
@@ -107,11 +109,14 @@ class ManyTools:
 
     # -- the answer -----------------------------------------------------------------------------
 
-    def _pages(self, outcomes: dict[str, Outcome], max_length: int | None) -> list[FetchedPage]:
+    def _pages(
+        self, outcomes: dict[str, Outcome], max_length: int | None, used_bytes: int
+    ) -> list[FetchedPage]:
         pages = [_page(url, outcome) for url, outcome in outcomes.items()]
         settings = self._desk.settings
         limit = settings.answer_bytes if max_length is None else self._desk.max_answer_bytes
         used = sum(len(to_json(page)) + CURSOR_BYTES for page in pages) + FRAME_BYTES
+        used += used_bytes
         max_chars = settings.max_length if max_length is None else max_length
         snapshots = [o for o in outcomes.values() if not isinstance(o, ToolError)]
         wishes = [json_bytes(s.document.content[:max_chars]) for s in snapshots]
@@ -147,6 +152,19 @@ def distinct(urls: Sequence[str]) -> list[str]:
     for url in urls:
         found.setdefault(without_fragment(url), url)
     return list(found.values())
+
+
+def duplicates_of(urls: Sequence[str]) -> list[Duplicate]:
+    """Return which URLs name the page of an earlier one, and the place of that page."""
+    places: dict[str, int] = {}
+    found = []
+    for number, url in enumerate(urls):
+        name = without_fragment(url)
+        if name in places:
+            found.append(Duplicate(url=number, page=places[name]))
+        else:
+            places[name] = len(places)
+    return found
 
 
 async def _finish(tasks: Mapping[Task, str], context: Context) -> None:

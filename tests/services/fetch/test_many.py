@@ -47,6 +47,7 @@ async def test_a_url_that_is_named_twice_is_fetched_once(browser: Browser) -> No
     result = await browser.ok("fetch_many", urls=[url, url + "other", url, url + "#top"])
     assert [p["url"] for p in result["pages"]] == [url, url + "other"]
     assert result["requested"] == 4
+    assert result["duplicates"] == [{"url": 2, "page": 0}, {"url": 3, "page": 0}]
     assert sorted(site.paths()) == ["/", "/other"]
 
 
