@@ -32,6 +32,9 @@ from services.fetch.policy.addresses import unmapped
 MAX_URL_CHARS = 8_000
 """Of the text and of what it is serialised to: RFC 9110 §4.1 asks for 8,000 octets to work."""
 
+AROUND = " \t\r\n"
+"""What may stand around a URL that a caller gives; within it nothing of this may stand."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _FORM = re.compile(
@@ -96,14 +99,15 @@ class UrlPolicy:
         """Read a URL.
 
         Args:
+            url: White space around it is dropped, as WHATWG does: it is copied along.
             base: What a relative one is relative to, such as the URL that redirected; itself
-                checked before.
+                checked before. Only spaces are dropped then, since no person copied it.
 
         Raises:
             BadUrl: It is no URL, or not one that every reader understands alike.
             UrlRefused: It is one, and a rule forbids it.
         """
-        text = url.strip(" ")
+        text = url.strip(AROUND if base is None else " ")
         _check_characters(text)
         _check_form(text, relative=base is not None)
         target = _read(text, base)

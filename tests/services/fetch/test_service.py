@@ -387,7 +387,7 @@ async def test_a_url_is_judged_as_it_was_given(browser: Browser) -> None:
     site = await browser.internet.site("tides.example")
     site.route("/", answer(BOOK))
     for url in (
-        "\nhttps://tides.example/",
+        "\x0bhttps://tides.example/",
         "https://tides.example/#a\tb",
         "https://a@tides.example/",
     ):
