@@ -17,9 +17,10 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 
 import httpcore
 
@@ -85,6 +86,9 @@ TOLD_HEADERS = frozenset(
     }
 )  # fmt: skip
 
+_REFRESH = re.compile(r"\s*[\d.]+\s*[;,]\s*(?:url\s*=)?", re.IGNORECASE)
+"""https://html.spec.whatwg.org/ §4.2.4.3, shared declarative refresh steps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -96,6 +100,7 @@ class Answer:
     wire_bytes: int = 0
     cache: CacheState = "bypass"
     certificate_expires_at: str | None = None
+    sets_cookie: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,7 @@ class Web:
 
         async with trip.limited():
             final, answer = await self._walk(target, ask, trip, self._settings.max_redirects)
+        self._warn_of_oddities(final, answer, trip)
         return Download(
             url=target.url,
             final_url=final.url,
@@ -210,6 +216,19 @@ class Web:
             elapsed_ms=trip.elapsed_ms,
             warnings=tuple(trip.warnings),
         )
+
+    def _warn_of_oddities(self, target: Target, answer: Answer, trip: Trip) -> None:
+        """Tell the reader why an answer may not be the page."""
+        if answer.status == HTTPStatus.PARTIAL_CONTENT:
+            said = answer.headers.get("content-range", "")
+            part = f": {said}" if re.fullmatch(r"bytes \d+-\d+/(?:\d+|\*)", said, re.ASCII) else ""
+            trip.warn(f"The server sent only a part of the page, unasked{part[:80]}.")
+        refresh = answer.headers.get("refresh", "")
+        if (begin := _REFRESH.match(refresh)) and not answer.body.strip():
+            with suppress(BadUrl, UrlRefused):
+                url = refresh[begin.end() :].strip(" \"'")
+                led_to = self._policy.check(url, base=target.url).url
+                trip.warn(f"The page is empty and leads to {led_to}.")
 
     async def head(self, url: str, *, timeout_s: float) -> Head:
         """Ask about a page: by HEAD, or by GET without its body where HEAD is not taken.
@@ -271,6 +290,7 @@ class Web:
         """Ask, and follow redirects; return where it ended."""
         came_from: Target | None = None
         seen = {target.url}
+        cookies = False
         while True:
             try:
                 answer = await ask(target)
@@ -282,8 +302,10 @@ class Web:
             if answer.status not in REDIRECTS or not location:
                 return target, answer
             came_from, target = target, self._led_to(target, location)
+            cookies = cookies or answer.sets_cookie
             if target.url in seen:
                 what = "where it had been before"
+                what += ", after setting a cookie, and none is kept here" if cookies else ""
                 raise _endless(came_from, target, answer.status, "redirect_loop", what)
             if len(trip.redirects) == max_redirects:
                 what = f"which would be redirect no. {max_redirects + 1} of {max_redirects}"
@@ -366,6 +388,7 @@ class Web:
             headers=reply.headers,
             body=body.data,
             wire_bytes=body.wire_bytes,
+            sets_cookie=reply.sets_cookie,
             cache="bypass" if asked else "miss",
         )
 

@@ -16,6 +16,7 @@ Sources: RFC 9110 §8.4 (codings), RFC 1950-1952 (zlib, deflate, gzip), RFC 7932
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -174,6 +175,23 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
 }
 
 
+_NO_CODING = re.compile(
+    r"none|binary|text|plain|[78]bit|utf-?(?:8|16|32)(?:[lb]e)?|(?:us-)?ascii|latin-?\d"
+    r"|iso-?8859-\d{1,2}|windows-\d{3,4}|cp\d{3,4}|koi8-[ru]|shift[_-]jis|sjis|big5|euc-\w{2}"
+    r"|gb(?:2312|k|18030)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def names_no_coding(content_encoding: str) -> bool:
+    """Whether a header's value is a charset or a word for nothing, put there by mistake.
+
+    Browsers show such bodies as they are; none of these words is a registered coding
+    (https://www.iana.org/assignments/http-parameters, content codings).
+    """
+    return _NO_CODING.fullmatch(content_encoding.strip()) is not None
+
+
 def decoder_for(content_encoding: str) -> Decoder:
     """Return what undoes a Content-Encoding header's value.
 
@@ -183,7 +201,7 @@ def decoder_for(content_encoding: str) -> Decoder:
     """
     codings = [word.strip().lower() for word in content_encoding.split(",")]
     codings = [word for word in codings if word not in ("", "identity")]
-    if not codings:
+    if not codings or names_no_coding(content_encoding):
         return Identity()
     if len(codings) > 1:
         raise _not_understood("The server compressed its answer several times", content_encoding)

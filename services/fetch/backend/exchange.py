@@ -29,7 +29,7 @@ import httpcore
 
 from services.fetch.backend.certificates import expires_at, tls_failure
 from services.fetch.backend.connections import Connection, Connections
-from services.fetch.backend.decoders import DAMAGED, Decoder, decoder_for
+from services.fetch.backend.decoders import DAMAGED, Decoder, decoder_for, names_no_coding
 from services.fetch.backend.trip import Trip, shown
 from services.fetch.errors import BadResponse, HostUnreachable, ResponseTooLarge
 from services.fetch.policy.urls import Target
@@ -182,6 +182,7 @@ class Reply:
     Attributes:
         headers: Names in lower case, lines of one name joined; without those of the connection
             and without cookies.
+        sets_cookie: Whether there was one.
         certificate_expires_at: UTC, ISO 8601; None for http.
         asked_at: Seconds of the clock when the request was sent, and `came_at` when this came.
     """
@@ -197,6 +198,7 @@ class Reply:
         self.asked_at, self.came_at = times
         self.status = response.status
         self.headers = _joined(response.headers)
+        self.sets_cookie = any(name.lower() == b"set-cookie" for name, _ in response.headers)
         self._response = response
         self._connection = connection
         self._target = target
@@ -220,7 +222,12 @@ class Reply:
         if not self._has_body:
             await self.drain()
             return Body(b"", 0, whole=True)
-        decoder = decoder_for(self.headers.get("content-encoding", ""))
+        encoding = self.headers.get("content-encoding", "")
+        decoder = decoder_for(encoding)
+        if names_no_coding(encoding):
+            trip.warn(
+                f"Content-Encoding: {encoding.strip()} is no encoding; the body was not decoded."
+            )
         if not limits.cut and (self.length or 0) > limits.wire_bytes:
             raise _too_large(self._target, "wire", limits.wire_bytes, announced=self.length)
         trip.expect(self.length)

@@ -12,6 +12,7 @@ from core.errors import InvalidArguments, ToolError
 from core.paging import Cursors
 from services.fetch.backend import Backend, CacheMode, Download
 from services.fetch.convert import Document, Source, Wanted
+from services.fetch.policy.urls import AROUND
 from services.fetch.settings import FetchSettings
 from services.fetch.snapshots import Key, Snapshot, Snapshots
 from services.fetch.statuses import FIRST_ERROR, status_error, wall_of
@@ -20,7 +21,7 @@ FINISH_S = 1.0
 """Left of a call's time for converting and answering, when a page arrives late."""
 MIN_CONVERT_S = 0.5
 """For converting a page that arrived at the very end of its time; within `FINISH_S`."""
-MEGABYTE = 1_000_000
+KILOBYTE, MEGABYTE = 1_000, 1_000_000
 DEFAULT = Wanted()
 
 Convert = Callable[[Download, Wanted], Awaitable[Document]]
@@ -62,8 +63,7 @@ class Stages:
         """Say how much has arrived."""
         self._bytes = max(self._bytes, done)
         if self._context is not None:
-            share = f" of {_megabytes(total)}" if total else ""
-            await self._context.progress(done, total, f"{_megabytes(done)}{share} MB")
+            await self._context.progress(done, total, progress_of(done, total))
 
     async def converting(self) -> None:
         """Say that all of it is here."""
@@ -71,8 +71,15 @@ class Stages:
             await self._context.progress(self._bytes + 1, None, "converting")
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / MEGABYTE:.1f}"
+def progress_of(done: int, total: int | None) -> str:
+    """Return how many bytes have come, for people."""
+    return f"{_size(done)} of {_size(total)}" if total else _size(done)
+
+
+def _size(size: int) -> str:
+    if size < KILOBYTE:
+        return f"{size} bytes"
+    return f"{size / KILOBYTE:.1f} kB" if size < MEGABYTE else f"{size / MEGABYTE:.1f} MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +182,7 @@ async def _readable(download: Download, convert: Convert) -> Document | None:
 
 def without_fragment(url: str) -> str:
     """Return what of a URL names the page."""
-    return url.partition("#")[0].strip(" ")
+    return url.partition("#")[0].strip(AROUND)
 
 
 def is_of(snapshot: Snapshot, url: str) -> bool:

@@ -62,7 +62,9 @@ class PageOptions(Arguments):
 
         Raises:
             InvalidArguments: `raw` and another format are asked for; the default one is none,
-                because many clients send every default of a schema.
+                because many clients send every default of a schema. Or a selector is given where
+                there are no elements.
+            BadSelector: It has too many combinators.
         """
         return Request(
             url=url,
@@ -77,6 +79,12 @@ class PageOptions(Arguments):
             raise InvalidArguments(
                 f"raw is given together with format={self.format!r}.", hint="Give one of them."
             )
+        if self._source_is_shown and (self.selector or self.remove_selector):
+            raise InvalidArguments(
+                "A selector chooses elements of a converted page; with raw or format='json' there "
+                "are none.",
+                hint="Leave it out, or use format='html' to see the elements' own markup.",
+            )
         for selector in (self.selector, self.remove_selector):
             if selector and steps_of(selector) > MAX_STEPS:
                 raise _too_many_steps(selector)
@@ -88,6 +96,10 @@ class PageOptions(Arguments):
             links=self.links is not False,
             images=self.images,
         )
+
+    @property
+    def _source_is_shown(self) -> bool:
+        return self.raw or self.format in ("raw", "json")
 
     @property
     def names_format(self) -> bool:

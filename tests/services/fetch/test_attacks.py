@@ -14,6 +14,7 @@ from services.fetch.errors import BadUrl
 from services.fetch.models import UNTRUSTED
 from services.fetch.policy.urls import UrlPolicy
 from services.fetch.statuses import status_error
+from services.fetch.tools.desk import progress_of
 from services.fetch.tools.options import steps_of
 from tests.services.fetch.browsing import DOWNLOAD, Browser, browsing, page, paragraphs
 from tests.services.fetch.internet.site import answer, silent
@@ -136,6 +137,42 @@ def test_an_origin_that_its_network_cannot_reach_may_be_asked_again(status: int)
     """The hint says "try again later"; `retryable` has to say the same."""
     error = status_error(dataclasses.replace(DOWNLOAD, status=status), None, now=0)
     assert error.to_dict()["retryable"] is True
+
+
+@pytest.mark.parametrize("form", [{"raw": True}, {"format": "raw"}, {"format": "json"}])
+async def test_a_selector_for_what_has_no_elements_is_refused(
+    browser: Browser, form: dict[str, object]
+) -> None:
+    """It would be ignored, and the whole page be taken for what it chose."""
+    for name in ("selector", "remove_selector"):
+        error = await browser.error("fetch", url=f"{SITE}/", **form, **{name: "main"})
+        assert error["code"] == "INVALID_ARGUMENTS"
+        assert "selector" in error["message"]
+    assert not browser.internet.names.lookups
+
+
+async def test_a_line_break_that_was_copied_along_is_dropped(browser: Browser) -> None:
+    """And names no other page: the snapshot is found, fetch_many takes both for one."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer(page(paragraphs(9))))
+    made = await browser.ok("fetch", url=f" {SITE}/\r\n", max_length=100)
+    assert made["url"] == f"{SITE}/"
+    await browser.ok("fetch", url=f"{SITE}/", cursor=made["next_cursor"])
+    many = await browser.ok("fetch_many", urls=[f"{SITE}/", f"{SITE}/\n"])
+    assert many["duplicates"] == [{"url": 1, "page": 0}]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "said"),
+    [
+        (10, None, "10 bytes"),
+        (999, 999, "999 bytes of 999 bytes"),
+        (1_000, 2_500_000, "1.0 kB of 2.5 MB"),
+    ],
+)
+def test_progress_is_told_in_the_unit_that_fits(done: int, total: int | None, said: str) -> None:
+    """Small files were "0.0 of 0.0 MB", which told nothing."""
+    assert progress_of(done, total) == said
 
 
 # --- conversions that take long -----------------------------------------------------------------

@@ -576,6 +576,57 @@ async def test_cancelling_closes_the_connection_at_once(visitor: Visitor, sent: 
     server.close()
 
 
+async def test_a_charset_in_place_of_an_encoding_is_told(visitor: Visitor) -> None:
+    """The page is what it is, and its reader learns why it may look odd."""
+    visitor.site.route("/", answer("text", headers={"Content-Encoding": "utf-8"}))
+    page = await visitor.get()
+    assert page.body == b"text"
+    assert page.warnings == ("Content-Encoding: utf-8 is no encoding; the body was not decoded.",)
+
+
+async def test_a_part_that_nobody_asked_for_is_called_one(visitor: Visitor) -> None:
+    """A 206 answers a Range (RFC 9110 §15.3.7), and none is ever sent."""
+    headers = {"Content-Range": "bytes 0-3/4000"}
+    visitor.site.route("/", answer("text", status=206, headers=headers))
+    assert (await visitor.get()).warnings == (
+        "The server sent only a part of the page, unasked: bytes 0-3/4000.",
+    )
+    visitor.site.route("/", answer("text", status=206, headers={"Content-Range": "all you need"}))
+    assert (await visitor.get()).warnings == ("The server sent only a part of the page, unasked.",)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "led_to"),
+    [
+        ("0;url=/next", "http://example.org/next"),
+        ("5; URL='https://other.example/a'", "https://other.example/a"),
+        ("0, https://other.example/a", "https://other.example/a"),
+        ("0;url=javascript:alert(1)", None),
+        ("30", None),
+    ],
+)
+async def test_an_empty_page_that_sends_browsers_on_says_where(
+    visitor: Visitor, refresh: str, led_to: str | None
+) -> None:
+    """The header does what a redirect does (HTML §4.2.4.3), but is followed by browsers only."""
+    visitor.site.route("/", answer(" ", headers={"Refresh": refresh}))
+    warnings = (await visitor.get()).warnings
+    assert warnings == (() if led_to is None else (f"The page is empty and leads to {led_to}.",))
+    visitor.site.route("/", answer("text", headers={"Refresh": refresh}))
+    assert (await visitor.get()).warnings == ()
+
+
+async def test_a_loop_that_waits_for_a_cookie_says_so(visitor: Visitor) -> None:
+    """Such a site shows its page to who brings the cookie along; we never do."""
+    cookie = {"Set-Cookie": "seen=1"}
+    visitor.site.route("/", redirect("/", headers=cookie))
+    error = await visitor.refusal()
+    assert error.facts["reason_code"] == "redirect_loop"
+    assert "cookie" in error.message
+    visitor.site.route("/", redirect("/"))
+    assert "cookie" not in (await visitor.refusal()).message
+
+
 async def test_progress_is_told_now_and_then(visitor: Visitor) -> None:
     """Bytes on the wire and how many it will be, at most every 100 ms."""
     told: list[tuple[int, int | None, float]] = []

@@ -149,11 +149,33 @@ def test_stacked_encodings_are_refused(header: str) -> None:
         decoder_for(header)
 
 
-@pytest.mark.parametrize("header", ["compress", "exi", "utf-8", "sdch", "zz"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "compress",
+        "x-compress",
+        "exi",
+        "aes128gcm",
+        "dcb",
+        "pack200-gzip",
+        "sdch",
+        "zz",
+        "base64",
+        "utf-8x",
+    ],
+)
 def test_other_encodings_are_refused(header: str) -> None:
     """Nothing was asked for but what is undone."""
     with pytest.raises(BadResponse, match="unasked"):
         decoder_for(header)
+
+
+@pytest.mark.parametrize("header", ["utf-8", "UTF8", " none", "binary", "ISO-8859-1", "8bit"])
+def test_what_is_no_coding_at_all_changes_nothing(header: str) -> None:
+    """Servers write charsets there, and browsers show their pages all the same."""
+    assert decoded(decoder_for(header), b"text") == b"text"
+    with pytest.raises(BadResponse, match="several times"):
+        decoder_for(f"{header}, gzip")
 
 
 @pytest.mark.parametrize("header", ["", "identity", " Identity ", "GZIP", "identity, gzip"])
