@@ -53,6 +53,7 @@ _ANSWER = struct.Struct("<I")  # bytes
 _NOT_LOOKED = b"[0,[]]"
 _TURN_S, _REST_S = 0.05, 0.005
 _WAIT_S = 0.05
+_GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
@@ -170,8 +171,8 @@ def in_order(
                 ahead.popleft().close()
             elif (batch := _to_do(ahead, batches)) is not None:
                 batch.look_ahead(sought, stop, lent)
-            elif not lent.take_back():
-                lent.wait(_WAIT_S)
+            elif not (lent.take_back() or lent.wait(_WAIT_S)) and _is_long_over(stop):
+                lent.end()  # a helper hangs; what it has is told to be left
             lent.collect()
             while len(ahead) < _BATCHES_AHEAD and (helper := lent.free()) is not None:
                 if (batch := next(batches, None)) is None:
@@ -184,6 +185,10 @@ def in_order(
         lent.end()
         for batch in ahead:
             batch.close()
+
+
+def _is_long_over(stop: Stop) -> bool:
+    return stop.deadline is not None and time.monotonic() > stop.deadline + _GRACE_S
 
 
 def _to_do(ahead: deque[Batch], batches: Iterator[Batch]) -> Batch | None:

@@ -277,10 +277,23 @@ def test_a_lost_helper_is_done_without(folder: Path, alone: Service) -> None:
         assert service.pages(2, **call) == expected
         assert service.helpers() == [second]
         assert service.health()["search_processes_lost"] == 1
-        os.kill(second, signal.SIGSTOP)  # one that hangs does not keep others from their answers
-        assert service.pages(2, path="trees/t1/.gitignore", pattern="log")
         os.kill(second, signal.SIGKILL)
         assert service.pages(2, **call) == expected
+
+
+def test_a_helper_that_hangs_costs_one_search_its_time(folder: Path, alone: Service) -> None:
+    """It ends with what was found before, soon after its time is over; others do not wait."""
+    call: dict[str, Any] = {"path": "trees", "pattern": r"\w+a", "limit": 10_000}
+    roots = f"trees={folder / 'trees'}:read"
+    with Service(folder, roots, 1, MCP_FILESYSTEM_SEARCH_TIME_LIMIT_S="2") as service:
+        (helper,) = service.helpers()
+        os.kill(helper, signal.SIGSTOP)
+        assert service.grep(**call, max_bytes=900_000)["truncated_by"] == "time"
+        expected = alone.grep(**call, max_bytes=900_000)
+        assert {**service.grep(**call, max_bytes=900_000), "next_cursor": ""} == {
+            **expected,
+            "next_cursor": "",
+        }
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
