@@ -1,5 +1,6 @@
 """The HTTP cache: RFC 9111 for a private cache, in memory, bounded in bytes.
 
+All callers share it, but for answers that call themselves private: those are their caller's.
 What is kept are whole, decoded answers to GET. The rules are functions of values and of a clock
 that is given, so that they are tested as tables. hishel 2 has the same rules as a state machine,
 but reads the system's clock itself and does not count the Age header (§4.2.3).
@@ -46,6 +47,7 @@ class Entry:
         asked: The headers of the request, names in lower case.
         headers: Of the answer, names in lower case, fields of one name joined by commas.
         body: Decoded.
+        caller: Who asked; only they get an answer that calls itself private (§5.2.2.7).
         asked_at: Seconds of the clock when the request was sent; `came_at` when its headers came.
     """
 
@@ -56,6 +58,7 @@ class Entry:
     body: bytes
     asked_at: float
     came_at: float
+    caller: str = ""
 
     @property
     def size(self) -> int:
@@ -79,17 +82,17 @@ class Cache:
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
 
-    def find(self, url: str, asked: Mapping[str, str]) -> Entry | None:
+    def find(self, url: str, asked: Mapping[str, str], caller: str = "") -> Entry | None:
         """Return the entry that answers a request, fresh or not; the newest if several do."""
         for entry in self._kept.get(url, ()):
-            if varies_alike(entry, asked):
+            if answers(entry, asked, caller):
                 self._kept.move_to_end(url)
                 return entry
         return None
 
     def keep(self, entry: Entry) -> None:
         """Put an entry in the place of those that answer the same request, if it may be kept."""
-        self.drop(entry.url, entry.asked)
+        self.drop(entry.url, entry.asked, entry.caller)
         if not may_be_stored(entry) or entry.size > self.capacity_bytes:
             return
         variants = self._kept.setdefault(entry.url, [])
@@ -102,10 +105,10 @@ class Cache:
             _, given_up = self._kept.popitem(last=False)
             self.bytes -= sum(old.size for old in given_up)
 
-    def drop(self, url: str, asked: Mapping[str, str]) -> None:
+    def drop(self, url: str, asked: Mapping[str, str], caller: str = "") -> None:
         """Forget what answers a request."""
         variants = self._kept.pop(url, [])
-        left = [entry for entry in variants if not varies_alike(entry, asked)]
+        left = [entry for entry in variants if not answers(entry, asked, caller)]
         self.bytes -= sum(entry.size for entry in variants) - sum(entry.size for entry in left)
         if left:
             self._kept[url] = left
@@ -123,6 +126,11 @@ def directives(cache_control: str) -> dict[str, str]:
     for name, quoted, plain in _DIRECTIVE.findall(cache_control):
         found.setdefault(name.lower(), quoted or plain)
     return found
+
+
+def answers(entry: Entry, asked: Mapping[str, str], caller: str) -> bool:
+    """Whether an entry may be given to a caller who makes this request."""
+    return varies_alike(entry, asked) and (entry.caller == caller or "private" not in _said(entry))
 
 
 def varies_alike(entry: Entry, asked: Mapping[str, str]) -> bool:

@@ -111,6 +111,7 @@ class Hop:
     headers: Mapping[str, str]
     mode: CacheMode
     trip: Trip
+    caller: str
 
 
 Ask = Callable[[Target], Awaitable[Answer]]
@@ -174,6 +175,7 @@ class Web:
         headers: Mapping[str, str] | None = None,
         timeout_s: float,
         cache: CacheMode = "normal",
+        caller: str = "",
         on_progress: Progress | None = None,
     ) -> Download:
         """Fetch one page.
@@ -182,6 +184,7 @@ class Web:
             headers: Accept and Accept-Language, in place of ours; not sent to another origin that
                 a redirect leads to.
             timeout_s: Seconds for all of it: queue, robots.txt, redirects, body.
+            caller: Whose private answers may come from the cache.
 
         Raises:
             BadUrl, UrlRefused, AddressRefused, RobotsDisallowed, RedirectRefused: A rule says no.
@@ -196,7 +199,7 @@ class Web:
 
         async def ask(to: Target) -> Answer:
             sent = wanted if to.origin == target.origin else self._headers({})
-            return await self._page(Hop(to, sent, cache, trip))
+            return await self._page(Hop(to, sent, cache, trip, caller))
 
         async with trip.limited():
             final, answer = await self._walk(target, ask, trip, self._settings.max_redirects)
@@ -330,7 +333,7 @@ class Web:
         await self._obey(hop.target, hop.trip, ask=hop.mode != "only")
         entry = None
         if hop.mode != "reload":
-            entry = self._cache.find(hop.target.url, hop.headers)
+            entry = self._cache.find(hop.target.url, hop.headers, hop.caller)
         now = self._clock()
         if entry is not None and not needs_asking(entry, now):
             return _kept(entry, now, "hit")
@@ -350,7 +353,7 @@ class Web:
                 return await self._take(hop, reply)
             await reply.drain()
             if not is_confirmed(entry, reply.headers):
-                self._cache.drop(hop.target.url, hop.headers)
+                self._cache.drop(hop.target.url, hop.headers, hop.caller)
                 return None
             times = {"asked_at": reply.asked_at, "came_at": reply.came_at}
             entry = refreshed(entry, reply.headers, **times)
@@ -380,6 +383,7 @@ class Web:
                     body=body.data,
                     asked_at=reply.asked_at,
                     came_at=reply.came_at,
+                    caller=hop.caller,
                 )
             )
         asked = hop.mode == "reload" or not self._cache.capacity_bytes

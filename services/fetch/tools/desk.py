@@ -118,6 +118,7 @@ class Desk:
             headers=request.headers,
             timeout_s=timeout_s,
             cache=request.cache,
+            caller=context.principal.name,
             on_progress=stages.downloading,
         )
         await stages.converting()

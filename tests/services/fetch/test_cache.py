@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate
 from typing import Any
@@ -286,6 +287,21 @@ def test_the_least_recently_used_is_given_up() -> None:
     assert (len(cache), cache.bytes) == (0, 0)
 
 
+def test_what_is_private_is_its_callers() -> None:
+    """§5.2.2.7: for a single user. What is public anybody gets; nobody drops another's."""
+    cache = Cache(100_000)
+    private = dataclasses.replace(entry({"cache-control": "private, max-age=60"}), caller="a")
+    cache.keep(private)
+    assert cache.find(private.url, {}, "a") is private
+    assert cache.find(private.url, {}, "b") is None
+    cache.drop(private.url, {}, "b")
+    cache.keep(dataclasses.replace(private, caller="b"))
+    assert cache.find(private.url, {}, "a") is private
+    public = dataclasses.replace(entry(FRESH, url="http://p/"), caller="a")
+    cache.keep(public)
+    assert cache.find(public.url, {}, "b") is public
+
+
 def test_variants_are_bounded() -> None:
     """The oldest of a URL goes."""
     cache = Cache(100 * ENTRY_BYTES * 2)
@@ -498,6 +514,16 @@ async def test_a_server_in_trouble_does_not_take_the_entry_away(
     visitor.site.route("/", good)
     page = await visitor.get()
     assert (page.cache, page.body) == ("revalidated", b"one")
+
+
+async def test_a_private_page_is_asked_for_again_for_another_caller(visitor: Visitor) -> None:
+    """It may name the first one; also when it is checked, and when it may come from here only."""
+    visitor.site.route("/", cached("text", Cache_Control="private, max-age=60", ETag='"1"'))
+    states = [(await visitor.get(caller=name)).cache for name in "abab"]
+    assert states == ["miss", "miss", "hit", "hit"]
+    assert isinstance(await visitor.refusal(caller="c", cache="only"), NotFound)
+    visitor.site.route("/all", cached("text", Cache_Control="max-age=60"))
+    assert [(await visitor.get("/all", caller=name)).cache for name in "ab"] == ["miss", "hit"]
 
 
 async def test_forms_of_a_page_are_kept_apart(visitor: Visitor) -> None:
