@@ -23,13 +23,13 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
 from core.errors import ToolError
 from core.errors import nearest as nearest_names
-from core.files import BadPath, OutsideRoot, Rel, Root, parse_rel, shown
+from core.files import BadPath, OutsideRoot, Rel, Root, asks_directory, parse_rel, shown
 from services.filesystem.errors import (
     HardLinked,
     ModeTooLow,
@@ -72,10 +72,14 @@ class Place:
     """A path argument, understood: which root, and which names below it.
 
     Nothing is known yet of what is there; `..` may still be among the names.
+
+    Attributes:
+        asks_directory: It was written so that it can only mean a directory: ``docs/guide/``.
     """
 
     entry: RootEntry
     rel: Rel
+    asks_directory: bool = False
 
     @property
     def shown(self) -> str:
@@ -282,7 +286,7 @@ class Roots:
         """
         place = self._found(path)
         self.require(place, needs)
-        return place
+        return replace(place, asks_directory=True) if asks_directory(path) else place
 
     def require(self, place: Place, needs: Mode) -> None:
         """Check mode and deny globs for a place, on its names as given.

@@ -232,9 +232,10 @@ def detect(data: bytes, *, whole: bool) -> Charset:
     if kind := binary_type(data):
         raise _not_text(kind)
     if b"\0" in data:
-        if (charset := _wide(data[:SAMPLE_BYTES])) is not None:
+        is_utf8 = _bad_utf8(data, whole) is None
+        if (charset := _wide(data[:SAMPLE_BYTES], is_utf8=is_utf8)) is not None:
             return charset
-        raise _not_text("application/octet-stream")
+        raise _not_text("application/octet-stream", hint=_NUL_HINT if is_utf8 else None)
     bad = _bad_utf8(data, whole)
     if bad is None:
         return Charset("utf-8")
@@ -250,8 +251,14 @@ def detect(data: bytes, *, whole: bool) -> Charset:
     )
 
 
-def _not_text(kind: str) -> NotText:
-    return NotText(f"The file is not text but {kind}.", mime_type=kind)
+_NUL_HINT = (
+    "encoding='utf-8' reads it as text that holds NUL characters; read_media_file returns any file "
+    "as it is."
+)
+
+
+def _not_text(kind: str, hint: str | None = None) -> NotText:
+    return NotText(f"The file is not text but {kind}.", hint=hint, mime_type=kind)
 
 
 def _marked(data: bytes, whole: bool) -> Charset | None:
@@ -271,26 +278,36 @@ def _begins_with(data: bytes, charset: Charset, whole: bool) -> bool:
     return True
 
 
-def _wide(sample: bytes) -> Charset | None:
-    """Tell UTF-16 and UTF-32 without a mark, if the sample is text in one of them."""
+def _wide(sample: bytes, *, is_utf8: bool) -> Charset | None:
+    """Tell UTF-16 and UTF-32 without a mark, if the sample is text in one of them.
+
+    Args:
+        is_utf8: It may also be text with some NUL between; then most high bytes have to be zero.
+    """
     for name, width in sorted(_WIDE.items(), key=lambda item: -item[1]):
         part = sample[: len(sample) // width * width]
         if len(sample) % width and len(sample) < SAMPLE_BYTES:
             continue
         charset = Charset(name)
-        if part and _zeros_fit(part, width, name.endswith("le")) and _is_text(part, charset):
+        zeros = len(part) // width // 2 if is_utf8 else 0
+        fits = part and _zeros_fit(part, width, zeros, little=name.endswith("le"))
+        if fits and _is_text(part, charset):
             return charset
     return None
 
 
-def _zeros_fit(part: bytes, width: int, little: bool) -> bool:
-    """Tell whether zero bytes are where the high bytes of common characters are, and only there."""
+def _zeros_fit(part: bytes, width: int, above: int, *, little: bool) -> bool:
+    """Tell whether zero bytes are where the high bytes of common characters are, and only there.
+
+    Args:
+        above: So many characters and more have to have one.
+    """
     columns = [part[i::width].count(0) for i in range(width)]
     units = len(part) // width
     low, *high = columns if little else columns[::-1]
     if width == 4:
         return low == 0 and high[-1] == units and high[-2] > 0
-    return low == 0 and high[0] > 0
+    return low == 0 and high[0] > above
 
 
 def _is_text(part: bytes, charset: Charset, *, exact: bool = False) -> bool:

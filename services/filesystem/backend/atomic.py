@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import Self
 
 from core.files import (
+    BadPath,
     FileBusy,
     FileNotThere,
     NotAFile,
@@ -143,6 +144,20 @@ def open_spot(
             return spot
         os.close(spot.fd)
     raise FileBusy(f"{place.shown} was replaced again and again.")
+
+
+def check_names_file(*places: Place) -> None:
+    """Refuse paths with a slash at their end for what is no directory (path_resolution(7)).
+
+    Raises:
+        BadPath: One has one.
+    """
+    for place in places:
+        if place.asks_directory:
+            raise BadPath(
+                f"{place.shown} was written with a slash at its end, which means a directory.",
+                hint="Leave the slash out to name a file.",
+            )
 
 
 def name_spot(

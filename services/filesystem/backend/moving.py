@@ -21,6 +21,7 @@ from services.filesystem.backend.atomic import (
     Current,
     Spot,
     changed,
+    check_names_file,
     commit,
     current_of,
     draft,
@@ -124,7 +125,9 @@ def move_file(
         if _is_directory(status):
             _free_of_denied(stop, job, from_, "moved")
             _free_of_denied(stop, job, _as_if_at(from_, to), "moved there")
-        elif stat.S_ISREG(status.st_mode):
+        else:
+            check_names_file(source, destination)
+        if stat.S_ISREG(status.st_mode):
             job.roots.check_links(source, status)
         move = Move(from_, to, status)
         replaced = to.status()
@@ -311,6 +314,7 @@ def copy_file(
         if not stat.S_ISREG(status.st_mode):
             kind = kind_of(status.st_mode)
             raise NotAFile(f"{source.shown} is not a regular file but a {kind}.", kind=kind)
+        check_names_file(source, destination)
         job.roots.check_links(source, status)
         found = Copied(files=1, bytes=status.st_size)
         with locked(stop, to), current_of(stop, to, job.settings.max_write_bytes) as current:
@@ -546,6 +550,8 @@ def delete_file(
     """Delete a file, link or directory."""
     with name_spot(job.roots, place, Mode.DELETE) as spot, locked(stop, spot):
         status = _there(spot)
+        if not _is_directory(status):
+            check_names_file(place)
         if stat.S_ISREG(status.st_mode):
             job.roots.check_links(place, status)
         found = Census(bytes=status.st_size)

@@ -20,6 +20,7 @@ from services.filesystem.backend import trash
 from services.filesystem.backend.atomic import (
     Current,
     Spot,
+    check_names_file,
     commit,
     current_of,
     draft,
@@ -148,8 +149,10 @@ def put(stop: Stop, job: Job, place: Place, make: Make, how: Put) -> Outcome:
         FileExists, FileNotThere: Against `how.must_exist`.
         FileChanged: It is not what `how.if_sha256` says, or changed meanwhile.
         LimitExceeded: The content is too large.
-        ToolError: Of `core.files`, the roots' rules, or `make`.
+        ToolError: Of `core.files` (BadPath for one that asks for a directory), the roots' rules,
+            or `make`.
     """
+    check_names_file(place)
     try:
         spot = open_spot(
             job.roots,

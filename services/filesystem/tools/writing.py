@@ -24,6 +24,8 @@ ADDS = Annotations(read_only=False, destructive=False, idempotent=True)
 REMOVES = Annotations(read_only=False, destructive=True, idempotent=True)
 CHANGES = Annotations(read_only=False, destructive=True, idempotent=False)
 MAX_EDITS = 200
+LISTED = 20
+"""Changes that undo_change lists where it is not said how many."""
 
 
 def _sha256(text: str) -> str | None:
@@ -394,7 +396,8 @@ class WritingTools:
         def work(stop: Stop) -> models.Undone:
             job = _job(desk, context)
             if arguments.list:
-                return undoing.list_changes(stop, job, max(arguments.last, 20))
+                said = "last" in arguments.model_fields_set
+                return undoing.list_changes(stop, job, arguments.last if said else LISTED)
             return undoing.undo(stop, job, change_id=arguments.id, last=arguments.last)
 
         return await desk.backend.run(work)

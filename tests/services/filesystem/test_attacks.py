@@ -317,3 +317,82 @@ async def test_a_glob_with_nul_is_not_called_too_long(client: Client) -> None:
         assert error["code"] == "BAD_PATTERN"
         assert said in error["message"]
         assert ("NUL" in error["message"]) == (said == "NUL")
+
+
+async def test_text_with_nul_is_not_text_until_its_encoding_is_said(
+    client: Client, docs: Path
+) -> None:
+    """The hint names what works; for what is no UTF-8 it would not. One NUL makes no UTF-16."""
+    (docs / "nul.log").write_bytes(b"one\0two\n")
+    (docs / "binary").write_bytes(b"\0\xff\xfe\x01\0\xc3\0")
+    error = refused(await client.call("read_text_file", path="nul.log"))
+    assert error["code"] == "NOT_TEXT"
+    assert "encoding='utf-8'" in error["hint"]
+    read = ok(await client.call("read_text_file", path="nul.log", encoding="utf-8"))
+    assert read["content"] == "one\0two\n"
+    error = refused(await client.call("read_text_file", path="binary"))
+    assert "utf-8" not in error["hint"]
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("write_file", {"path": "new/", "content": "x"}),
+        ("write_file", {"path": "a/", "content": "x"}),
+        ("write_file", {"path": "a/.", "content": "x", "mode": "append"}),
+        ("edit_file", {"path": "docs/a/", "edits": [{"oldText": "a", "newText": "b"}]}),
+        ("copy_file", {"source": "a", "destination": "new/"}),
+        ("copy_file", {"source": "a/", "destination": "new"}),
+        ("move_file", {"source": "a", "destination": "new/"}),
+        ("move_file", {"source": "a/", "destination": "new"}),
+        ("move_file", {"source": "link/", "destination": "new"}),
+        ("delete_file", {"path": "a/"}),
+    ],
+)
+async def test_a_path_with_a_slash_at_its_end_means_no_file(
+    client: Client, docs: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    """As for the kernel (path_resolution(7)): who writes it means a directory."""
+    (docs / "a").write_bytes(b"a")
+    (docs / "link").symlink_to("a")
+    error = refused(await client.call(tool, **arguments))
+    assert error["code"] == "BAD_PATH"
+    assert "slash" in error["message"]
+    assert names(docs) == ["a", "link"]
+    assert (docs / "a").read_bytes() == b"a"
+
+
+async def test_a_uri_with_a_slash_at_its_end_means_no_file_either(
+    client: Client, docs: Path
+) -> None:
+    """All forms of a path say the same."""
+    for path in (f"file://{docs}/new/", f"{docs}/new/"):
+        error = refused(await client.call("write_file", path=path, content="x"))
+        assert error["code"] == "BAD_PATH"
+    assert names(docs) == []
+
+
+async def test_directories_may_be_named_with_a_slash_at_their_end(
+    client: Client, docs: Path
+) -> None:
+    """Models write them so."""
+    ok(await client.call("create_directory", path="a/"))
+    ok(await client.call("copy_file", source="a/", destination="b/", recursive=True))
+    ok(await client.call("move_file", source="b/", destination="c/"))
+    ok(await client.call("delete_file", path="a/"))
+    assert names(docs) == ["c"]
+
+
+# --- undoing -----------------------------------------------------------------------------------
+
+
+async def test_as_many_changes_are_listed_as_were_asked_for(client: Client) -> None:
+    """Twenty where nothing is said."""
+    for number in range(22):
+        ok(await client.call("write_file", path="a", content=str(number)))
+    for arguments, count in (({}, 20), ({"last": 6}, 6), ({"last": 1}, 1), ({"last": 100}, 22)):
+        listed = ok(await client.call("undo_change", list=True, **arguments))
+        assert len(listed["changes"]) == count
