@@ -20,7 +20,7 @@ ToolError
 │   ├── EditNotFound          the text to replace is not there; facts: edit or hunk, closest
 │   └── ChangeUnknown         no change of that id can be undone
 ├── Conflict
-│   ├── FileChanged           it changed between two pages, or since it was read; fact: sha256
+│   ├── FileChanged           it changed since it was read, or between pages; facts: sha256, kept
 │   ├── EditAmbiguous         the text to replace is there more often; facts: places, lines
 │   └── CountNeeded           much would be deleted; fact: confirm_count
 ├── LimitExceeded

@@ -48,6 +48,7 @@ LOCK_LIMIT_S = 10.0
 LOCK_POLL_S = 0.002
 CHUNK_BYTES = 1024 * 1024
 _TRIES = 8
+_MAX_NAME_BYTES = 255
 _TEMP = re.compile(rb"\.mcp-[0-9a-f]{16}\.tmp")
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -468,7 +469,8 @@ def commit(spot: Spot, new: Draft, current: Current | None) -> None:
 
     Raises:
         FileExists: Nothing was there before, and now something is.
-        FileChanged: What is there is not `current` any more; it stays as it is.
+        FileChanged: What is there is not `current` any more; it stays as it is, or the error says
+            where it is.
     """
     with telling(spot.shown):
         if current is None:
@@ -484,7 +486,7 @@ def commit(spot: Spot, new: Draft, current: Current | None) -> None:
             _replace(spot, new, current)
             return
         if not _is_untouched(spot.fd, new.name, current):
-            _put_back(spot, new)
+            _exchange_back(spot, new)
             raise changed(spot)
 
 
@@ -506,14 +508,38 @@ def rename_new(from_fd: int, name: bytes, to_fd: int, new_name: bytes) -> None:
 def take_aside(spot: Spot, temp: bytes, status: os.stat_result) -> bool:
     """Give what has a name a temporary one, if `status` is of it; tell whether; raises OSError.
 
-    What another put there since keeps its name.
+    What another put there since keeps its name, or the FileChanged that is raised says where it is.
     """
     os.rename(spot.name, temp, src_dir_fd=spot.fd, dst_dir_fd=spot.fd)
     found = os.stat(temp, dir_fd=spot.fd, follow_symlinks=False)
     if os.path.samestat(found, status) and stamp(found) == stamp(status):
         return True
-    rename_new(spot.fd, temp, spot.fd, spot.name)
+    put_back(spot, temp)
     return False
+
+
+def put_back(spot: Spot, temp: bytes) -> None:
+    """Give what was taken aside its name again.
+
+    Raises:
+        FileChanged: It cannot have it, since another took it; the error says which it has now.
+    """
+    try:
+        rename_new(spot.fd, temp, spot.fd, spot.name)
+    except OSError as error:
+        raise _left_beside(spot, temp) from error
+
+
+def _left_beside(spot: Spot, temp: bytes) -> FileChanged:
+    """Give what may be an only copy a name that everybody sees; return the error that tells it."""
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    suffix = f".conflict-{when}-{secrets.token_hex(2)}".encode()
+    name = spot.name[: _MAX_NAME_BYTES - len(suffix)] + suffix
+    try:
+        rename_new(spot.fd, temp, spot.fd, name)
+    except OSError:
+        name = temp
+    return changed(spot, spot.entry.shown((*spot.rel[:-1], name)))
 
 
 def _replace(spot: Spot, new: Draft, current: Current) -> None:
@@ -537,7 +563,7 @@ def _is_untouched(fd: int, name: bytes, current: Current) -> bool:
     return digest(Stop(), current.fd) == current.sha256
 
 
-def _put_back(spot: Spot, new: Draft) -> None:
+def _exchange_back(spot: Spot, new: Draft) -> None:
     """Exchange again, until what we had put there comes out.
 
     If something else comes out, another put it there after our exchange: it is newer than what we
@@ -550,22 +576,32 @@ def _put_back(spot: Spot, new: Draft) -> None:
             renameat2(spot.fd, new.name, spot.fd, spot.name, exchange=True)
         except OSError:
             new.is_kept = True  # removed by another: what we hold is the only copy
-            with contextlib.suppress(OSError):
-                rename_new(spot.fd, new.name, spot.fd, spot.name)
-                new.is_kept = False
+            put_back(spot, new.name)
             return
         out = os.stat(new.name, dir_fd=spot.fd, follow_symlinks=False)
         if os.path.samestat(out, ours):
             return
         ours = put
     new.is_kept = True
+    raise _left_beside(spot, new.name)
 
 
-def changed(spot: Spot) -> FileChanged:
-    """Return the error that says which content is there now."""
+def changed(spot: Spot, kept: str | None = None) -> FileChanged:
+    """Return the error that says which content is there now.
+
+    Args:
+        kept: Where something is that another program had saved there before.
+    """
     sha256 = None
     with contextlib.suppress(Exception), current_of(Stop(), spot, 0, hashed=True) as now:
         sha256 = None if now is None else now.sha256
+    if kept is not None:
+        return FileChanged(
+            f"{spot.shown} was changed by others meanwhile; what one of them saved is now {kept}.",
+            hint="Compare the two, and delete what is not needed.",
+            sha256=sha256,
+            kept=kept,
+        )
     return FileChanged(
         f"{spot.shown} was changed by another meanwhile; nothing was written.",
         hint="Read it again, and repeat the change on what it holds now.",

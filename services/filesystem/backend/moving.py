@@ -30,6 +30,7 @@ from services.filesystem.backend.atomic import (
     locked,
     name_spot,
     open_spot,
+    put_back,
     rename_new,
     resemble,
     stamp,
@@ -42,7 +43,7 @@ from services.filesystem.backend.trash import Trash
 from services.filesystem.backend.trees import Census, Copied, Copier
 from services.filesystem.backend.work import Stop
 from services.filesystem.backend.writing import NO_WAY_BACK, Job
-from services.filesystem.errors import CountNeeded, HoldsDenied
+from services.filesystem.errors import CountNeeded, FileChanged, HoldsDenied
 from services.filesystem.models import writing as models
 from services.filesystem.roots import Place
 from services.filesystem.settings import Mode
@@ -274,7 +275,7 @@ def _remove_copied(
                 if not take_aside(from_, temp, status):
                     raise changed(from_)
         except BaseException:
-            with written_down(job, to) as copied, contextlib.suppress(OSError):
+            with written_down(job, to) as copied, contextlib.suppress(OSError, FileChanged):
                 if take_aside(to, copied, copy):
                     trees.remove(Stop(), to.fd, copied)
             raise
@@ -282,7 +283,7 @@ def _remove_copied(
             with telling(from_.shown):
                 trees.remove(Stop(), from_.fd, temp)
         except BaseException:
-            rename_new(from_.fd, temp, from_.fd, from_.name)
+            put_back(from_, temp)
             raise
 
 
@@ -617,7 +618,7 @@ def _remove(job: Job, spot: Spot, status: os.stat_result) -> None:
             try:
                 trees.remove(Stop(), spot.fd, temp)
             except BaseException:
-                rename_new(spot.fd, temp, spot.fd, spot.name)
+                put_back(spot, temp)
                 raise
 
 

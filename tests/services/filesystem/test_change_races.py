@@ -217,6 +217,86 @@ def test_what_is_saved_while_it_is_put_back_is_not_lost(
     assert names(docs) == ["a"]
 
 
+def kept_beside(docs: Path, error: FileChanged) -> Path:
+    """Return the file that an error names as kept, which everybody sees."""
+    kept = str(error.facts["kept"])
+    assert kept in error.message
+    assert kept.startswith("docs/a.conflict-")
+    return docs.parent / kept
+
+
+def test_what_cannot_go_back_is_kept_under_a_name_that_is_told(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor saves, removes the file and saves once more, each time just before a rename."""
+    (docs / "a").write_bytes(b"before")
+    spot, _ = spot_of(docs, "a")
+    count = 0
+
+    def rename(*arguments: Any, **flags: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            (docs / "a").unlink()
+        elif count <= 3:
+            (docs / "a").write_bytes(b"theirs %d" % count)
+        renameat2(*arguments, **flags)
+
+    monkeypatch.setattr(atomic, "renameat2", rename)
+    with pytest.raises(FileChanged) as refused:
+        replaced(docs, spot, lambda: None)
+    kept = kept_beside(docs, refused.value)
+    assert kept.read_bytes() == b"theirs 1"
+    assert (docs / "a").read_bytes() == b"theirs 3"
+    assert names(docs) == sorted(["a", kept.name])
+
+
+def test_an_editor_that_saves_without_end_loses_nothing(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some tries its last but one word is kept beside its last one."""
+    (docs / "a").write_bytes(b"before")
+    spot, _ = spot_of(docs, "a")
+    count = 0
+
+    def rename(*arguments: Any, **flags: Any) -> None:
+        nonlocal count
+        if flags.get("exchange"):
+            count += 1
+            (docs / "draft").write_bytes(b"theirs %d" % count)
+            (docs / "draft").rename(docs / "a")
+        renameat2(*arguments, **flags)
+
+    monkeypatch.setattr(atomic, "renameat2", rename)
+    with pytest.raises(FileChanged) as refused:
+        replaced(docs, spot, lambda: None)
+    found = {kept_beside(docs, refused.value).read_bytes(), (docs / "a").read_bytes()}
+    assert found == {b"theirs %d" % (count - 1), b"theirs %d" % count}
+    assert len(names(docs)) == 2
+
+
+def test_what_is_taken_aside_by_mistake_is_kept_when_its_name_is_gone(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two programs save while a file is about to be removed; the longest name has room too."""
+    name = "a" * 255
+    (docs / name).write_bytes(b"one")
+    spot, _ = spot_of(docs, name)
+    status = (docs.parent).stat()
+
+    def rename(*arguments: Any, **flags: Any) -> None:
+        if not (docs / name).exists():
+            (docs / name).write_bytes(b"two")
+        renameat2(*arguments, **flags)
+
+    monkeypatch.setattr(atomic, "renameat2", rename)
+    with spot, pytest.raises(FileChanged) as refused:
+        atomic.take_aside(spot, atomic.temp_name(), status)
+    assert (docs.parent / str(refused.value.facts["kept"])).read_bytes() == b"one"
+    assert (docs / name).read_bytes() == b"two"
+    assert len(names(docs)) == 2
+
+
 def test_a_file_that_is_removed_meanwhile_is_not_made_again(docs: Path) -> None:
     """Somebody deleted it on purpose."""
     (docs / "a").write_bytes(b"before")
