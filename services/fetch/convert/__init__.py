@@ -6,7 +6,7 @@ may make a parser slow, large or dead. Only the values are exported here, so tha
 never imports a parser.
 
 ```
-bytes ─ sniffing ─┬─ charset ─ tree ─ visibility ─ article ─ markdown   HTML       (page.py)
+bytes ─ sniffing ─┬─ charset ─ repair ─ tree ─ visibility ─ article ─ markdown   HTML  (page.py)
                   ├─ charset ─ json_text                                JSON, NDJSON
                   ├─ xml_documents ─ feeds                              RSS, Atom, sitemaps, XML
                   ├─ pdf · images                                       PDF, pictures

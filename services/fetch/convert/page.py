@@ -14,6 +14,7 @@ from services.fetch.convert.flat import parse_flat
 from services.fetch.convert.json_text import NotJson, pretty
 from services.fetch.convert.links import base_of, read_links
 from services.fetch.convert.metadata import embedded_json, read_metadata
+from services.fetch.convert.repair import as_browsers_read
 from services.fetch.convert.selection import select
 from services.fetch.convert.tables import limit_spans
 from services.fetch.convert.tree import BLOCKS, MAX_ELEMENTS, SKIPPED, flatten, parse
@@ -54,6 +55,7 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
     """
     text, invisible = without_invisible_characters(text)
     warnings: list[str] = []
+    text = as_browsers_read(text)
     tree = parse(text)
     if tree is None:
         return _empty(wanted, invisible)

@@ -20,7 +20,7 @@ _BLOCK_NAMES = (
 )
 _SKIPPED_NAMES = (
     "script style template head title meta link base object param source track canvas svg select"
-    " datalist input area noframes"
+    " datalist input area noframes noembed"
 )
 BLOCKS = frozenset(_BLOCK_NAMES.split())
 SKIPPED = frozenset(_SKIPPED_NAMES.split())

@@ -19,7 +19,7 @@ from lxml.etree import _Element as Element
 
 from core.untrusted import clean
 
-_NEVER_SHOWN = ("script", "style", "template", "noframes")
+_NEVER_SHOWN = ("script", "style", "template", "noframes", "noembed")
 _ZERO = r"0*(?:\.0+)?(?:px|em|rem|pt|%|vw|vh)?(?=[;!}]|$)"
 _HIDING = re.compile(
     rf"""(?:^|;)(?:

@@ -29,6 +29,11 @@ HIDDEN = {
     "comment": f"<!-- {SECRET} -->",
     "noscript": f"<p>{'words ' * 60}</p><noscript>{SECRET}</noscript>",
     "option": f"<select><option>{SECRET}</select>",
+    "script that seems closed": f"<script/>{SECRET}</script>",
+    "style that seems closed": f"<style type='text/css' />{SECRET}</style>",
+    "element that seems closed": f"<div style='display:none'/><p>{SECRET}</p></div>",
+    "attribute that seems closed": f"<p title='/>' hidden/>{SECRET}</p>",
+    "noembed": f"<noembed>{SECRET}</noembed>",
     "tag characters": "".join(chr(0xE0000 + ord(char)) for char in SECRET),
 }
 
@@ -61,6 +66,31 @@ def test_hidden_text_never_reaches_the_model(how: str) -> None:
 def test_what_can_be_seen_is_not_taken_for_hidden(html: str) -> None:
     """Text that a person sees, or opens by a click, is never lost."""
     assert "SHOWN" in markdown(html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        *(f"<article><{name} x=a><p>SHOWN</p></article>" for name in
+          ("source", "track", "wbr", "embed", "keygen", "bgsound", "param", "col", "br")),
+        "<picture><source srcset=a><b>SHOWN</b></picture>",
+        "<html><body><p>x</p></body><p>SHOWN</p></html>",
+        "<html><body><p>x</p></body></html><p>SHOWN</p>",
+        "<html><body><p>x</p></body></html>\n<html><head><title>y</title></head><body>SHOWN",
+        "<body><p>x<script>'</body>'</script></body>SHOWN",
+        "<svg><path hidden/></svg><math><mspace hidden/><mi>SHOWN</mi></math>",
+        "<a href=/foo/>SHOWN</a>",
+    ],
+)  # fmt: skip
+def test_source_is_read_as_browsers_read_it(html: str) -> None:
+    """Void elements hold nothing, and what follows the end of the body belongs to it."""
+    assert "SHOWN" in markdown(html)
+
+
+def test_the_image_of_a_picture_is_kept() -> None:
+    """It stands behind the sources that only browsers choose from."""
+    page = "<p>x</p><picture><source srcset=a><img src=b></picture>"
+    assert markdown(page) == "x\n\n![](https://example.org/docs/b)"
 
 
 def test_hidden_elements_and_characters_are_counted() -> None:
@@ -256,6 +286,11 @@ HOSTILE = {
     "unclosed attribute": "<p>kept</p><a href='",
     "null": "<p>\0kept\0</p>" * 10 + " " * 400,
     "style sheet": "<style>" + "@media{a{" * 50_000 + "</style><p>kept",
+    "tags without end": "<p>kept</p>" + "<a b" * 100_000,
+    "quotes without end": "<p>kept</p>" + "<a b='\"" * 100_000,
+    "comments without end": "<p>kept</p>" + "<!--" * 100_000,
+    "scripts without end": "<p>kept</p>" + "<script>" * 100_000,
+    "sources": "<source>" * 10_000 + "kept",
     "JSON-LD": f"<script type='application/ld+json'>{'[' * 100_000}</script><p>kept",
 }
 
