@@ -1,8 +1,9 @@
 """Whole directories: counted, copied and removed by descriptors, never through a link.
 
 Each directory is opened in the one above it with O_NOFOLLOW and held while its entries are worked
-on, so what is swapped meanwhile leads nowhere else. Other file systems that are mounted below are
-not entered.
+on, so what is swapped meanwhile leads nowhere else. The way back up is `..`, if that is where it
+came from, so that counting and removing take one descriptor however deep they go. Other file
+systems that are mounted below are not entered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from core.errors import LimitExceeded
 from core.files import Rel, kind_of
@@ -22,8 +25,10 @@ from services.filesystem.backend.atomic import CHUNK_BYTES, is_temp, resemble
 from services.filesystem.backend.work import Stop
 from services.filesystem.roots import RootEntry, Roots
 
-MAX_DEPTH = 200
-"""Directories below each other; each one that is open is a descriptor of the process."""
+MAX_DEPTH = 2_048
+"""Directories below each other: no path names deeper ones."""
+MAX_COPY_DEPTH = 200
+"""The same for what is copied, with descriptors of each of them open."""
 MAX_SKIPPED_TOLD = 20
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -123,35 +128,103 @@ def _count(found: Census, status: os.stat_result) -> None:
 class _Item:
     """An entry on a walk; `enter` may be set to False to leave out what is below it."""
 
-    parent: int
-    name: bytes
     rel: Rel
     status: os.stat_result
     is_mount: bool
     enter: bool = True
 
 
-def _walk(stop: Stop, parent: int, name: bytes, rel: Rel = (), device: int = -1) -> Iterator[_Item]:
+def _walk(stop: Stop, parent: int, name: bytes) -> Iterator[_Item]:
     """Yield the entries below a directory, each before what it holds."""
-    if len(rel) >= MAX_DEPTH:
-        raise LimitExceeded(f"There are more than {MAX_DEPTH} directories below each other.")
-    fd = os.open(name, DIRECTORY, dir_fd=parent)
-    try:
-        device = os.fstat(fd).st_dev if device < 0 else device
-        for child in _names(fd):
+    with _Descent(parent, name) as here:
+        device = os.fstat(here.fd).st_dev
+        while True:
+            child = here.next_name()
+            if child is None:
+                if here.leave() is None:
+                    return
+                continue
             stop.check()
             try:
-                status = os.stat(child, dir_fd=fd, follow_symlinks=False)
+                status = os.stat(child, dir_fd=here.fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             mounted = status.st_dev != device
-            item = _Item(fd, child, (*rel, child), status, mounted, enter=not mounted)
+            item = _Item((*here.rel, child), status, mounted, enter=not mounted)
             yield item
             if stat.S_ISDIR(status.st_mode) and item.enter:
                 with contextlib.suppress(FileNotFoundError):
-                    yield from _walk(stop, fd, child, item.rel, device)
-    finally:
-        os.close(fd)
+                    here.enter(child)
+
+
+class _Descent:
+    """A directory held open that goes down and up again; a context manager that closes it.
+
+    Attributes:
+        fd: Of the directory where it is now; `rel` is where that is below the first.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, parent: int, name: bytes) -> None:
+        self.rel: Rel = ()
+        self.fd = os.open(name, DIRECTORY, dir_fd=parent)
+        self._names = [iter(_names(self.fd))]
+        self._above: list[tuple[int, int]] = []
+
+    def __enter__(self) -> Self:
+        """Do nothing: it is open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Close the directory."""
+        os.close(self.fd)
+
+    def next_name(self) -> bytes | None:
+        """Return a name in the directory that was not returned yet; None after the last."""
+        return next(self._names[-1], None)
+
+    def enter(self, name: bytes) -> None:
+        """Go into a directory in this one.
+
+        Raises:
+            LimitExceeded: It is too deep.
+            OSError: It cannot be opened; this one stays open.
+        """
+        if len(self.rel) >= MAX_DEPTH:
+            raise LimitExceeded(
+                f"There are more than {MAX_DEPTH} directories below each other.",
+                hint="Move or delete a directory in the middle first.",
+            )
+        above = os.fstat(self.fd)
+        fd = os.open(name, DIRECTORY, dir_fd=self.fd)
+        os.close(self.fd)
+        self.fd = fd
+        self.rel = (*self.rel, name)
+        self._above.append((above.st_dev, above.st_ino))
+        self._names.append(iter(_names(fd)))
+
+    def leave(self) -> bytes | None:
+        """Go back to the directory above; return the name of the one left, None at the first.
+
+        Raises:
+            OSError: EAGAIN: the directory left was moved to another meanwhile.
+        """
+        if not self.rel:
+            return None
+        fd = os.open(b"..", DIRECTORY, dir_fd=self.fd)
+        os.close(self.fd)
+        self.fd = fd
+        above = os.fstat(fd)
+        if (above.st_dev, above.st_ino) != self._above.pop():
+            raise OSError(errno.EAGAIN, "")
+        self._names.pop()
+        *rel, name = self.rel
+        self.rel = tuple(rel)
+        return name
 
 
 def _names(fd: int) -> list[bytes]:
@@ -174,31 +247,38 @@ def remove(stop: Stop, parent: int, name: bytes) -> int:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             raise
-        return _remove_tree(stop, parent, name, 0)
+        return _remove_tree(stop, parent, name)
     return 1
 
 
-def _remove_tree(stop: Stop, parent: int, name: bytes, depth: int) -> int:
-    if depth >= MAX_DEPTH:
-        raise OSError(errno.ENAMETOOLONG, "")
-    count = 0
-    fd = os.open(name, DIRECTORY, dir_fd=parent)
-    try:
-        device = os.fstat(fd).st_dev
-        if device != os.fstat(parent).st_dev:
-            raise OSError(errno.EBUSY, "")
-        for child in _names(fd):
-            stop.check()
-            status = os.stat(child, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                count += _remove_tree(stop, fd, child, depth + 1)
-            else:
-                os.unlink(child, dir_fd=fd)
+def _remove_tree(stop: Stop, parent: int, name: bytes) -> int:
+    count = 1
+    device = os.fstat(parent).st_dev
+    with _Descent(parent, name) as here:
+        _check_device(here.fd, device)
+        while True:
+            child = here.next_name()
+            if child is None:
+                if (left := here.leave()) is None:
+                    break
+                os.rmdir(left, dir_fd=here.fd)
                 count += 1
-    finally:
-        os.close(fd)
+                continue
+            stop.check()
+            status = os.stat(child, dir_fd=here.fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                here.enter(child)
+                _check_device(here.fd, device)
+            else:
+                os.unlink(child, dir_fd=here.fd)
+                count += 1
     os.rmdir(name, dir_fd=parent)
-    return count + 1
+    return count
+
+
+def _check_device(fd: int, device: int) -> None:
+    if os.fstat(fd).st_dev != device:
+        raise OSError(errno.EBUSY, "")
 
 
 # --- copying -----------------------------------------------------------------------------------
@@ -261,8 +341,12 @@ class Copier:
         return self.done
 
     def _fill(self, from_fd: int, to_fd: int, rel: Rel, device: int) -> None:
-        if len(rel) >= MAX_DEPTH:
-            raise LimitExceeded(f"There are more than {MAX_DEPTH} directories below each other.")
+        if len(rel) >= MAX_COPY_DEPTH:
+            raise LimitExceeded(
+                f"There are more than {MAX_COPY_DEPTH} directories below each other; so many are "
+                "not copied.",
+                hint="Copy the deeper ones by themselves.",
+            )
         for name in _names(from_fd):
             self.stop.check()
             path = (*rel, name)

@@ -396,3 +396,58 @@ async def test_as_many_changes_are_listed_as_were_asked_for(client: Client) -> N
     for arguments, count in (({}, 20), ({"last": 6}, 6), ({"last": 1}, 1), ({"last": 100}, 22)):
         listed = ok(await client.call("undo_change", list=True, **arguments))
         assert len(listed["changes"]) == count
+
+
+# --- deep directories --------------------------------------------------------------------------
+
+
+async def test_directories_as_deep_as_paths_can_name_are_moved_and_deleted(
+    client: Client, docs: Path
+) -> None:
+    """What can be made can be removed, with one descriptor open and without recursion."""
+    deep = "/".join(["a"] * 2_000)
+    ok(await client.call("create_directory", path=deep))
+    ok(await client.call("move_file", source="a", destination="b"))
+    (docs / "b/a/a/f").touch()
+    deleted = ok(
+        await client.call(
+            "delete_file", path="b", recursive=True, to_trash=False, confirm_count=2_000
+        )
+    )
+    assert deleted["entries"] == 2_000
+    assert names(docs) == []
+
+
+async def test_directories_that_are_too_deep_to_copy_are_told_as_such(client: Client) -> None:
+    """The copy holds several descriptors of each; nothing of it stays."""
+    ok(await client.call("create_directory", path="/".join(["a"] * 300)))
+    error = refused(await client.call("copy_file", source="a", destination="b", recursive=True))
+    assert error["code"] == "LIMIT_EXCEEDED"
+    assert "200 directories" in error["message"]
+    listed = ok(await client.call("list_directory", path="."))
+    assert [entry["name"] for entry in listed["entries"]] == ["a"]
+
+
+async def test_a_directory_that_moves_away_while_it_is_removed_is_not_followed(
+    client: Client, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back up is only taken to where it came from: what is elsewhere now stays."""
+    outside = docs.parent / "outside"
+    (outside / "a").mkdir(parents=True)
+    (outside / "a/canary").touch()
+    (docs / "top/a/b").mkdir(parents=True)
+    (docs / "top/a/b/f").touch()
+    unlink = os.unlink
+
+    def moved_away(path: Any, *, dir_fd: int | None = None) -> None:
+        if path == b"f":
+            (b,) = docs.glob("**/b")
+            b.rename(outside / "b")
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", moved_away)
+    error = refused(await client.call("delete_file", path="top", recursive=True, to_trash=False))
+    monkeypatch.undo()
+    assert error["code"] == "FILE_BUSY"
+    assert names(docs) == ["top", "top/a"]
+    assert names(outside) == ["a", "a/canary", "b"]
