@@ -52,6 +52,9 @@ WAITING_PER_WORKER = 32
 SELECTOR_S = 3.0
 SELECTOR_S_PER_MEGABYTE = 1.0
 """Seconds for a page with a caller's selectors; XPath may take quadratic time for them."""
+LEAST_S = 0.2
+"""Of a call's time, kept for the conversion: who waits until less is left is told so, and no worker
+is ended in the middle of a page that never had a chance."""
 PROGRAM = "services.fetch.convert.worker"
 
 _log = logging.getLogger(__name__)
@@ -124,7 +127,7 @@ class Converters:
         self._jobs += 1
         try:
             async with contextlib.AsyncExitStack() as held:
-                async with _waiting(timeout_s):
+                async with _waiting(None if timeout_s is None else max(0.0, timeout_s - LEAST_S)):
                     host = urlsplit(source.url).hostname or ""
                     await held.enter_async_context(self._turns.turn(host=host, caller=caller))
                     worker = await self._worker()
@@ -212,13 +215,13 @@ class _Limit(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def _waiting(timeout_s: float | None) -> AsyncIterator[None]:
+async def _waiting(limit_s: float | None) -> AsyncIterator[None]:
     """Bound the wait for a worker.
 
     Raises:
         Busy: The time is over.
     """
-    limit = asyncio.timeout(timeout_s)
+    limit = asyncio.timeout(limit_s)
     try:
         async with limit:
             yield
@@ -226,8 +229,8 @@ async def _waiting(timeout_s: float | None) -> AsyncIterator[None]:
         if not limit.expired():
             raise
         raise Busy(
-            f"The page arrived and waited {timeout_s:.1f} s, all that was left of the call's time, "
-            "for others to be converted.",
+            f"The page arrived and waited {limit_s:.1f} s for others to be converted: "
+            "all the time of the call.",
             hint="Call again in a few seconds; the page may be in the cache by then.",
             reason_code="converters_busy",
         ) from None

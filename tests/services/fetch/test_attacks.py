@@ -8,16 +8,18 @@ import struct
 
 import pytest
 
-from services.fetch.backend import Converters
+from services.fetch.backend import Converters, workers
 from services.fetch.backend.robots import RobotsFile
 from services.fetch.errors import BadUrl
 from services.fetch.models import UNTRUSTED
 from services.fetch.policy.urls import UrlPolicy
+from services.fetch.settings import FetchSettings
 from services.fetch.statuses import status_error
 from services.fetch.tools.desk import progress_of
 from services.fetch.tools.options import steps_of
 from tests.services.fetch.browsing import DOWNLOAD, Browser, browsing, page, paragraphs
 from tests.services.fetch.internet.site import answer, silent
+from tests.services.fetch.sleepy_worker import PROGRAM, SLOW
 from tests.services.fetch.test_service import PIXEL
 
 SITE = "https://tides.example"
@@ -176,6 +178,27 @@ def test_progress_is_told_in_the_unit_that_fits(done: int, total: int | None, sa
 
 
 # --- conversions that take long -----------------------------------------------------------------
+
+
+async def test_hard_pages_hold_up_their_own_site_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call ends in its own time and says what took it; another site never notices."""
+    monkeypatch.setattr(workers, "PROGRAM", PROGRAM)
+    pool = Converters(FetchSettings())
+    async with pool.running(), browsing(pool) as browser:
+        bad = await browser.internet.site("bad.example")
+        bad.route("/", answer(SLOW))
+        good = await browser.internet.site("tides.example")
+        good.route("/", answer(page(paragraphs(1))))
+        await browser.ok("fetch", url=f"{SITE}/")  # so that starting workers takes no time below
+        hard = asyncio.gather(
+            *(browser.error("fetch", url="https://bad.example/", timeout_s=2) for _ in range(4))
+        )
+        await asyncio.sleep(0.5)  # until they are at work; there is no event for that outside
+        result = await browser.ok("fetch", url=f"{SITE}/", cache="reload", main_content="never")
+        assert result["elapsed_ms"] < 2_000
+        assert not hard.done()
+        told = sorted((error["code"], error["reason_code"]) for error in await hard)
+    assert told == [("BUSY", "converters_busy")] * 3 + [("CONVERSION_TIMEOUT", "call_timeout")]
 
 
 async def test_a_page_made_of_attributes_is_read(browser: Browser) -> None:

@@ -163,7 +163,7 @@ async def test_waiting_for_a_worker_ends_with_the_time_of_the_call(converters: C
     slow = asyncio.create_task(converters.convert(source(SLOW), WANTED))
     await started(converters)
     with pytest.raises(Busy, match=r"waited 0\.3 s") as caught:
-        await converters.convert(source(b"<p>same host"), WANTED, timeout_s=0.3)
+        await converters.convert(source(b"<p>same host"), WANTED, timeout_s=0.5)
     assert caught.value.retryable
     slow.cancel()
     with pytest.raises(asyncio.CancelledError):
