@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 from lxml.etree import _Element as Element
 
+from services.fetch.convert.code_blocks import exact_text, table_of_code, without_gutter
 from services.fetch.convert.document import Heading
 from services.fetch.convert.inline import (
     Emphasis,
@@ -57,6 +58,7 @@ _NO_TARGET = re.compile(r"(?i)[\x00-\x20]*(?:javascript|vbscript|data|blob|file)
 _AUTOLINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*$")
 _MAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*$", re.ASCII)
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language-|lang-|highlight-source-|highlight-)([^\s`]+)")
+_LANGUAGE_NAME = re.compile(r"[\w+#.-]{1,30}$")
 _BRUSH = re.compile(r"(?:^|\s)brush:\s*([\w+#-]+)")
 _NOT_LANGUAGES = frozenset(("default", "none", "notranslate", "text", "highlighter-rouge"))
 _CLOSING, _BACKSLASHED = re.compile(r"(?<!\\)(#+)$"), r"\\\1"
@@ -234,7 +236,9 @@ class _Writer:
         out.append(Block("rule", "___" if in_item else "---"))
 
     def _code(self, element: Element, out: list[Block]) -> None:
-        code = _exact_text(element).removesuffix("\n")
+        self._fenced(exact_text(element).removesuffix("\n"), element, out)
+
+    def _fenced(self, code: str, element: Element, out: list[Block]) -> None:
         if not code.strip():
             return
         if self.plain:
@@ -335,9 +339,12 @@ class _Writer:
             for child in part:
                 if child.tag not in TABLE_PARTS and child.tag not in SKIPPED:
                     self.block(child, out)
+        if (code := table_of_code(element)) is not None:
+            self._fenced(code, element, out)
+            return
         if is_for_layout(element):
             for cells in own_rows(element):
-                for cell in cells:
+                for cell in without_gutter(cells):
                     self.flow(cell, out)
             return
         grid = read_grid(element)
@@ -433,7 +440,7 @@ class _Writer:
         run.raw(f"![{escaped(alt, in_link=True)}]({target})")
 
     def _code_span(self, element: Element, run: Run) -> None:
-        code = _exact_text(element)
+        code = exact_text(element)
         if not code.strip():
             if code:
                 run.text(" ")
@@ -541,25 +548,6 @@ def _has_block(cell: Element) -> bool:
     return next(cell.iterchildren(*BLOCKS), None) is not None
 
 
-def _exact_text(element: Element) -> str:
-    """Return text with its white space, line breaks included, gutters of line numbers not."""
-    if not len(element):
-        return element.text or ""
-    for number in element.xpath(_GUTTERS):
-        number.text = None
-        for child in list(number):
-            number.remove(child)
-    for line_break in element.iter("br"):
-        line_break.text = "\n"
-    return "".join(element.itertext())
-
-
-_GUTTERS = (
-    ".//*[contains(concat(' ', @class, ' '), ' linenos ') or contains(@class, 'line-numbers-rows')"
-    " or contains(concat(' ', @class, ' '), ' lineno ') or @data-line-number]"
-)
-
-
 def _language(element: Element) -> str:
     """Return the language of a code block as its classes tell (Prism, Pygments, GitHub, …)."""
     code = element.find("code")
@@ -571,6 +559,9 @@ def _language(element: Element) -> str:
         classes = place.get("class") or ""
         if found := _LANGUAGE.search(classes) or _BRUSH.search(classes):
             return "" if found[1] in _NOT_LANGUAGES else found[1]
+        named = place.get("data-language") or place.get("data-lang") or ""
+        if _LANGUAGE_NAME.match(named) and named not in _NOT_LANGUAGES:
+            return named
     return ""
 
 

@@ -53,6 +53,34 @@ GOLDEN = {
                          "```rust\nfn a\n```"),
     "line numbers are left out": ("<pre><span class=linenos>1</span>a</pre>", "```\na\n```"),
     "line breaks in code": ("<pre>a<br>b</pre>", "```\na\nb\n```"),
+    "lines of code in divs": ("<pre><code><div class=l>a</div><div class=l></div><div>b</div>",
+                              "```\na\n\nb\n```"),
+    "lines of code with breaks": ("<pre><code><div>a\n</div>\n<div>b\n</div></code></pre>",
+                                  "```\na\nb\n```"),
+    "lines of code in a list": ("<pre><ol class=linenums><li>a<li>  b</ol></pre>",
+                                "```\na\n  b\n```"),
+    "lines of code in spans": ("<pre><span style='display: block'>a</span>"
+                               "<span style='display:block'>b</span></pre>", "```\na\nb\n```"),
+    "lines of code as Shiki has them": ("<pre><code><span class=line>a</span>\n"
+                                        "<span class=line>b</span></code></pre>",
+                                        "```\na\nb\n```"),
+    "lines of code as Starlight has them": (
+        "<pre data-language=js><code><div class=ec-line><div class=gutter><p class=ln>1</div>"
+        "<div class=code>a</div></div><div class=ec-line><div class=gutter><div class=ln>2</div>"
+        "</div><div class=code>  b</div></div></code></pre>", "```js\na\n  b\n```"),
+    "lines of code as GitHub has them": (
+        "<table class=highlight><tr><td class='blob-num' data-line-number=1></td><td class="
+        "'blob-code'>a</td></tr><tr><td class='blob-num' data-line-number=2></td><td class="
+        "'blob-code'>  b</td></tr></table>", "```\na\n  b\n```"),
+    "lines of code as Hexo has them": (
+        "<table><tr><td class=gutter><pre>1\n2</pre></td><td class=code><pre>a\nb</table>",
+        "```\na\nb\n```"),
+    "lines of code as Rouge has them": (
+        "<pre><code><table class=rouge-table><tr><td class=rouge-gutter><pre class=lineno>"
+        "1\n2\n</pre></td><td class=rouge-code><pre>a\nb\n</pre></td></tr></tbody></table></code>",
+        "```\na\nb\n```"),
+    "a number that is code": ("<pre><span class=line data-line-number=1>x = </span>42</pre>",
+                              "```\nx = 42\n```"),
     "table": ("<table><tr><th>a<th>b<tr><td>1|2<td>c<br>d</table>",
               "| a | b |\n| --- | --- |\n| 1\\|2 | c<br>d |"),
     "table without head": ("<table><tr><td>a<td>b</table>", "|  |  |\n| --- | --- |\n| a | b |"),
