@@ -86,6 +86,7 @@ TOLD_HEADERS = frozenset(
     }
 )  # fmt: skip
 
+_COOKIE_NOTE = ", after setting a cookie, and none is kept here"
 _REFRESH = re.compile(r"\s*[\d.]+\s*[;,]\s*(?:url\s*=)?", re.IGNORECASE)
 """https://html.spec.whatwg.org/ §4.2.4.3, shared declarative refresh steps."""
 
@@ -307,11 +308,11 @@ class Web:
             came_from, target = target, self._led_to(target, location)
             cookies = cookies or answer.sets_cookie
             if target.url in seen:
-                what = "where it had been before"
-                what += ", after setting a cookie, and none is kept here" if cookies else ""
+                what = f"where it had been before{_COOKIE_NOTE if cookies else ''}"
                 raise _endless(came_from, target, answer.status, "redirect_loop", what)
             if len(trip.redirects) == max_redirects:
                 what = f"which would be redirect no. {max_redirects + 1} of {max_redirects}"
+                what += _COOKIE_NOTE if cookies else ""
                 raise _endless(came_from, target, answer.status, "too_many_redirects", what)
             seen.add(target.url)
             trip.redirects.append(Redirect(answer.status, target.url))
@@ -414,6 +415,7 @@ class Web:
             return Answer(
                 status=reply.status,
                 headers=reply.headers,
+                sets_cookie=reply.sets_cookie,
                 certificate_expires_at=reply.certificate_expires_at,
             )
 

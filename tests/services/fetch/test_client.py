@@ -623,6 +623,11 @@ async def test_a_loop_that_waits_for_a_cookie_says_so(visitor: Visitor) -> None:
     error = await visitor.refusal()
     assert error.facts["reason_code"] == "redirect_loop"
     assert "cookie" in error.message
+    with pytest.raises(RedirectRefused, match="cookie"):
+        await visitor.web.head(f"{ORIGIN}/", timeout_s=5)
+    for number in range(10):
+        visitor.site.route(f"/{number}", redirect(f"/{number + 1}", headers=cookie))
+    assert "cookie" in (await visitor.refusal("/0")).message
     visitor.site.route("/", redirect("/"))
     assert "cookie" not in (await visitor.refusal()).message
 
