@@ -177,6 +177,15 @@ def test_progress_is_told_in_the_unit_that_fits(done: int, total: int | None, sa
     assert progress_of(done, total) == said
 
 
+async def test_a_list_of_links_brings_what_is_to_be_known_of_its_page(browser: Browser) -> None:
+    """A list that is not all of it must not look whole: the page's warnings come along."""
+    site = await browser.internet.site("tides.example")
+    site.route("/", answer("<div>" * 3_000 + "<a href=/deep>deep</a>"))
+    fetched = await browser.ok("fetch", url=f"{SITE}/")
+    listed = await browser.ok("fetch_links", snapshot=fetched["snapshot"])
+    assert listed["warnings"] == fetched["warnings"] != []
+
+
 # --- conversions that take long -----------------------------------------------------------------
 
 
