@@ -8,8 +8,10 @@ import hashlib
 import os
 import pwd
 import stat
-from collections import deque
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -124,26 +126,37 @@ def list_directory(stop: Stop, roots: Roots, place: Place, query: ListQuery) -> 
 
 
 def _rows(stop: Stop, fd: int, entries: list[tuple[str, str]], query: ListQuery) -> Rows:
-    measured = query.measured or query.sort != "name"
+    kinds = Counter(kind for _, kind in entries)
+    found = Rows([], len(entries), kinds[FILE], kinds[DIRECTORY], 0)
+    if query.sort == "name" and not query.measured:
+        page = [Row(0, name, kind, status_in(fd, name)) for name, kind in _named(entries, query)]
+        return replace(found, rows=page)
     rows: list[Row] = []
     for number, (name, kind) in enumerate(entries):
         if not number % 256:
             stop.check()
-        status = status_in(fd, name) if measured else None
+        status = status_in(fd, name)
         key = _key(query.sort, kind, status)
         rows.append(Row(-key if query.descending else key, name, kind, status))
     rows.sort(key=lambda row: row[:2], reverse=query.reverses_names)
+    files = (row.status for row in rows if row.kind == FILE and row.status is not None)
     page = rows[_first(rows, query) :][: query.limit + 1]
-    if not measured:
-        page = [row._replace(status=status_in(fd, row.name)) for row in page]
-    files = [row for row in rows if row.kind == FILE]
-    return Rows(
-        page,
-        total=len(rows),
-        files=len(files),
-        directories=sum(row.kind == DIRECTORY for row in rows),
-        bytes=sum(row.status.st_size for row in files if row.status is not None),
-    )
+    return replace(found, rows=page, bytes=sum(status.st_size for status in files))
+
+
+def _named(entries: list[tuple[str, str]], query: ListQuery) -> list[tuple[str, str]]:
+    """Return the entries of a page in the order of names, for which nothing else is looked at."""
+    name_of = itemgetter(0)
+    entries.sort(key=name_of)
+    if query.descending:
+        end = len(entries)
+        if query.after is not None:
+            end = bisect_left(entries, _position(query.after)[1], key=name_of)
+        return entries[max(0, end - query.limit - 1) : end][::-1]
+    start = 0
+    if query.after is not None:
+        start = bisect_right(entries, _position(query.after)[1], key=name_of)
+    return entries[start : start + query.limit + 1]
 
 
 def _key(sort: SortBy, kind: str, status: os.stat_result | None) -> int:
@@ -158,10 +171,15 @@ def _first(rows: list[Row], query: ListQuery) -> int:
     """Return the index of the first row behind the position where a page goes on."""
     if query.after is None:
         return 0
-    key, quoted = query.after
-    place = (int(str(key)), os.fsdecode(unquote_to_bytes(str(quoted))))
+    place = _position(query.after)
     behind = [(row[:2] < place if query.reverses_names else row[:2] > place) for row in rows]
     return behind.index(True) if True in behind else len(rows)
+
+
+def _position(after: list[JsonValue]) -> tuple[int, str]:
+    """Return what `Row.position` was made of."""
+    key, quoted = after
+    return int(str(key)), os.fsdecode(unquote_to_bytes(str(quoted)))
 
 
 def listed(row: Row, entry: RootEntry, directory: tuple[bytes, ...]) -> Listed:

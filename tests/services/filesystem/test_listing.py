@@ -100,6 +100,23 @@ async def test_pages_join_to_the_whole_directory(
     assert joined == whole
 
 
+@pytest.mark.parametrize(("order", "left"), [("asc", "defg"), ("desc", "dcba")])
+async def test_a_page_begins_behind_a_name_that_is_gone(
+    client: Client, docs: Path, order: str, left: str
+) -> None:
+    """And with names that came meanwhile, which are no text perhaps."""
+    write(docs, dict.fromkeys("abcefg", ""))
+    first = await answer(client, "list_directory", order=order, limit=3)
+    gone = first["entries"][-1]["name"]
+    (docs / gone).unlink()
+    write(docs, {"d": ""})
+    (docs / os.fsdecode(b"z\xff")).touch()
+    page = await answer(client, "list_directory", order=order, cursor=first["next_cursor"])
+    found = [entry["name"] for entry in page["entries"]]
+    assert [name for name in found if len(name) == 1] == list(left)
+    assert [name.endswith("z%FF") for name in found[len(left) :]] == [True] * (order == "asc")
+
+
 async def test_a_large_listing_stays_within_its_bytes(client: Client, docs: Path) -> None:
     """And goes on with its cursor."""
     write(docs, {f"file-with-a-long-name-{number:05}": "" for number in range(500)})
