@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from services.fetch.convert.styles import hides
 from services.fetch.convert.tree import BLOCKS, SKIPPED
-from services.fetch.convert.visibility import hides
 
 _VOID_NAMES = "area base br col embed hr img input link meta source track wbr"
 _VOID = frozenset(_VOID_NAMES.split())
@@ -69,4 +69,4 @@ class _Reader(HTMLParser):
 
 
 def _is_hidden(attributes: dict[str, str | None]) -> bool:
-    return "hidden" in attributes or hides(attributes.get("style") or "")
+    return "hidden" in attributes or "popover" in attributes or hides(attributes.get("style") or "")

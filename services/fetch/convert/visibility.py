@@ -3,42 +3,22 @@
 Text that only machines see is where instructions for models hide. What a click opens (`<details>`)
 is there for people and stays; so does `aria-hidden`, which hides from screen readers only.
 
-Judged are attributes and inline styles, and rules of the page's own style sheets that name one
-class or id outside of any `@media` and say `display: none` or `visibility: hidden`. What a style
-sheet from elsewhere hides is not known here.
+Judged are attributes, inline styles and the page's own style sheets (`styles`). What a style sheet
+from elsewhere hides is not known here.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from lxml.etree import _Element as Element
 
 from core.untrusted import clean
+from services.fetch.convert.styles import StyleSheets, hides
 
 _NEVER_SHOWN = ("script", "style", "template", "noframes", "noembed")
-_ZERO = r"0*(?:\.0+)?(?:px|em|rem|pt|%|vw|vh)?(?=[;!}]|$)"
-_HIDING = re.compile(
-    rf"""(?:^|;)(?:
-      display:none | visibility:(?:hidden|collapse) | content-visibility:hidden
-    | opacity:{_ZERO} | font-size:(?:{_ZERO}|[01](?:\.\d+)?px)
-    | (?:left|right|top|bottom|text-indent|margin-left|margin-top):-\d{{3,}}(?:px|em|rem|%|vw|vh)
-    | transform:(?:scale\(0|translate[xy]?\(-\d{{4,}}px)
-    | clip:rect\((?:0|1px) | clip-path:(?:inset\((?:50|100)%|circle\(0)
-    | color:transparent
-    )""",
-    re.VERBOSE,
-)
-_CLIPPED = re.compile(rf"(?:^|;)(?:max-)?(?:height|width):(?:{_ZERO}|1px)")
-_OVERFLOW = re.compile(r"overflow(?:-[xy])?:(?:hidden|clip)")
-_COLOUR = re.compile(r"(?:^|;)color:([^;!]+)")
-_BACKGROUND = re.compile(r"(?:^|;)background(?:-color)?:([^;!]+)")
-_ONE_NAME = re.compile(r"[.#][A-Za-z_][\w-]*$")
-_SHEET_HIDES = re.compile(r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)")
-_MAX_SHEET_CHARS = 300_000
 _REFERENCE = re.compile(
     r"&(?:#[xX]?[0-9a-fA-F]{1,8}|zwn?j|[lr]rm|shy|NoBreak|af|it|ic|ApplyFunction"
     r"|InvisibleTimes|InvisibleComma|ZeroWidthSpace|NegativeThinSpace|NegativeMediumSpace"
@@ -77,11 +57,8 @@ def _resolved(reference: re.Match[str]) -> str:
 
 def remove_hidden(root: Element) -> Removed:
     """Take everything out that is not shown, in place; `<noscript>` is left to the caller."""
-    names = _hidden_names(root)
     hidden = [element for element in root.xpath(_SUSPECTS) if _is_hidden(element)]
-    if names:
-        named = root.xpath("//*[@class or @id]")
-        hidden += [element for element in named if _is_named(element, names)]
+    hidden += StyleSheets(root).hidden(root)
     hidden += root.iter("template")
     characters = count = 0
     for element in hidden:
@@ -95,7 +72,7 @@ def remove_hidden(root: Element) -> Removed:
     return Removed(count, characters)
 
 
-_SUSPECTS = "//*[@hidden or @style or self::dialog or (@aria-hidden and @class)]"
+_SUSPECTS = "//*[@hidden or @style or @popover or self::dialog or (@aria-hidden and @class)]"
 
 
 def remove(element: Element) -> None:
@@ -118,61 +95,14 @@ def _is_hidden(element: Element) -> bool:
     hidden = element.get("hidden")
     if hidden is not None and hidden.strip().lower() != "until-found":
         return True
+    if element.get("popover") is not None:
+        return True
     if element.tag == "dialog" and element.get("open") is None:
         return True
     if "katex-html" in element.get("class", ""):
         return True  # the formula a second time, in pieces
     style = element.get("style")
     return style is not None and hides(style)
-
-
-def hides(style: str) -> bool:
-    """Say whether an inline style keeps text from being seen."""
-    style = re.sub(r"/\*.*?\*/|\s+", "", style.lower())
-    if _HIDING.search(style):
-        return True
-    if _OVERFLOW.search(style) and _CLIPPED.search(style):
-        return True
-    colour, background = _COLOUR.search(style), _BACKGROUND.search(style)
-    return bool(colour and background and colour[1] == background[1])
-
-
-def _hidden_names(root: Element) -> frozenset[str]:
-    """Return the classes (`.x`) and ids (`#x`) that the page's own style sheets hide."""
-    names: set[str] = set()
-    left = _MAX_SHEET_CHARS
-    for sheet in root.iter("style"):
-        text = sheet.text or ""
-        left -= len(text)
-        if left < 0:
-            break
-        if "none" not in text and "hidden" not in text:
-            continue
-        names.update(_names_hidden_by(re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)))
-    return frozenset(names)
-
-
-def _names_hidden_by(sheet: str) -> Iterator[str]:
-    """Yield the single classes and ids that rules outside of any at-rule hide."""
-    depth = 0
-    selectors = ""
-    for part in re.split(r"([{}])", sheet):
-        if part == "{":
-            depth += 1
-        elif part == "}":
-            depth = max(0, depth - 1)
-        elif depth == 0:
-            selectors = part.rpartition(";")[2].strip()
-        elif depth == 1 and selectors[:1] != "@" and _SHEET_HIDES.search(part):
-            yield from filter(_ONE_NAME.match, map(str.strip, selectors.split(",")))
-
-
-def _is_named(element: Element, names: frozenset[str]) -> bool:
-    if element.tag in ("html", "body"):
-        return False
-    if f"#{element.get('id')}" in names:
-        return True
-    return any(f".{name}" in names for name in element.get("class", "").split())
 
 
 def _became_formula(element: Element) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.fetch.convert.visibility import hides
+from services.fetch.convert.styles import hides
 from services.fetch.errors import BadSelector, ConversionFailed
 from tests.services.fetch.convert.pages import converted, markdown
 
@@ -23,6 +23,32 @@ HIDDEN = {
     "comment in the style": f"<p style='display:/**/none'>{SECRET}</p>",
     "class of a style sheet": f"<style>.a, .b {{ display: none }}</style><p class='b'>{SECRET}</p>",
     "id of a style sheet": f"<style>@import x; #c{{visibility:hidden}}</style><p id=c>{SECRET}</p>",
+    **{
+        rule: f"<style>{rule}</style><p class='x y' id=b>{SECRET}</p>"
+        for rule in (
+            "i, p.x { display:none }",
+            "#b{opacity:0}",
+            ".x{left:-10000px;position:absolute}",
+            ".x{color:rgba(0,0,0,0)}",
+            ".x.y{color:#0000}",
+            "@media screen{.x{display:none}}",
+            ".x{filter:opacity(0%)}",
+            r".x{d\69splay:none}",
+            r".\78{display:none}",
+            "@media all{i{color:red}} @font-face{src:x} .x{display:none}",
+            ".x{font-size:0}",
+            ".x{display:none!important} .x{display:block}",
+            ".x{display:block} #b{display:none}",
+            "p#b{color:#fff;background:#fff}",
+            ".x{transform:scale(0)}",
+        )
+    },
+    "transparent letters": f"<p style='color:rgba(0, 0, 0, 0)'>{SECRET}</p>",
+    "modern transparent letters": f"<p style='color:rgb(0 0 0 / 0%)'>{SECRET}</p>",
+    "transparent hexadecimals": f"<p style='color:#0000'>{SECRET}</p>",
+    "filter": f"<p style='filter:opacity(0)'>{SECRET}</p>",
+    "escape": f"<p style='d\\69splay:none'>{SECRET}</p>",
+    "popover": f"<div popover>{SECRET}</div>",
     "template": f"<template><p>{SECRET}</p></template>",
     "dialog": f"<dialog>{SECRET}</dialog>",
     "script": f"<script type='text/plain'>{SECRET}</script>",
@@ -59,6 +85,15 @@ def test_hidden_text_never_reaches_the_model(how: str) -> None:
         "<p style='color:#fff;background:#000'>SHOWN</p>",
         "<style>@media print{.a{display:none}} .b .a{display:none}</style><p class=a>SHOWN</p>",
         "<body style='visibility:hidden'><p>SHOWN</p>",
+        "<style>.a{display:none}.a.b{display:block}</style><p class='a b'>SHOWN</p>",
+        "<style>.a{display:none}.a{display:block}</style><p class=a>SHOWN</p>",
+        "<style>.a{display:none}</style><p class=a style='display:block'>SHOWN</p>",
+        "<style>.a{opacity:0} .b .a{opacity:1}</style><p class=a>SHOWN</p>",
+        "<style>.a{opacity:0;animation:x 1s forwards}</style><p class=a>SHOWN</p>",
+        "<style>.a{background-clip:text;color:transparent}</style><p class=a>SHOWN</p>",
+        "<style>.a{left:50%;margin-left:-150px}</style><p class=a>SHOWN</p>",
+        "<style>.a{font-size:0}</style><div class=a><p>SHOWN</p></div>",
+        "<style>.a{transform:scale(0.9)} p>.a{display:none}</style><p class=a>SHOWN</p>",
         "<table>SHOWN<tr><td>x</table>",
         "<ul>SHOWN<li>x</ul>",
     ],
@@ -104,6 +139,9 @@ def test_styles_are_judged_by_their_values() -> None:
     """A few that look alike, either way."""
     assert hides("margin-left:-10000px")
     assert hides("max-height:0px;overflow-y:hidden")
+    assert hides("background-clip:text;color:transparent;display:none")
+    assert not hides("color:rgb(0,0,0)")
+    assert not hides("color:#000000;transform:scale(0.95)")
     assert not hides("height:0")
     assert not hides("font-size:0.9em")
     assert not hides("opacity:0.05x")
@@ -291,6 +329,9 @@ HOSTILE = {
     "comments without end": "<p>kept</p>" + "<!--" * 100_000,
     "scripts without end": "<p>kept</p>" + "<script>" * 100_000,
     "sources": "<source>" * 10_000 + "kept",
+    "rules": "<style>" + ".a.b{display:none}" * 15_000 + "</style>" + "<p class=a>kept" * 20_000,
+    "commas": "<style>" + ",.a" * 90_000 + "{display:none}</style><p>kept",
+    "names": f"<style>.{'a' * 290_000} b{{display:none}}</style><p>kept",
     "JSON-LD": f"<script type='application/ld+json'>{'[' * 100_000}</script><p>kept",
 }
 
