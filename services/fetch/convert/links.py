@@ -12,6 +12,9 @@ from services.fetch.convert.markdown import absolute
 
 MAX_LINKS = 5000
 _MAX_TEXT = 200
+_REFRESH = re.compile(
+    r"""\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?:"([^"]+)|'([^']+)|([^"'\s][^\n]*))""", re.IGNORECASE
+)
 _WEB = re.compile(r"https?://(?:[^/?#@]*@)?(?:[^/?#@:\s\[]|\[[0-9A-Fa-f:.]+\])")
 _FEEDS = frozenset(
     ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
@@ -53,8 +56,10 @@ def _references(root: Element) -> Iterator[tuple[str, str, LinkKind]]:
         kind = _kind(link)
         if kind and link.get("href"):
             yield link.get("href"), _one_line(link.get("title") or link.get("hreflang")), kind
-    for anchor in root.iter("a", "area"):
-        href = anchor.get("href")
+    if (target := refresh_target(root)) is not None:
+        yield target, "", "link"
+    for anchor in root.iter("a", "area", "frame"):
+        href = anchor.get("src" if anchor.tag == "frame" else "href")
         if href:
             yield href, _text(anchor), "link"
 
@@ -74,7 +79,17 @@ def _text(anchor: Element) -> str:
         return text
     image = anchor.find(".//img")
     alt = image.get("alt") if image is not None else None
-    return _one_line(alt or anchor.get("aria-label") or anchor.get("title") or anchor.get("alt"))
+    names = ("aria-label", "title", "alt", "name")
+    return _one_line(alt or next(filter(None, map(anchor.get, names)), None))
+
+
+def refresh_target(root: Element) -> str | None:
+    """Return where a page forwards to by `<meta http-equiv=refresh>` (HTML §4.2.5.3)."""
+    for meta in root.iter("meta"):
+        is_refresh = (meta.get("http-equiv") or "").strip().lower() == "refresh"
+        if is_refresh and (found := _REFRESH.match(meta.get("content") or "")):
+            return found[1] or found[2] or found[3]
+    return None
 
 
 def _one_line(text: str | None) -> str:

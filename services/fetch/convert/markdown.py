@@ -488,7 +488,8 @@ class _Writer:
         if source is None and nested is not None:
             source = nested.get("src")
         if source and self.links and not _NO_TARGET.match(source):
-            name = " ".join(element.get("title", "").split()) or element.tag
+            title = element.get("title") or (element.get("name") if element.tag == "frame" else "")
+            name = " ".join((title or "").split()) or element.tag
             run.text(" ")
             run.open_link()
             run.text(name)
@@ -511,6 +512,7 @@ _SMALL: dict[str, Callable[[_Writer, Element, Run], None]] = {
     "sub": _Writer._raised,
     "math": _Writer._math,
     "iframe": _Writer._embedded,
+    "frame": _Writer._embedded,
     "video": _Writer._embedded,
     "audio": _Writer._embedded,
     "embed": _Writer._embedded,

@@ -12,7 +12,7 @@ from services.fetch.convert import article, markdown
 from services.fetch.convert.document import Document, Heading, PageMetadata, Wanted
 from services.fetch.convert.flat import parse_flat
 from services.fetch.convert.json_text import NotJson, pretty
-from services.fetch.convert.links import base_of, read_links
+from services.fetch.convert.links import base_of, read_links, refresh_target
 from services.fetch.convert.metadata import embedded_json, read_metadata
 from services.fetch.convert.repair import as_browsers_read
 from services.fetch.convert.selection import select
@@ -89,6 +89,7 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
             "format='raw' has the source."
         )
     links = read_links(root, base_url, url)
+    warnings += _leads_elsewhere(root, body, base_url)
     part, engine = _part(body, wanted, warnings, says_article=says_article, elements=tree.elements)
     content, outline = _written(part, base_url, wanted, warnings)
     return Document(
@@ -121,6 +122,16 @@ def _body(root: Element) -> Element:
     if body is None:
         body = root.find("frameset")
     return root if body is None else body
+
+
+def _leads_elsewhere(root: Element, body: Element, base_url: str) -> list[str]:
+    """Say where the text is, of a page that only forwards or is made of frames."""
+    if body.tag == "frameset":
+        return ["This page only arranges frames; fetch the one you want by its link."]
+    target = refresh_target(root)
+    if target is None or _size(body) >= _LITTLE_TEXT:
+        return []
+    return [f"This page forwards its visitors to {markdown.absolute(base_url, target)[:2000]}."]
 
 
 # --- pages that their scripts write -------------------------------------------------------------

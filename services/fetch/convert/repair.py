@@ -50,6 +50,7 @@ def as_browsers_read(source: str) -> str:
     pieces: list[str] = []
     position = 0
     is_foreign = False  # within svg or math, where a slash does close
+    source = source.replace("\0", "")  # as in the body (§13.2.6.4.7)
     for token in _TOKEN.finditer(source):
         if token.lastgroup is None:
             continue

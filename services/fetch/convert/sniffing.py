@@ -48,6 +48,7 @@ _HTML_START = re.compile(
     re.IGNORECASE,
 )
 _JSON_START = re.compile(rb"[\[{]\s*(?:[\"\[{\]}\d-]|true|false|null)")
+_UTF_16 = re.compile(r"(?i);\s*charset\s*=\s*[\"']?(?:utf-?16|ucs-?2|unicode)")
 _BINARY_BYTES = bytes(sorted({*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)}))
 
 
@@ -71,7 +72,8 @@ def sniff(body: bytes, content_type: str | None, url: str = "") -> Sniffed:
     if magic := _magic(start, declared):
         return magic
     if shape := _declared_shape(declared, url):
-        return _checked(shape, declared, start)
+        wide = _UTF_16.search(content_type or "") is not None
+        return Sniffed(shape, declared) if wide else _checked(shape, declared, start)
     if declared.startswith("image/"):
         return Sniffed("image", declared)
     if _is_binary(start):
@@ -114,8 +116,9 @@ def _declared_shape(declared: str, url: str) -> Shape | None:
 
 
 def _checked(shape: Shape, declared: str, start: bytes) -> Sniffed:
-    """Correct headers that lie in the usual ways."""
-    if _controls(start) * 10 > len(start) and _is_binary(start):
+    """Correct headers that lie in the usual ways; NUL in a page is nothing to a browser."""
+    nothing = start.count(0) if shape == "html" else 0
+    if (_controls(start) - nothing) * 10 > len(start) - nothing and _is_binary(start):
         return Sniffed("binary", "application/octet-stream")
     bare = _bare(start)
     if shape == "html" and _is_xml_document(bare):

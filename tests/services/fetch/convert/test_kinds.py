@@ -43,6 +43,10 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x20\x08\x02"
         (b"abc", "application/x-unknown", "binary"),
         (b"BMW is a car", None, "text"),
         (b"  \n", "text/html", "empty"),
+        (b"\0<\0p\0>\0x", "text/html", "html"),
+        (b"<p>" + b"\0" * 400, "text/html", "html"),
+        ("<p>漢字".encode("utf-16-le"), "text/html; charset=utf-16", "html"),
+        (b"<p>" + b"\1\2\3" * 40, "text/html", "binary"),
     ],
 )
 def test_kind_follows_the_header_unless_the_bytes_say_otherwise(
@@ -79,6 +83,15 @@ def test_charset_is_found_as_browsers_find_it(
     """BOM over header over declaration over detection; labels mean what the web means by them."""
     decoded = decode(body, content_type)
     assert (decoded.text, decoded.charset, decoded.source) == (text, charset, source)
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-16be"])
+def test_utf_16_without_its_mark_is_decoded(charset: str) -> None:
+    """The header says it; every second byte of English is NUL, and few of Chinese are."""
+    codec = "utf-16-be" if charset == "utf-16be" else "utf-16-le"
+    for text in ("English", "漢字"):
+        body = f"<p>{text}</p>".encode(codec)
+        assert converted(body, f"text/html; charset={charset}").content == text
 
 
 def test_undeclared_russian_is_detected() -> None:

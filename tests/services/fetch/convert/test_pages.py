@@ -250,6 +250,29 @@ def test_links_are_absolute_once_and_of_a_kind() -> None:
     ]
 
 
+def test_a_page_that_only_forwards_says_where_to() -> None:
+    """Its text is empty, which would be taken for an empty page."""
+    for content in ("0; url=/new", "0;URL='/new'", "5, /new", '3 ; url = "/new"'):
+        meta = f"<meta http-equiv=Refresh content='{content.replace(chr(39), '&#39;')}'>"
+        document = converted(f"<head>{meta}</head><body></body>")
+        assert "forwards its visitors to https://example.org/new." in document.warnings[0]
+        assert [link.url for link in document.links] == ["https://example.org/new"]
+    assert not converted("<meta http-equiv=refresh content=30><p>news").warnings
+
+
+def test_frames_are_shown_as_links() -> None:
+    """The text is in them, and each is a page of its own."""
+    document = converted("<frameset><frame src=/menu name=nav><frame src=/text></frameset>")
+    assert document.content == "[nav](https://example.org/menu) [frame](https://example.org/text)"
+    assert [link.text for link in document.links] == ["nav", ""]
+    assert "frames" in document.warnings[0]
+
+
+def test_nothing_is_what_nul_means() -> None:
+    """Browsers leave it out of text."""
+    assert markdown("<p>a\0b" + "\0" * 500) == "ab"
+
+
 def test_a_page_written_by_scripts_says_so() -> None:
     """An empty app root tells nothing about the page; its noscript message is shown."""
     document = converted(
