@@ -38,6 +38,8 @@ from services.filesystem.tools.progress import reporting_seen
 
 MAX_GLOBS = 100
 MAX_LINE_BYTES = 1_000
+NOTHING = "No matches found"
+"""What the official server says."""
 
 GlobList = list[str]
 
@@ -46,10 +48,10 @@ class SearchFiles(Arguments):
     """Arguments of search_files."""
 
     path: str
-    pattern: str = Field(
-        description="Glob relative to path: *.md only there, **/*.md in all of it."
+    pattern: str = Field(description="Glob relative to path: *.md only there, **/*.md everywhere.")
+    excludePatterns: GlobList = Field(  # the official name
+        [], max_length=MAX_GLOBS, description="Likewise: **/*.pyc."
     )
-    excludePatterns: GlobList = Field([], max_length=MAX_GLOBS)  # the official name
     kind: Kind | None = None
     min_size: int | None = Field(None, ge=0, description="Bytes.")
     max_size: int | None = Field(None, ge=0)
@@ -94,8 +96,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_files",
             title="Search files by name",
-            description="Find files and directories, hidden ones too, by a glob on their paths, "
-            "by kind, size and time.",
+            description="Find files and directories, hidden ones too, by glob, kind, size and "
+            "time.",
             handler=tools.search_files,
             arguments=SearchFiles,
             result=FoundFiles,
@@ -155,7 +157,12 @@ class SearchingTools:
                 tally,
                 limit=arguments.limit,
             )
-        return self._found(desk, arguments, page, tally, digest, None if by_path else position or 0)
+        found = self._found(
+            desk, arguments, page, tally, digest, None if by_path else position or 0
+        )
+        if found.entries or found.truncated or position is not None:
+            return found
+        return found.model_copy(update={"content": _nothing(arguments.pattern, place.shown)})
 
     def _found(
         self,
@@ -185,7 +192,7 @@ class SearchingTools:
             skipped=tally.left_out(),
             seen=tally.seen,
             entries=entries,
-            content="\n".join(entry.path for entry in entries) or "No matches found",
+            content="\n".join(entry.path for entry in entries) or NOTHING,
         )
 
     # -- grep_files -----------------------------------------------------------------------------
@@ -258,6 +265,13 @@ def anywhere(glob: str) -> str:
     negated = "!" if glob.startswith("!") and not glob.startswith("!(") else ""
     body = glob.removeprefix(negated)
     return glob if "/" in body[:-1] else f"{negated}**/{body}"
+
+
+def _nothing(pattern: str, shown: str) -> str:
+    """Return what a search without a match says; of a glob of one name, where it has looked."""
+    if "/" in pattern or pattern == "**" or pattern.startswith("!"):
+        return NOTHING
+    return f"{NOTHING} directly in {shown}; **/{pattern} looks in all directories below it too."
 
 
 def _name_query(arguments: SearchFiles) -> NameQuery:

@@ -451,3 +451,40 @@ async def test_a_directory_that_moves_away_while_it_is_removed_is_not_followed(
     assert error["code"] == "FILE_BUSY"
     assert names(docs) == ["top", "top/a"]
     assert names(outside) == ["a", "a/canary", "b"]
+
+
+# --- searching by name -------------------------------------------------------------------------
+
+
+async def test_a_glob_of_one_name_that_finds_nothing_says_where_it_looked(
+    client: Client, docs: Path
+) -> None:
+    """As the official server it looks only directly there, which is seldom what is meant."""
+    (docs / "src").mkdir()
+    (docs / "src/a.py").touch()
+    for path in ("docs", "docs/src/.."):
+        found = ok(await client.call("search_files", path=path, pattern="*.py"))
+        assert found["content"].startswith("No matches found directly in docs")
+        assert "**/*.py" in found["content"]
+    for pattern in ("**/*.txt", "src/*.txt", "!**"):
+        found = ok(await client.call("search_files", path="docs", pattern=pattern))
+        assert found["content"] == "No matches found"
+    found = ok(await client.call("search_files", path="docs", pattern="*.py", sort="size"))
+    assert "**/*.py" in found["content"]
+
+
+async def test_excluded_names_count_only_directly_in_the_directory_as_said(
+    client: Client, docs: Path
+) -> None:
+    """The official server matches them with the path too; the schema says what to write."""
+    (docs / "src").mkdir()
+    for path in ("a.test.py", "src/b.test.py"):
+        (docs / path).touch()
+    call = {"path": "docs", "pattern": "**/*.py"}
+    found = ok(await client.call("search_files", **call, excludePatterns=["*.test.py"]))
+    assert found["content"] == "docs/src/b.test.py"
+    found = ok(await client.call("search_files", **call, excludePatterns=["**/*.test.py"]))
+    assert found["content"] == "No matches found"
+    tools = {tool["name"]: tool for tool in (await client.rpc("tools/list"))["result"]["tools"]}
+    schema = tools["search_files"]["inputSchema"]["properties"]["excludePatterns"]
+    assert "**/" in schema["description"]
