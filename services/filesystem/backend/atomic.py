@@ -157,7 +157,7 @@ def check_names_file(*places: Place) -> None:
         if place.asks_directory:
             raise BadPath(
                 f"{place.shown} was written with a slash at its end, which means a directory.",
-                hint="Leave the slash out to name a file.",
+                hint="Leave the slash out to name a file, or add the name of one in the directory.",
             )
 
 
