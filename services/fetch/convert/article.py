@@ -11,6 +11,7 @@ is taken from its `<main>` element, or whole.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -39,6 +40,11 @@ _ARTICLE_TYPE = re.compile(
     r'"@type"\s*:\s*(?:\[\s*)?"(?:[A-Z]\w*)?(?:Article|BlogPosting|Report|LiveBlogPosting)"'
 )
 _ALIKE_SHARE = 0.3  # of the article's text, in blocks that stand alike
+_CONTROL_NAMES = re.compile(
+    r"(?i)(?:^|[\s_-])(?:onetrust|cookiebot|cybotcookiebot\w*|mw-editsection|(?:cookies?|consent)"
+    r"[\w-]*(?:banner|overlay|sdk|notice|notification|bar|popup|modal|dialog|law|prompt|message))"
+    r"(?:[\s_-]|$)"
+)
 _ASIDE = frozenset(("nav", "footer", "aside", "form", "menu", "button"))
 _ASIDE_NAMES = re.compile(
     r"(?i)(?:^|[\s_-])(?:related|recirc|newsletter|sign-?up|promo|shar(?:e|ing)|social|breadcrumbs?"
@@ -49,18 +55,68 @@ _ASIDE_NAMES = re.compile(
 
 
 def choose(
-    body: Element, wanted: MainContent, *, says_article: bool, elements: int
+    body: Element, wanted: MainContent, *, says_article: bool, elements: int, title: str | None
 ) -> tuple[Element, Engine]:
     """Return the element to write, its boilerplate taken out in place, and how it was chosen.
 
     Args:
         says_article: What `says_article` said of the page while its head was whole.
         elements: How many there are in it.
+        title: What the reader is told besides; a heading that says more is written in any case.
     """
-    if wanted == "never" or elements > MAX_ELEMENTS or body.xpath(_MANY_CELLS):
+    if wanted == "never":
         return body, "body"
+    _take_controls_out(body)
+    if elements > MAX_ELEMENTS or body.xpath(_MANY_CELLS):
+        return body, "body"
+    heading = _main_heading(body, title)
+    part, engine = _chosen(body, wanted, says_article=says_article)
+    if heading is not None and not any(_key("".join(h1.itertext())) for h1 in part.iter("h1")):
+        part = _under(heading, part)
+    return part, engine
+
+
+def _take_controls_out(body: Element) -> None:
+    """Take out what asks for consent, and what edits the page."""
+    for element in list(body.iter("div", "section", "span")):
+        names = f"{element.get('class', '')} {element.get('id', '')}"
+        if (
+            len(names) > 1
+            and _CONTROL_NAMES.search(names)
+            and not element.xpath(".//main | .//article | .//h1")
+        ):
+            remove(element)
+
+
+def _main_heading(body: Element, title: str | None) -> Element | None:
+    """Return a copy of the only h1 that is no part of the title, wherever it is."""
+    found = [(key, h1) for h1 in body.iter("h1") if (key := _key("".join(h1.itertext())))]
+    if len(found) != 1 or found[0][0] in _key(title or "") or _is_aside(found[0][1], {}):
+        return None
+    heading = copy.deepcopy(found[0][1])
+    heading.tail = None
+    return heading
+
+
+def _under(heading: Element, part: Element) -> Element:
+    """Put a heading over a part of the page."""
+    if part.tag == "body":
+        heading.tail, part.text = part.text, None
+        part.insert(0, heading)
+        return part
+    around = etree.Element("div")
+    part.tail = None
+    around.extend((heading, part))
+    return around
+
+
+def _chosen(body: Element, wanted: MainContent, *, says_article: bool) -> tuple[Element, Engine]:
+    """Choose between the article, the main element and the whole page."""
     blocks = _Blocks(body)
     kept = _kept(body, blocks)
+    main = None if says_article and wanted == "auto" else _main(body, blocks)
+    if wanted == "auto" and main is not None and not _is_mostly_in(main, blocks, kept):
+        return main, "main"
     if wanted == "always" or _is_article(blocks, kept, says_article):
         if kept:
             if not says_article and wanted == "auto":
@@ -365,10 +421,16 @@ def says_article(root: Element) -> bool:
     )
 
 
+def _is_mostly_in(part: Element, blocks: _Blocks, kept: set[int]) -> bool:
+    inside = set(part.iter())
+    within = sum(blocks.sizes[place] for place in kept if blocks.elements[place] in inside)
+    return within * 2 >= sum(blocks.sizes[place] for place in kept)
+
+
 def _main(body: Element, blocks: _Blocks) -> Element | None:
     """Return the only `<main>` of a page, when it holds most of what is not navigation."""
-    mains = body.xpath(".//main | .//*[@role='main']")
-    outer = [main for main in mains if next(main.iterancestors("main"), None) is None]
+    mains = set(body.xpath(".//main | .//*[@role='main']"))
+    outer = [main for main in mains if not any(above in mains for above in main.iterancestors())]
     if len(outer) != 1:
         return None
     inside = set(outer[0].iter())

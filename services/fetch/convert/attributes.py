@@ -32,7 +32,7 @@ _MARKUP = re.compile(
     rf"|</[a-z](?:{_ATTRIBUTE})*+"  # an end tag
     rf"|<(?:(?P<raw>script|style|textarea|title|xmp|iframe|noembed|noframes){_NAME_ENDS}"
     rf"|[a-z][^ \t\n\f\r/>]*+)(?P<attributes>(?:{_ATTRIBUTE})*+)"
-    rf"(?(raw)(?:{_SPACE}|/)*+>.*?(?=</(?P=raw){_NAME_ENDS}|\Z))",  # no tags are in these
+    rf"(?(raw)(?:{_SPACE}|/)*+>[^<]*+(?:<(?!/(?P=raw){_NAME_ENDS})[^<]*+)*+)",  # no tags in these
     re.IGNORECASE | re.DOTALL,
 )
 

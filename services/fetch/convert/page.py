@@ -90,7 +90,14 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
         )
     links = read_links(root, base_url, url)
     warnings += _leads_elsewhere(root, body, base_url)
-    part, engine = _part(body, wanted, warnings, says_article=says_article, elements=tree.elements)
+    part, engine = _part(
+        body,
+        wanted,
+        warnings,
+        says_article=says_article,
+        elements=tree.elements,
+        title=metadata.title,
+    )
     content, outline = _written(part, base_url, wanted, warnings)
     return Document(
         content=content,
@@ -183,7 +190,13 @@ def _needs_javascript(body: Element, scripts: _Scripts, asks: bool) -> bool:
 
 
 def _part(
-    body: Element, wanted: Wanted, warnings: list[str], *, says_article: bool, elements: int
+    body: Element,
+    wanted: Wanted,
+    warnings: list[str],
+    *,
+    says_article: bool,
+    elements: int,
+    title: str | None,
 ) -> tuple[Element, str]:
     if wanted.remove_selector:
         unwanted = select(body, wanted.remove_selector)
@@ -193,7 +206,7 @@ def _part(
             remove(element)
     if not wanted.selector:
         return article.choose(
-            body, wanted.main_content, says_article=says_article, elements=elements
+            body, wanted.main_content, says_article=says_article, elements=elements, title=title
         )
     found = select(body, wanted.selector)
     if not found:

@@ -46,8 +46,10 @@ _BACKGROUND_CLIP = ("background-clip", "-webkit-background-clip")
 
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
-_HINT = re.compile(
-    r"(?i)none|hidden|collapse|opacity|font-size|-\d{4}|scale|clip|transparent|color|\\"
+_HINT = re.compile(  # without one of these, nothing is hidden; a cheap look before a close one
+    r"none|hidden|collapse|opacity|font-size\s*:\s*[01.]|-\d{3}|scale|clip|transparent"
+    r"|[bl]a\s*\(|#\w{3}(?:\w{3}0)?0\b|\(\s*[^)]*/|background[^:]*:.*color|color.*background|\\",
+    re.IGNORECASE | re.DOTALL,
 )
 _NAME = r"(?:[\w-]|[^\x00-\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\.)+"
 _COMPOUND = re.compile(rf"({_NAME})?((?:[.#]{_NAME})*)$")
@@ -58,6 +60,8 @@ _FADED_IN = re.compile(r"(?i)opacity\s*:\s*(?:0*\.\d*[1-9]|0*[1-9])")
 
 def hides(style: str) -> bool:
     """Say whether an inline style keeps text from being seen."""
+    if not _HINT.search(style):
+        return False
     declared = read_declarations(style)
     return bool(_HIDING.search(_written(declared))) or _is_gone(declared)
 
@@ -146,15 +150,15 @@ class StyleSheets:
         self._faded_in = _faded_in(blocks) if hiding else frozenset()
         self._rules: dict[str, list[_Rule]] = {}
         for selectors, body in blocks if hiding else ():
-            if _HINT.search(body) or "display" in body or "visibility" in body:
-                self._add(selectors, body, hiding)
+            self._add(selectors, body, hiding)
         self._known: dict[tuple[str | None, ...], bool] = {}
 
     def _add(self, selectors: str, body: str, hiding: set[str]) -> None:
-        declared = read_declarations(body)
+        declared: Declarations = {}
         for rule in _rules(selectors, declared):
             name = next((name for name in rule.names() if name in hiding), None)
             if name is not None:
+                declared.update({} if declared else read_declarations(body))
                 rules = self._rules.setdefault(name, [])
                 if len(rules) < MAX_RULES_OF_A_NAME:
                     rules.append(rule)

@@ -206,6 +206,42 @@ def test_documentation_loses_nothing(around: str) -> None:
             assert part in content
 
 
+MENU = "".join(f"<li><a href=/m{n}>Menu item number {n}</a>" for n in range(120))
+
+
+@pytest.mark.parametrize("main", ["<div role=main>", "<main>", "<div role=main><main>"])
+def test_what_calls_itself_main_is_read_instead_of_a_long_menu(main: str) -> None:
+    """Documentation has pages of few words beside a menu of many."""
+    page = f"<div class=sidebar><div><ul>{MENU}</ul></div></div>{main}<h1>Docs</h1><p>Short.</p>"
+    assert converted(page).content == "# Docs\n\nShort."
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<header><h1>Big Title</h1></header><article>{f'<p>{PROSE * 4}</p>' * 5}</article>",
+        f"<header><h1>Big Title</h1></header><main>{f'<h2>x</h2><p>{PROSE}</p>' * 9}</main>",
+        f"<table><tr><td><h1>Big Title</h1><tr><td>{f'<p>{PROSE * 4}</p>' * 5}</table>",
+    ],
+)
+def test_a_heading_outside_of_the_text_is_not_lost(page: str) -> None:
+    """Unless the page's title, which is told besides, says the same."""
+    document = converted(f"<title>The Site</title>{page}")
+    assert document.content.startswith("# Big Title\n\n")
+    assert document.outline[0].text == "Big Title"
+    assert document.content.count("Big Title") == 1
+
+
+def test_consent_and_edit_links_are_no_content() -> None:
+    """They are shown on a page, and say nothing of what it is about."""
+    for name in ("id=onetrust-consent-sdk", "class='x cookie-consent-overlay'"):
+        page = f"<div {name}><p>We use cookies.</p></div><p>Short page about cookie recipes.</p>"
+        assert converted(page).content == "Short page about cookie recipes."
+        assert "We use" in markdown(page)
+    page = "<h2>History<span class=mw-editsection>[<a href=/e>edit</a>]</span></h2><p>x"
+    assert converted(page).content == "## History\n\nx"
+
+
 def test_a_listing_keeps_its_items() -> None:
     """Links are what a list of results is for; there is no article in it."""
     items = "".join(f"<li><a href=/r{n}>Result number {n} of them</a>" for n in range(50))
