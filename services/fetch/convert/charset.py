@@ -17,6 +17,10 @@ from services.fetch.convert.document import CharsetSource
 
 _PRESCAN_BYTES = 1024
 _SAMPLE_BYTES = 16_384  # what detection looks at, from the first bytes that are not ASCII
+_FOR_ONE_BAD = 20  # bytes of good UTF-8 sequences, for each byte that is none
+_MULTIBYTE = re.compile(
+    rb"(?:[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})+"
+)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -93,21 +97,34 @@ class Decoded(NamedTuple):
     replaced: int
 
 
-def decode(body: bytes, content_type: str | None, *, declared_inside: bool = True) -> Decoded:
+def decode(
+    body: bytes, content_type: str | None, *, declared_inside: bool = True, is_json: bool = False
+) -> Decoded:
     """Decode a document.
 
     Args:
         content_type: The header, with its charset parameter.
+        is_json: It is in UTF-8 whatever the header says, if it can be (RFC 8259 §8.1 and §11).
         declared_inside: Whether the document may declare its charset itself, as HTML and XML do.
     """
     for mark, codec in _BOMS:
         if body.startswith(mark):
             return _decoded(body[len(mark) :], codec, "bom")
-    if named := codec_of(_parameter(content_type)):
+    named = codec_of(_parameter(content_type))
+    if named and is_json and (text := _as_utf_8(body)) is not None:
+        return Decoded(text, "utf-8", "detected", 0)
+    if named:
         return _decoded(body, named, "http")
     if declared_inside and (named := _declared(body)):
         return _decoded(body, named, "meta")
     return _detected(body)
+
+
+def _as_utf_8(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-8") if b"\0" not in body else None
+    except UnicodeDecodeError:
+        return None
 
 
 def codec_of(label: str | None) -> str | None:
@@ -148,11 +165,18 @@ def _detected(body: bytes) -> Decoded:
     try:
         return Decoded(body.decode("utf-8"), "utf-8", "detected", 0)
     except UnicodeDecodeError as error:
-        if error.start > _SAMPLE_BYTES or error.reason == "unexpected end of data":
+        if error.reason == "unexpected end of data" or _is_mostly_utf_8(body):
             return _decoded(body, "utf-8", "detected")
         first = max(0, error.start - 256)
     codec = _guessed(body[first : first + _SAMPLE_BYTES])
     return _decoded(body, codec, "detected") if codec else _decoded(body, "cp1252", "default")
+
+
+def _is_mostly_utf_8(body: bytes) -> bool:
+    """Say whether what is not ASCII is UTF-8 but for a few bytes; by chance it never is."""
+    bad = body.decode("utf-8", "replace").count("\ufffd")
+    good = sum(map(len, _MULTIBYTE.findall(body)))
+    return good >= _FOR_ONE_BAD * bad
 
 
 def _guessed(sample: bytes) -> str | None:

@@ -46,7 +46,10 @@ def convert(source: Source, wanted: Wanted) -> Document:
     if sniffed.shape == "binary":
         return _binary(source, sniffed)
     decoded = decode(
-        source.body, source.content_type, declared_inside=sniffed.shape in ("html", "xml")
+        source.body,
+        source.content_type,
+        declared_inside=sniffed.shape in ("html", "xml"),
+        is_json=sniffed.shape in ("json", "ndjson"),
     )
     return _with_charset(_TEXT_READERS[sniffed.shape](decoded.text, source, wanted), decoded)
 
@@ -86,7 +89,12 @@ def _raw(source: Source, sniffed: Sniffed) -> Document:
             hint="Use another format: PDFs become text, images are shown, other binaries named.",
             reason_code="binary",
         )
-    decoded = decode(source.body, source.content_type, declared_inside=kind in ("html", "xml"))
+    decoded = decode(
+        source.body,
+        source.content_type,
+        declared_inside=kind in ("html", "xml"),
+        is_json=kind == "json",
+    )
     document = Document(content=decoded.text, format="raw", kind=kind, engine="raw")
     return _with_charset(document, decoded)
 

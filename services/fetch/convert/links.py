@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lxml.etree import _Element as Element
 
 from services.fetch.convert.document import Link, LinkKind
 from services.fetch.convert.markdown import absolute
 
-MAX_LINKS = 5000
+MAX_LINKS = 50_000
+MAX_CHARACTERS = 4_000_000  # of all their addresses and texts
 _MAX_TEXT = 200
 _REFRESH = re.compile(
     r"""\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?:"([^"]+)|'([^']+)|([^"'\s][^\n]*))""", re.IGNORECASE
@@ -21,7 +23,14 @@ _FEEDS = frozenset(
 )
 
 
-def read_links(root: Element, base_url: str, page_url: str) -> tuple[Link, ...]:
+class Links(NamedTuple):
+    """The links of a page; `is_whole` is False where there were more than may be kept."""
+
+    found: tuple[Link, ...]
+    is_whole: bool
+
+
+def read_links(root: Element, base_url: str, page_url: str) -> Links:
     """Return every place a page leads to once, absolute and without fragment, in order.
 
     Left out are places that are no pages (`mailto:`, `javascript:`, `data:`, …) and jumps within
@@ -29,16 +38,19 @@ def read_links(root: Element, base_url: str, page_url: str) -> tuple[Link, ...]:
     """
     here = page_url.split("#", 1)[0]
     found: dict[str, Link] = {}
-    for number, (href, text, kind) in enumerate(_references(root)):
-        if len(found) >= MAX_LINKS or number >= 10 * MAX_LINKS:
-            break
+    characters = 0
+    for href, text, kind in _references(root):
         url = absolute(base_url, href).split("#", 1)[0]
         if not _is_web(url) or (kind == "link" and url == here):
             continue
         before = found.get(url)
+        if before is None:
+            characters += len(url) + len(text)
+            if len(found) >= MAX_LINKS or characters > MAX_CHARACTERS:
+                return Links(tuple(found.values()), is_whole=False)
         if before is None or (before.kind == kind == "link" and not before.text):
             found[url] = Link(url, text, kind)
-    return tuple(found.values())
+    return Links(tuple(found.values()), is_whole=True)
 
 
 def base_of(root: Element, page_url: str) -> str:

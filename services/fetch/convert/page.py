@@ -89,6 +89,8 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
             "format='raw' has the source."
         )
     links = read_links(root, base_url, url)
+    if not links.is_whole:
+        warnings.append(f"Only the first {len(links.found)} links of this page were kept.")
     warnings += _leads_elsewhere(root, body, base_url)
     part, engine = _part(
         body,
@@ -106,7 +108,7 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
         engine=engine,
         metadata=metadata,
         outline=outline,
-        links=links,
+        links=links.found,
         hidden_removed=removed.elements + invisible,
         needs_javascript=needs_javascript,
         warnings=tuple(warnings),

@@ -94,6 +94,23 @@ def test_utf_16_without_its_mark_is_decoded(charset: str) -> None:
         assert converted(body, f"text/html; charset={charset}").content == text
 
 
+def test_json_is_utf_8_whatever_the_header_says() -> None:
+    """RFC 8259 has no charset parameter; what cannot be UTF-8 is what the header says."""
+    for format_ in ("json", "raw"):
+        for body in ('["é"]'.encode(), '["é"]'.encode("latin1")):
+            document = converted(body, "application/json; charset=iso-8859-1", format=format_)
+            assert "é" in document.content
+
+
+def test_one_bad_byte_does_not_make_a_page_windows_1252() -> None:
+    """What is UTF-8 but for a byte is UTF-8; the byte is replaced, and told of."""
+    for body in ("<p>" + "é" * 50).encode() + b"\xe9 ", b"<p>\xff " + ("naïve " * 60).encode():
+        document = converted(body)
+        assert document.charset == "utf-8"
+        assert "1 bytes are not utf-8" in document.warnings[0]
+    assert converted("<p>naïve café".encode("latin1")).charset != "utf-8"
+
+
 def test_undeclared_russian_is_detected() -> None:
     """Old pages declare nothing; the bytes tell."""
     text = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 5

@@ -309,6 +309,15 @@ def test_nothing_is_what_nul_means() -> None:
     assert markdown("<p>a\0b" + "\0" * 500) == "ab"
 
 
+def test_links_are_not_cut_in_silence() -> None:
+    """An index of thousands of pages is whole, and beyond a bound it says so."""
+    page = "".join(f"<a href=/{n}>" for n in range(6000))
+    document = converted(page, format="text")
+    assert (len(document.links), document.warnings) == (6000, ())
+    page = "".join(f"<a href=/{n}{'x' * 50_000}>" for n in range(100))
+    assert "first 79 links" in converted(page, main_content="never").warnings[0]
+
+
 def test_a_page_written_by_scripts_says_so() -> None:
     """An empty app root tells nothing about the page; its noscript message is shown."""
     document = converted(
