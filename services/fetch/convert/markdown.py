@@ -263,7 +263,7 @@ class _Writer:
         inner: list[Block] = []
         self.flow(element, inner)
         short = len(inner) == 1 and inner[0].kind == "paragraph"
-        if short and out and out[-1].kind == "paragraph" and _previous_tag(element) == "dt":
+        if short and out and _can_be_defined(element, out[-1]):
             term = out.pop()
             out.append(Block("paragraph", f"{term.text}\n: {inner[0].text}"))
         else:
@@ -481,6 +481,14 @@ class _Writer:
         else:
             self._content(element, run)
 
+    def _fraction(self, element: Element, run: Run) -> None:
+        """Write a fraction on one line; what has several parts goes into parentheses."""
+        for number, part in enumerate(element):
+            inner = self._run(one_line=True)
+            self._inline(part, inner)
+            text = inner.written()
+            run.raw(("/" if number else "") + (f"({text})" if len(part) > 1 else text))
+
     def _embedded(self, element: Element, run: Run) -> None:
         """Name what is embedded by a link; what stands inside is for browsers without it."""
         source = element.get("src")
@@ -511,6 +519,7 @@ _SMALL: dict[str, Callable[[_Writer, Element, Run], None]] = {
     "sup": _Writer._raised,
     "sub": _Writer._raised,
     "math": _Writer._math,
+    "mfrac": _Writer._fraction,
     "iframe": _Writer._embedded,
     "frame": _Writer._embedded,
     "video": _Writer._embedded,
@@ -567,6 +576,14 @@ def _language(element: Element) -> str:
     return ""
 
 
+def _can_be_defined(definition: Element, block: Block) -> bool:
+    """Say whether a block is the term of a definition, with or without one already."""
+    before = _previous_tag(definition)
+    if block.kind != "paragraph" or before not in ("dt", "dd"):
+        return False
+    return before == "dt" or "\n: " in block.text
+
+
 def _previous_tag(element: Element) -> object:
     before = element.getprevious()
     return None if before is None else before.tag
@@ -605,11 +622,17 @@ def _is_permalink(element: Element) -> bool:
 
 
 def _image_source(element: Element) -> str | None:
-    """Return where an image is; lazy loaders keep it in another attribute."""
+    """Return where an image is; lazy loaders keep it in another attribute, pictures in several."""
     for name in ("src", "data-src", "data-original", "data-lazy-src"):
         source: str | None = element.get(name)
         if source and not _NO_TARGET.match(source):
             return source
+    above = element.getparent()
+    around = above.iterchildren("source") if above is not None and above.tag == "picture" else ()
+    for place in (element, *around):
+        found = (place.get("srcset") or place.get("data-srcset") or "").split(None, 1)
+        if found and not _NO_TARGET.match(found[0]):
+            return str(found[0]).rstrip(",")
     return None
 
 

@@ -73,7 +73,7 @@ def convert_page(text: str, url: str, wanted: Wanted) -> Document:
     limit_spans(root)
     if flattened := flatten(root):
         warnings.append(
-            f"The page is nested absurdly deep; below {flattened} elements only text was kept."
+            f"The page is nested very deeply; {flattened} of its elements were kept as mere text."
         )
     body = _body(root)
     asks = _settle_noscript(body)

@@ -78,6 +78,8 @@ def sniff(body: bytes, content_type: str | None, url: str = "") -> Sniffed:
         return Sniffed("image", declared)
     if _is_binary(start):
         return Sniffed("binary", declared or "application/octet-stream")
+    if declared == "application/pdf" and _HTML_START.match(_bare(start)):
+        return Sniffed("html", "text/html")
     if declared and not declared.endswith(("/octet-stream", "/unknown", "/*")):
         return Sniffed("text" if _TEXT_TYPES.match(declared) else "binary", declared)
     return _guess(start, url)

@@ -57,6 +57,7 @@ def _resolved(reference: re.Match[str]) -> str:
 
 def remove_hidden(root: Element) -> Removed:
     """Take everything out that is not shown, in place; `<noscript>` is left to the caller."""
+    _open_shadow_roots(root)
     hidden = [element for element in root.xpath(_SUSPECTS) if _is_hidden(element)]
     hidden += StyleSheets(root).hidden(root)
     hidden += root.iter("template")
@@ -70,6 +71,13 @@ def remove_hidden(root: Element) -> Removed:
         if not _became_formula(element):
             remove(element)
     return Removed(count, characters)
+
+
+def _open_shadow_roots(root: Element) -> None:
+    """Show the templates that are the shadow tree of their parent (HTML §4.12.3)."""
+    for template in root.iter("template"):
+        if (template.get("shadowrootmode") or "").lower() in ("open", "closed"):
+            template.tag = "div"
 
 
 _SUSPECTS = "//*[@hidden or @style or @popover or self::dialog or (@aria-hidden and @class)]"

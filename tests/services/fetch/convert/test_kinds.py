@@ -36,6 +36,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x20\x08\x02"
         (b"# x", "text/plain", "markdown"),
         (b"a,b\n1,2", "text/csv", "text"),
         (b"%PDF-1.7", "text/html", "pdf"),
+        (b"<!doctype html><p>log in first", "application/pdf", "html"),
         (PNG, "text/html", "image"),
         (b"<svg xmlns='x'/>", "image/svg+xml", "xml"),
         (b"PK\x03\x04", "application/vnd.oasis.opendocument.text", "binary"),
