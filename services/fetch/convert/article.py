@@ -42,7 +42,7 @@ _ARTICLE_TYPE = re.compile(
 _ALIKE_SHARE = 0.3  # of the article's text, in blocks that stand alike
 _CONTROL_NAMES = re.compile(
     r"(?i)(?:^|[\s_-])(?:onetrust|cookiebot|cybotcookiebot\w*|mw-editsection|(?:cookies?|consent)"
-    r"[\w-]*(?:banner|overlay|sdk|notice|notification|bar|popup|modal|dialog|law|prompt|message))"
+    r"[\w-]{0,40}(?:banner|overlay|sdk|notice|notification|bar|popup|modal|dialog|law|prompt|message))"
     r"(?:[\s_-]|$)"
 )
 _ASIDE = frozenset(("nav", "footer", "aside", "form", "menu", "button"))

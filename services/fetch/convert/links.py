@@ -15,7 +15,8 @@ MAX_LINKS = 50_000
 MAX_CHARACTERS = 4_000_000  # of all their addresses and texts
 _MAX_TEXT = 200
 _REFRESH = re.compile(
-    r"""\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?:"([^"]+)|'([^']+)|([^"'\s][^\n]*))""", re.IGNORECASE
+    r"""[\d.]*+(?:\s*+[;,]|\s)\s*+(?:url\s*+=\s*+)?+(?:"([^"]+)|'([^']+)|([^"'\s][^\n]*))""",
+    re.IGNORECASE,
 )
 _WEB = re.compile(r"https?://(?:[^/?#@]*@)?(?:[^/?#@:\s\[]|\[[0-9A-Fa-f:.]+\])")
 _FEEDS = frozenset(
@@ -99,7 +100,7 @@ def refresh_target(root: Element) -> str | None:
     """Return where a page forwards to by `<meta http-equiv=refresh>` (HTML §4.2.5.3)."""
     for meta in root.iter("meta"):
         is_refresh = (meta.get("http-equiv") or "").strip().lower() == "refresh"
-        if is_refresh and (found := _REFRESH.match(meta.get("content") or "")):
+        if is_refresh and (found := _REFRESH.match((meta.get("content") or "").strip())):
             return found[1] or found[2] or found[3]
     return None
 

@@ -46,12 +46,12 @@ _BACKGROUND_CLIP = ("background-clip", "-webkit-background-clip")
 
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
-_HINT = re.compile(  # without one of these, nothing is hidden; a cheap look before a close one
-    r"none|hidden|collapse|opacity|font-size\s*:\s*[01.]|-\d{3}|scale|clip|transparent"
-    r"|[bl]a\s*\(|#\w{3}(?:\w{3}0)?0\b|\(\s*[^)]*/|background[^:]*:.*color|color.*background|\\",
-    re.IGNORECASE | re.DOTALL,
+_HINT = re.compile(
+    r"(?i)none|hidden|collapse|opacity|font-size\s*:\s*[01.]|-\d{3}|scale|clip|transparent"
+    r"|[bl]a\s*\(|#\w{3}(?:\w{3}0)?0\b|\([^)]{0,60}/|\\"
 )
-_NAME = r"(?:[\w-]|[^\x00-\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\.)+"
+_COLOURED = re.compile(r"(?i)(?:^|[;{\s])color\s*:")
+_NAME = r"(?:[\w-]|[^\x00-\x7f]|\\[0-9a-fA-F]{1,6}\s?|\\.)++"
 _COMPOUND = re.compile(rf"({_NAME})?((?:[.#]{_NAME})*)$")
 _PARTS = re.compile(rf"[.#]{_NAME}")
 _APPLIED = re.compile(r"(?i)@media\s+(?:only\s+)?(?:screen|all)\s*$")
@@ -60,10 +60,17 @@ _FADED_IN = re.compile(r"(?i)opacity\s*:\s*(?:0*\.\d*[1-9]|0*[1-9])")
 
 def hides(style: str) -> bool:
     """Say whether an inline style keeps text from being seen."""
-    if not _HINT.search(style):
+    if not _is_suspect(style):
         return False
     declared = read_declarations(style)
     return bool(_HIDING.search(_written(declared))) or _is_gone(declared)
+
+
+def _is_suspect(css: str) -> bool:
+    """Look cheaply whether something may be hidden, before a close look."""
+    if _HINT.search(css):
+        return True
+    return "background" in css.lower() and bool(_COLOURED.search(css))
 
 
 def read_declarations(style: str) -> Declarations:
@@ -143,7 +150,7 @@ class StyleSheets:
         hiding = {
             name
             for selectors, body in blocks
-            if _HINT.search(body) and _may_hide(read_declarations(body))
+            if _is_suspect(body) and _may_hide(read_declarations(body))
             for rule in _rules(selectors, {})
             for name in rule.names()
         }
@@ -249,7 +256,7 @@ def _blocks(root: Element) -> Iterator[tuple[str, str]]:
         left -= len(text)
         if left < 0:
             return
-        if _HINT.search(text):
+        if _is_suspect(text):
             yield from _blocks_of(_COMMENT.sub("", text))
 
 

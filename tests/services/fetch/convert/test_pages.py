@@ -399,6 +399,12 @@ HOSTILE = {
     "sources": "<source>" * 10_000 + "kept",
     "rules": "<style>" + ".a.b{display:none}" * 15_000 + "</style>" + "<p class=a>kept" * 20_000,
     "commas": "<style>" + ",.a" * 90_000 + "{display:none}</style><p>kept",
+    "backgrounds": "<style>.a{" + "background:(" * 20_000 + "</style><p>kept",
+    "escapes": "<style>.a{display:none} ."
+    + "é\\\\61" * 9_000
+    + " > b{display:none}</style><p>kept",
+    "consent": f"<div class='{'-cookie' * 30_000}'>kept</div>",
+    "refresh": f"<meta http-equiv=refresh content='0{' ' * 100_000};{' ' * 100_000}'>kept",
     "names": f"<style>.{'a' * 290_000} b{{display:none}}</style><p>kept",
     "JSON-LD": f"<script type='application/ld+json'>{'[' * 100_000}</script><p>kept",
 }
