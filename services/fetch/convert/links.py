@@ -81,6 +81,8 @@ def _kind(link: Element) -> LinkKind | None:
     relations = (link.get("rel") or "").lower().split()
     if "sitemap" in relations:
         return "sitemap"
+    if "next" in relations or "prev" in relations:
+        return "link"
     if "alternate" not in relations or "stylesheet" in relations:
         return None
     return "feed" if (link.get("type") or "").strip().lower() in _FEEDS else "alternate"

@@ -309,6 +309,12 @@ def test_nothing_is_what_nul_means() -> None:
     assert markdown("<p>a\0b" + "\0" * 500) == "ab"
 
 
+def test_the_next_page_is_a_link() -> None:
+    """Listings name it in their head."""
+    document = converted("<link rel=next href='?page=2'><p>x")
+    assert [link.url for link in document.links] == ["https://example.org/docs/page?page=2"]
+
+
 def test_links_are_not_cut_in_silence() -> None:
     """An index of thousands of pages is whole, and beyond a bound it says so."""
     page = "".join(f"<a href=/{n}>" for n in range(6000))
