@@ -19,8 +19,7 @@ def _official(html: str) -> str:
 
 
 def _official_without_node(html: str) -> str:
-    import markdownify
-
+    markdownify = importlib.import_module("markdownify")
     readabilipy = importlib.import_module("readabilipy.simple_json")
     found = readabilipy.simple_json_from_html_string(html, use_readability=False)
     return str(markdownify.markdownify(found["content"] or "", heading_style=markdownify.ATX))
@@ -50,21 +49,19 @@ def _trafilatura_markdown(html: str) -> str:
 
 def _readability(html: str) -> str:
     import lxml.html
-    from readability import Document
 
-    summary = Document(html).summary(html_partial=True)
+    readability = importlib.import_module("readability")
+    summary = readability.Document(html).summary(html_partial=True)
     return str(lxml.html.fromstring(summary).text_content()) if summary else ""
 
 
 def _markdownify(html: str) -> str:
-    import markdownify
-
+    markdownify = importlib.import_module("markdownify")
     return str(markdownify.markdownify(html))
 
 
 def _markdownify_tuned(html: str) -> str:
-    import markdownify
-
+    markdownify = importlib.import_module("markdownify")
     return str(
         markdownify.markdownify(
             html,
