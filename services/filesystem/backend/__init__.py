@@ -1,4 +1,25 @@
-"""The facade of everything that touches the disk: a bounded pool of threads in front of it."""
+"""The facade of everything that touches the disk: a bounded pool of threads in front of it.
+
+```
+work.py                threads, and Stop, which ends what runs in them
+reading.py             files, whole or in parts
+  excerpts.py                  a part found with bounded memory
+listing.py             directories, trees, one file's facts
+  birth.py                     when a file was made
+searching.py           names and contents
+  walking.py ignore.py globs.py    which files: open directories, .gitignore, callers' globs
+  contents.py looking.py       what is in them, file by file
+  helpers.py                   the same in other processes
+writing.py             what files hold
+  edits.py exact.py nearest.py diffs.py    pure: texts in, texts out
+  atomic.py                    put in place in one step
+moving.py              move, copy, delete
+  trees.py trash.py
+undoing.py             taking back, and cleaning up
+  history.py                   what was changed
+watching.py            changes while a call waits
+```
+"""
 
 from __future__ import annotations
 
