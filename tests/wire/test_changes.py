@@ -162,23 +162,6 @@ async def test_subscription_is_of_one_session(wire: Wire) -> None:
     assert [m["method"] for m in their_stream.messages] == [PROMPTS]
 
 
-async def test_a_service_learns_what_is_subscribed_to(wire: Wire) -> None:
-    """So that it looks for changes of these only, and stops when nobody wants them."""
-    seen: list[frozenset[str]] = []
-    wire.server.on_interest(seen.append)
-    session = await wire.session()
-    await session.ask("resources/subscribe", {"uri": ONE})
-    assert seen[-1] == {ONE}
-    stream = await listen(wire, {"resourceSubscriptions": ["demo://item/2"]})
-    await stream.message()
-    assert seen[-1] == {ONE, "demo://item/2"}
-    await session.ask("resources/unsubscribe", {"uri": ONE})
-    assert seen[-1] == {"demo://item/2"}
-    stream.leave()
-    await stream.finished()
-    assert seen[-1] == frozenset()
-
-
 async def test_unsubscribing_from_nothing_is_no_error(wire: Wire) -> None:
     """§12: an empty result."""
     session = await wire.session()
