@@ -1,10 +1,10 @@
-"""Progress of work that cannot say how far it is: the seconds that it has taken."""
+"""Progress of work that cannot say how far it is: told again and again while it goes on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from core.context import Context
 
@@ -14,10 +14,30 @@ PROGRESS_INTERVAL_S = 1.0
 @contextlib.asynccontextmanager
 async def reporting(context: Context, what: str, limit_s: float) -> AsyncIterator[None]:
     """Report each second that work inside is still going on, to clients that asked for it."""
+    seconds = 0
+
+    def state() -> tuple[int, float, str]:
+        nonlocal seconds
+        seconds += 1
+        return seconds, limit_s, f"{what}: {seconds} s of at most {limit_s:g} s"
+
+    async with repeating(context, state, PROGRESS_INTERVAL_S):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def repeating(
+    context: Context, state: Callable[[], tuple[float, float | None, str]], interval_s: float
+) -> AsyncIterator[None]:
+    """Report what `state` returns every `interval_s` seconds, to clients that asked for it.
+
+    Args:
+        state: Progress, total and message, as `Context.progress` takes them.
+    """
     if context.progress_token is None:
         yield
         return
-    task = asyncio.create_task(_report(context, what, limit_s))
+    task = asyncio.create_task(_repeat(context, state, interval_s))
     try:
         yield
     finally:
@@ -26,9 +46,9 @@ async def reporting(context: Context, what: str, limit_s: float) -> AsyncIterato
             await task
 
 
-async def _report(context: Context, what: str, limit_s: float) -> None:
-    seconds = 0
+async def _repeat(
+    context: Context, state: Callable[[], tuple[float, float | None, str]], interval_s: float
+) -> None:
     while True:
-        await asyncio.sleep(PROGRESS_INTERVAL_S)
-        seconds += 1
-        await context.progress(seconds, limit_s, f"{what}: {seconds} s of at most {limit_s:g} s")
+        await asyncio.sleep(interval_s)
+        await context.progress(*state())
