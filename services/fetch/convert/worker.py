@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import ctypes
 import dataclasses
 import json
 import os
@@ -25,12 +24,12 @@ from typing import Any, BinaryIO
 from core.errors import ToolError
 from core.files import landlock
 from core.files.syscalls import libc
+from core.processes import end_with
 from services.fetch.convert.conversion import convert
 from services.fetch.convert.document import Document, Source, Wanted
 
 MAX_KEPT_BYTES = 192 * 1024 * 1024  # a worker that grew larger ends after the job
 _MAX_OPEN_FILES = 16
-_PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _LENGTH = struct.Struct("!I")
 _WARM_UP = (
@@ -67,8 +66,7 @@ def main() -> None:
 
 
 def _die_with(parent: int) -> None:
-    libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:  # it ended before that took hold
+    if not end_with(parent):
         sys.exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
 

@@ -37,7 +37,7 @@ from typing import NoReturn
 
 from pydantic_core import from_json, to_json
 
-from core.files.syscalls import libc
+from core.processes import end_with
 from services.filesystem.backend.looking import Files, Sought, Told
 from services.filesystem.backend.walking import Level, Position
 from services.filesystem.backend.work import Asking, Stop
@@ -54,7 +54,6 @@ _NOT_LOOKED = b"[0,[]]"
 _TURN_S, _REST_S = 0.05, 0.005
 _WAIT_S = 0.05
 _GRACE_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
 
@@ -444,8 +443,7 @@ def _serve(service: int, connection: socket.socket, memory: mmap.mmap) -> NoRetu
 
 def _settle(service: int, connection: int) -> None:
     """Keep nothing of the service's but its end of the socket, and end with it."""
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != service:
+    if not end_with(service):
         os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM):  # those are for the service
         signal.signal(number, signal.SIG_IGN)
