@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from core.files.syscalls import libc
 
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MODIFY, CLOSE_WRITE = 0x2, 0x8
 MOVED_FROM, MOVED_TO = 0x40, 0x80
 CREATE, DELETE = 0x100, 0x200
 DELETE_SELF, MOVE_SELF = 0x400, 0x800
@@ -31,8 +31,6 @@ APPEARED = CREATE | MOVED_TO
 WENT = DELETE | MOVED_FROM
 ENTRIES = MODIFY | CLOSE_WRITE | APPEARED | WENT
 """What happens to the entries of a directory."""
-GONE = DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
-"""What happens to a watched directory itself."""
 
 _ONLYDIR = 0x01000000
 _BUFFER_BYTES = 65_536

@@ -463,14 +463,6 @@ class Roots:
             directory, names
         )
 
-    def shown_of(self, entry: RootEntry, rel: Rel) -> str:
-        """Return how names below a root are shown."""
-        return entry.shown(rel)
-
-    def uri_of(self, place: Place) -> str:
-        """Return the `file://` URI of a place."""
-        return place.uri
-
     # --- the parts ----------------------------------------------------------------------------
 
     def _check_denied(self, rel: Rel, told: str, needs: Mode) -> None:

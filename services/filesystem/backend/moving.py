@@ -64,22 +64,20 @@ def _is_directory(status: os.stat_result) -> bool:
     return stat.S_ISDIR(status.st_mode)
 
 
+def _census(stop: Stop, job: Job, spot: Spot) -> Census:
+    """Count what a spot holds."""
+    limit = job.settings.max_tree_entries
+    with telling(spot.shown):
+        return trees.census(stop, job.roots, spot.entry, spot.rel, spot.fd, spot.name, limit=limit)
+
+
 def _free_of_denied(stop: Stop, job: Job, spot: Spot, what: str) -> Census:
     """Count a directory of which everything may be changed.
 
     Raises:
         HoldsDenied: It holds what may not be, or another file system.
     """
-    with telling(spot.shown):
-        found = trees.census(
-            stop,
-            job.roots,
-            spot.entry,
-            spot.rel,
-            spot.fd,
-            spot.name,
-            limit=job.settings.max_tree_entries,
-        )
+    found = _census(stop, job, spot)
     if found.denied:
         raise HoldsDenied(
             f"{spot.shown} holds things that may not be changed, so it cannot be {what}.",
@@ -420,16 +418,7 @@ def _tree_copy(
 
 
 def _planned(stop: Stop, job: Job, from_: Spot) -> Copied:
-    with telling(from_.shown):
-        census = trees.census(
-            stop,
-            job.roots,
-            from_.entry,
-            from_.rel,
-            from_.fd,
-            from_.name,
-            limit=job.settings.max_tree_entries,
-        )
+    census = _census(stop, job, from_)
     found = Copied(census.files, census.directories, census.links, census.bytes)
     for reason, count in (("denied", census.denied), ("special file", census.special)):
         if count:

@@ -129,14 +129,7 @@ class SearchingTools:
         query, tally = _name_query(arguments), Tally()
         digest = _digest("search_files", arguments)
         position = desk.cursors.position_of(arguments.cursor, digest)
-        place = await desk.backend.run(_placed, desk, arguments.path, Mode.LIST)
-        scope = Scope(
-            desk.roots,
-            place,
-            desk.settings.max_depth,
-            arguments.respect_gitignore,
-            globs_of(arguments.excludePatterns),
-        )
+        scope = await _scope(desk, arguments, Mode.LIST, globs_of(arguments.excludePatterns))
         by_path = arguments.sort == "path" and arguments.order == "asc"
         search: Callable[..., NamePage] = (
             partial(search_names, after=GoOn.from_json(position))
@@ -162,7 +155,7 @@ class SearchingTools:
         )
         if found.entries or found.truncated or position is not None:
             return found
-        return found.model_copy(update={"content": _nothing(arguments.pattern, place.shown)})
+        return found.model_copy(update={"content": _nothing(arguments.pattern, scope.place.shown)})
 
     def _found(
         self,
@@ -203,14 +196,8 @@ class SearchingTools:
         query = _text_query(arguments, desk.answer_bytes(arguments.max_bytes))
         digest, tally = _digest("grep_files", arguments), Tally()
         after = GoOn.from_json(desk.cursors.position_of(arguments.cursor, digest))
-        place = await desk.backend.run(_placed, desk, arguments.path, Mode.READ)
-        scope = Scope(
-            desk.roots,
-            place,
-            desk.settings.max_depth,
-            arguments.respect_gitignore,
-            globs_of(map(anywhere, arguments.exclude)),
-        )
+        exclude = globs_of(map(anywhere, arguments.exclude))
+        scope = await _scope(desk, arguments, Mode.READ, exclude)
         async with reporting_seen(context, tally):
             page = await desk.backend.run_for(
                 desk.settings.search_time_limit_s,
@@ -222,6 +209,15 @@ class SearchingTools:
                 helpers=desk.backend.helpers,
             )
         return _found_text(desk, query, page, tally, digest, is_first=after is None)
+
+
+async def _scope(
+    desk: Desk, arguments: SearchFiles | GrepFiles, needs: Mode, exclude: Globs | None
+) -> Scope:
+    """Return where a call searches."""
+    place = await desk.backend.run(_placed, desk, arguments.path, needs)
+    depth = desk.settings.max_depth
+    return Scope(desk.roots, place, depth, arguments.respect_gitignore, exclude)
 
 
 def _placed(stop: Any, desk: Desk, path: str, needs: Mode) -> Any:
