@@ -1,8 +1,8 @@
 """Bases of all input and output models, and their JSON Schemas.
 
 Input models are strict: unknown members are refused, a string is not a number. Output models are
-closed, so that their schema says everything. Schemas leave here with every `$ref` inlined, because
-several clients (LiteLLM, Open WebUI) do not resolve references.
+closed: what is not declared cannot be returned. Schemas leave here with every `$ref` inlined,
+because several clients (LiteLLM, Open WebUI) do not resolve references.
 """
 
 from __future__ import annotations
