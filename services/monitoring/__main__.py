@@ -1,0 +1,5 @@
+"""Run the service: `python -m services.monitoring`."""
+
+from services.monitoring.service import main
+
+main()
