@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from core.content import PromptResult, ResourceContents
 from core.context import Context
-from core.errors import InvalidParams
+from core.errors import InvalidParams, did_you_mean
 from core.models import NoArguments, input_schema_of
 from core.tools import NAME_PATTERN, Tool, invalid_arguments
 
@@ -150,6 +150,18 @@ def _described(item: Resource | ResourceTemplate) -> dict[str, Any]:
     return entry
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Why a tool is not offered here, as those are told who call it all the same.
+
+    Attributes:
+        hint: What to do about it; empty for what the door has to say.
+    """
+
+    message: str
+    hint: str
+
+
 class Catalogue:
     """The registry of one server, in the order of registration."""
 
@@ -158,6 +170,7 @@ class Catalogue:
         self.resources: dict[str, Resource] = {}
         self.templates: dict[str, ResourceTemplate] = {}
         self.prompts: dict[str, Prompt] = {}
+        self.withheld: dict[str, Withheld] = {}
         self.version = 0
 
     def add_tool(self, tool: Tool) -> None:
@@ -165,6 +178,18 @@ class Catalogue:
         _refuse_taken("tool", tool.name, self.tools)
         self.tools[tool.name] = tool
         self.version += 1
+
+    def withhold(self, name: str, why: Withheld) -> None:
+        """Remember why a tool is not there; ValueError when it is there."""
+        _refuse_taken("tool", name, self.tools)
+        self.withheld[name] = why
+
+    def why_no_tool(self, name: str) -> Withheld:
+        """Say to somebody who asks for a tool that is not there what would be right."""
+        if name in self.withheld:
+            return self.withheld[name]
+        guess = did_you_mean(name, self.tools)
+        return Withheld(f"Unknown tool: {name[:100]!r}. {guess}".strip(), "")
 
     def add_resource(self, resource: Resource) -> None:
         """Add a resource; ValueError when its URI is taken."""

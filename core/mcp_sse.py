@@ -35,6 +35,7 @@ from core.catalogue import (
     Prompt,
     Resource,
     ResourceTemplate,
+    Withheld,
 )
 from core.journal import Journal
 from core.models import NoArguments
@@ -175,6 +176,15 @@ class MCPServer:
                 time_limit_s=row.time_limit_s,
                 icons=icons,
             )
+
+    def withhold(self, name: str, message: str, *, hint: str = "") -> None:
+        """Say why a tool is not offered: whoever calls it is told this instead of "no such tool".
+
+        Args:
+            message: That it is switched off, and by what.
+            hint: What switches it on.
+        """
+        self.catalogue.withhold(name, Withheld(message, hint))
 
     def tool(
         self,

@@ -285,11 +285,8 @@ class Dispatcher:
         """
         tool = self.catalogue.tools.get(name) if type(name) is str else None
         if tool is None:
-            shown = name[:100] if type(name) is str else name
-            guess = did_you_mean(str(name), self.catalogue.tools)
-            raise UnknownTool(
-                f"Unknown tool: {shown!r}. {guess}".strip(), hint="tools/list names all tools."
-            )
+            why = self.catalogue.why_no_tool(str(name))
+            raise UnknownTool(why.message, hint=why.hint or "tools/list names all tools.")
         return tool
 
     async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:

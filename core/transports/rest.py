@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from core.catalogue import Catalogue
-from core.errors import PathNotFound, did_you_mean
+from core.errors import PathNotFound
 from core.models import inline_references
 from core.protocol.dispatch import Identity, Outcome
 from core.protocol.messages import parse
@@ -50,10 +50,8 @@ class RESTDoor:
         tools = self._runtime.dispatcher.catalogue.tools
         name = request.path.removeprefix(PREFIX).rstrip("/")
         if name not in tools:
-            guess = did_you_mean(name, tools)
-            raise PathNotFound(
-                f"There is no tool {name[:100]!r}. {guess}".strip(), hint="GET /tools lists all."
-            )
+            why = self._runtime.dispatcher.catalogue.why_no_tool(name)
+            raise PathNotFound(why.message, hint=why.hint or "GET /tools lists all.")
         return tools[name]
 
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import Context
+from core import Context, MCPServer
 from core.catalogue import ResourceTemplate
+from core.models import NoArguments
+from core.testing import Client
 
 
 def template(uri_template: str) -> ResourceTemplate:
@@ -64,3 +66,30 @@ def test_two_variables_in_one_segment_are_refused() -> None:
     """An address of a few hundred characters could be tried in millions of ways."""
     with pytest.raises(ValueError, match="at most one variable between two slashes"):
         template("a://{x}-{y}")
+
+
+async def test_a_withheld_tool_says_what_switches_it_on() -> None:
+    """A model that knows a tool from elsewhere is told that it is off here, on every door."""
+    server = MCPServer("s", version="1")
+    server.withhold("create_thing", "create_thing is off: writes are off.", hint="Set WRITE=1.")
+    async with Client(server) as client:
+        listed = await client.rpc("tools/list")
+        assert listed["result"]["tools"] == []
+        error = (await client.rpc("tools/call", {"name": "create_thing"}))["error"]
+        assert error["message"] == "create_thing is off: writes are off."
+        assert error["data"]["hint"] == "Set WRITE=1."
+        answer = await client.http.post("/tools/create_thing", json={})
+        assert answer.status_code == 404
+        assert answer.json()["error"]["hint"] == "Set WRITE=1."
+
+
+def test_a_tool_is_there_or_withheld_but_not_both() -> None:
+    """Whoever registers it and withholds it has made a mistake."""
+    server = MCPServer("s", version="1")
+
+    @server.tool(name="there", description="It is there.")
+    async def there(arguments: NoArguments) -> NoArguments:
+        return arguments
+
+    with pytest.raises(ValueError, match="there is a tool 'there' already"):
+        server.withhold("there", "It is off.")
