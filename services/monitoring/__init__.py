@@ -1,1 +1,1 @@
-"""Monitoring for models: say here in one sentence what this service is for."""
+"""Monitoring for models: how machine, processes, services and containers do, and what logs say."""

@@ -8,45 +8,27 @@ import pytest
 
 from core.settings import Settings
 from core.testing import Client
-from services.monitoring.backend import Backend
 from services.monitoring.service import create_server
 from services.monitoring.settings import MonitoringSettings
 
 
 @pytest.fixture
 async def client(anyio_backend: str) -> AsyncIterator[Client]:
-    """A client of a service that was made three seconds ago and repeats ten characters."""
-    service_settings = MonitoringSettings.from_dict({"max_echo_chars": 10})
-    times = iter([100.0, 103.0])
-    backend = Backend(service_settings, clock=lambda: next(times, 103.0))
+    """A client of a service that watches this machine."""
     settings = Settings.from_dict({"security": {"seal_key": "a key for tests, never for use"}})
-    async with Client(create_server(settings, service_settings, backend)) as connected:
+    server = create_server(settings, MonitoringSettings.from_dict({}))
+    async with Client(server) as connected:
         yield connected
 
 
-async def test_echo_repeats_a_text(client: Client) -> None:
-    """What was said comes back, with the time on the backend's clock."""
-    result = await client.call("monitoring_echo", text="hello")
-    assert result.structured == {"text": "hello", "truncated": False, "uptime_s": 3.0}
-
-
-async def test_echo_says_that_it_cut_something_off(client: Client) -> None:
-    """No limit is silent."""
-    result = await client.call("monitoring_echo", text="hello, world")
+async def test_the_overview_tells_the_machines_memory(client: Client) -> None:
+    """The same that the kernel says."""
+    result = await client.call("system_overview")
     assert result.structured is not None
-    assert result.structured["text"] == "hello, wor"
-    assert result.structured["truncated"] is True
+    assert 0 < result.structured["memory_used_bytes"] < result.structured["memory_total_bytes"]
 
 
-async def test_an_unknown_argument_is_refused_with_the_nearest_name(client: Client) -> None:
-    """Models misspell; the error says what would be right."""
-    result = await client.call("monitoring_echo", txt="hello")
-    assert result.error is not None
-    assert "'text'" in result.error["message"]
-
-
-async def test_health_names_the_backend(client: Client) -> None:
-    """Each dependency is a component of its own."""
+async def test_health_names_the_sampler(client: Client) -> None:
+    """What the service depends on is itself reading the machine."""
     body = (await client.http.get("/health")).json()
-    assert body["status"] == "healthy"
-    assert body["components"]["backend"]["status"] == "up"
+    assert body["components"]["sampler"]["status"] == "up"

@@ -1,0 +1,1 @@
+"""What the tools return, a module for each subject."""
