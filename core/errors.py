@@ -20,7 +20,8 @@ SuiteError                      code, message, hint, retryable, facts
 │   └── TooManyRequests 429 · ServerBusy 503
 └── ToolError                   a result with `isError: true`: the model reads it and can act on it
     ├── InvalidArguments · NotAllowed · NotFound · Conflict · LimitExceeded
-    │   └── CursorRefused · BadPattern (InvalidArguments)
+    │   ├── CursorRefused · BadPattern (InvalidArguments)
+    │   └── ConfirmationRequired · BadConfirmation (NotAllowed)
     ├── TimeLimitExceeded · Cancelled · Busy · RateLimited
     ├── DependencyUnavailable   the database, the remote API, the disk
     ├── ClientCapabilityMissing the tool has to ask the client, which cannot be asked
@@ -317,6 +318,23 @@ class NotAllowed(ToolError):
     code = "NOT_ALLOWED"
 
 
+class ConfirmationRequired(NotAllowed):
+    """A call that changes things was made without confirmation."""
+
+    code = "CONFIRMATION_REQUIRED"
+    default_hint = (
+        "Call the tool with dry_run=true, show its report to the user, and repeat the call with "
+        "the confirm token it returns."
+    )
+
+
+class BadConfirmation(NotAllowed):
+    """The confirm token is not for exactly this call, was used already, or has expired."""
+
+    code = "BAD_CONFIRMATION"
+    default_hint = "Make a new token with dry_run=true and exactly the same arguments."
+
+
 class NotFound(ToolError):
     """The thing asked for does not exist."""
 
@@ -433,6 +451,8 @@ _WIRE: dict[type[SuiteError], Wire] = {
     CursorRefused: Wire(-32602, 422),
     BadPattern: Wire(-32602, 422),
     NotAllowed: Wire(-32602, 403),
+    ConfirmationRequired: Wire(-32602, 403),
+    BadConfirmation: Wire(-32602, 403),
     NotFound: Wire(-32602, 404),
     Conflict: Wire(-32602, 409),
     LimitExceeded: Wire(-32602, 413),

@@ -6,8 +6,7 @@ ToolError
 │   ├── SqlRefused            the guard said no; facts: reason_code, position, suggestion
 │   ├── PermissionDenied      PostgreSQL said no to the role (SQLSTATE 42501)
 │   ├── SuperuserRefused      the service may not work as a superuser
-│   ├── StatsPermission       the role may not see other roles' statistics
-│   └── ConfirmationRequired · BadConfirmation       writes, in unrestricted mode only
+│   └── StatsPermission       the role may not see other roles' statistics
 ├── InvalidArguments
 │   ├── SqlSyntaxError · ParameterError · InvalidTableName · AmbiguousTable
 ├── NotFound
@@ -63,23 +62,6 @@ class StatsPermission(NotAllowed):
     """The role cannot see the statements of other roles."""
 
     code = "STATS_PERMISSION"
-
-
-class ConfirmationRequired(NotAllowed):
-    """A writing statement was sent without confirmation."""
-
-    code = "CONFIRMATION_REQUIRED"
-    default_hint = (
-        "Call execute_sql with dry_run=true, show its report to the user, and repeat the call "
-        "with the confirm token it returns."
-    )
-
-
-class BadConfirmation(NotAllowed):
-    """The confirm token is not for this statement, was used already, or has expired."""
-
-    code = "BAD_CONFIRMATION"
-    default_hint = "Make a new token with dry_run=true for exactly this sql, params and database."
 
 
 class SqlSyntaxError(InvalidArguments):

@@ -8,16 +8,12 @@ relation that holds credentials.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
-import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.protocol.dispatch import STATE_LIFETIME_S
-from services.postgres.errors import BadConfirmation, SqlRefused
+from services.postgres.errors import SqlRefused
 from services.postgres.policy import Verdict
 from services.postgres.policy.known import CREDENTIAL_RELATIONS, FUNCTION_REFUSED, refused_group
 from services.postgres.policy.text import parse
@@ -106,62 +102,6 @@ class Ticket:
         """Return what a token is bound to."""
         parts = [self.sql, list(self.params), self.database, self.principal]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
-
-
-class Confirmations:
-    """Tokens that let the statement of a dry run be committed: once, and soon.
-
-    The secret lives as long as the process, so a restart forgets every token.
-
-    Args:
-        lifetime_s: Seconds for which a token is accepted.
-        clock: Seconds since the epoch.
-    """
-
-    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
-        self._lifetime_s = lifetime_s
-        self._clock = clock
-        self._secret = secrets.token_bytes(32)
-        self._used: dict[str, float] = {}
-
-    def make(self, ticket: Ticket) -> str:
-        """Return a token for one statement."""
-        expires_at = self._clock() + self._lifetime_s
-        head = f"{expires_at:.0f}.{secrets.token_hex(8)}"
-        return f"{head}.{self._seal(head, ticket)}"
-
-    def redeem(self, token: str, ticket: Ticket) -> None:
-        """Accept a token once.
-
-        Raises:
-            BadConfirmation: Of another statement, expired, used, or not ours.
-        """
-        head, _, seal = token.rpartition(".")
-        if not hmac.compare_digest(seal.encode(), self._seal(head, ticket).encode()):
-            raise BadConfirmation("The token is not for this statement, params and database.")
-        expires_at = float(head.partition(".")[0])
-        if expires_at < self._clock():
-            raise BadConfirmation("The token has expired.")
-        self._use(head, expires_at, "token")
-
-    def use_answer(self, asked_id: str | None) -> None:
-        """Accept a person's answer once; None is one that cannot be sent again.
-
-        Raises:
-            BadConfirmation: The same answer was used already.
-        """
-        if asked_id is not None:
-            self._use(asked_id, self._clock() + STATE_LIFETIME_S, "answer")
-
-    def _use(self, name: str, until: float, what: str) -> None:
-        now = self._clock()
-        self._used = {known: last for known, last in self._used.items() if last >= now}
-        if name in self._used:
-            raise BadConfirmation(f"The {what} was used already.")
-        self._used[name] = until
-
-    def _seal(self, head: str, ticket: Ticket) -> str:
-        return hmac.new(self._secret, head.encode() + ticket.digest(), hashlib.sha256).hexdigest()
 
 
 def stays_refused(verdict: Verdict, refused: SqlRefused) -> SqlRefused:

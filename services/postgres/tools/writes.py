@@ -12,18 +12,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from core.confirmations import Confirmations
 from core.context import Context
+from core.errors import ConfirmationRequired
 from core.progress import reporting
 from services.postgres import rendering
 from services.postgres.backend import statements
-from services.postgres.errors import ConfirmationRequired, SqlRefused
+from services.postgres.errors import SqlRefused
 from services.postgres.models import WriteResult
 from services.postgres.policy import Verdict
 from services.postgres.tools.desk import Desk, refusal
 from services.postgres.tools.queries import ExecuteSql, QueryTools
-from services.postgres.writing import Confirmations, Ticket, stays_refused, writing_kind
+from services.postgres.writing import Ticket, stays_refused, writing_kind
 
 MAX_SHOWN_CHARS = 500
 
@@ -33,12 +35,6 @@ class ExecuteAnySql(ExecuteSql):
 
     dry_run: bool = Field(False, description="Run a writing statement, report, roll back.")
     confirm: str | None = Field(None, max_length=200, description="Token of the dry run.")
-
-
-class Agreement(BaseModel):
-    """The question before a write."""
-
-    run: bool = Field(description="Run the statement and keep its effects.")
 
 
 class WriteTools:
@@ -62,7 +58,7 @@ class WriteTools:
         if kind is None:
             refused = refusal(verdict)
             raise stays_refused(verdict, refused) if isinstance(refused, SqlRefused) else refused
-        ticket = Ticket(arguments.sql, params, arguments.database, context.principal.name)
+        ticket = Ticket(arguments.sql, params, arguments.database, context.principal.name).digest()
         if arguments.confirm is not None:
             self._confirmations.redeem(arguments.confirm, ticket)
             return await self._run(arguments, verdict, kind, context, commit=True)
@@ -88,14 +84,11 @@ class WriteTools:
             "" if report.affected_rows is None else f" Rows it touches: {report.affected_rows}."
         )
         where = arguments.database or "the default database"
-        answer = await context.elicit(
-            f"Run this {kind} on {where}?{touched}\n\n{arguments.sql[:MAX_SHOWN_CHARS]}", Agreement
+        await self._confirmations.ask(
+            context,
+            f"Run this {kind} on {where}?{touched}\n\n{arguments.sql[:MAX_SHOWN_CHARS]}",
+            f"The {kind}",
         )
-        if answer.action != "accept" or answer.content is None or not answer.content.run:
-            raise ConfirmationRequired(
-                f"The {kind} was not confirmed.", hint="Do not repeat it; ask the user what to do."
-            )
-        self._confirmations.use_answer(context.asked_id)
 
     async def _run(
         self,
