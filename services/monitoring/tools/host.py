@@ -34,7 +34,7 @@ class HostTools:
         host = self._desk.backend.host
         memory = host.memory()
         return Overview(
-            load=list(host.load()),
+            load=[host.load().one],
             memory_total_bytes=memory.total_bytes,
             memory_used_bytes=memory.used_bytes,
         )

@@ -1,0 +1,149 @@
+"""Readings over time, in memory that stops growing.
+
+Of each metric the newest readings are kept as they are, and older ones as the least, mean and
+greatest value of every half minute, so that a peak of two seconds is still seen after a day.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass
+
+FINE_S = 15 * 60.0
+COARSE_STEP_S = 30.0
+COARSE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One reading, or what readings came to within a span of time that begins at `at`.
+
+    Attributes:
+        at: Seconds since 1970.
+        high: The greatest; of one reading the same as `low` and `mean`.
+    """
+
+    at: float
+    low: float
+    mean: float
+    high: float
+
+
+class Ring:
+    """The last readings, oldest overwritten first.
+
+    Args:
+        capacity: How many.
+    """
+
+    __slots__ = ("_next", "_times", "_values", "capacity")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._times = array("d")
+        self._values = array("d")
+        self._next = 0
+
+    def append(self, at: float, value: float) -> None:
+        """Add a reading."""
+        if len(self._times) < self.capacity:
+            self._times.append(at)
+            self._values.append(value)
+            return
+        self._times[self._next] = at
+        self._values[self._next] = value
+        self._next = (self._next + 1) % self.capacity
+
+    def window(self, start: float, end: float) -> list[tuple[float, float]]:
+        """Return (time, value) of the readings from `start` to `end`, in the order of time.
+
+        A clock that was set back leaves readings out of order, hence no bisection.
+        """
+        pairs = zip(self._times, self._values, strict=True)
+        return sorted(pair for pair in pairs if start <= pair[0] <= end)
+
+    @property
+    def first_at(self) -> float:
+        """When the oldest reading was made; infinity without any."""
+        return min(self._times, default=math.inf)
+
+
+class Buckets:
+    """Spans of equal length, each with least, mean and greatest value; oldest overwritten first.
+
+    A span's place follows from its time, so gaps cost nothing and need no entry. Values are kept in
+    seven digits (32-bit floats), which halves the memory.
+
+    Args:
+        capacity: How many spans.
+        step_s: Their length.
+    """
+
+    __slots__ = (
+        "_count",
+        "_high",
+        "_low",
+        "_mean",
+        "_slot",
+        "_slots",
+        "_sum",
+        "capacity",
+        "step_s",
+    )
+
+    def __init__(self, capacity: int, step_s: float) -> None:
+        self.capacity, self.step_s = capacity, step_s
+        self._slots = array("L", bytes(capacity * array("L").itemsize))
+        self._low, self._mean, self._high = (array("f", bytes(capacity * 4)) for _ in range(3))
+        self._slot, self._count, self._sum = 0, 0, 0.0
+
+    def append(self, at: float, value: float) -> None:
+        """Add a reading to its span."""
+        slot = int(at // self.step_s)
+        place = slot % self.capacity
+        if slot != self._slot:
+            self._slot, self._count, self._sum = slot, 0, 0.0
+            self._slots[place] = slot
+            self._low[place] = self._high[place] = value
+        self._count, self._sum = self._count + 1, self._sum + value
+        self._mean[place] = self._sum / self._count
+        self._low[place] = min(self._low[place], value)
+        self._high[place] = max(self._high[place], value)
+
+    def window(self, start: float, end: float) -> list[Point]:
+        """Return the spans that begin from `start` to `end`, in the order of time."""
+        first, last = math.ceil(start / self.step_s), math.floor(end / self.step_s)
+        first = max(first, last - self.capacity + 1)
+        wanted = ((slot, slot % self.capacity) for slot in range(first, last + 1))
+        return [
+            Point(slot * self.step_s, self._low[i], self._mean[i], self._high[i])
+            for slot, i in wanted
+            if self._slots[i] == slot
+        ]
+
+
+class Track:
+    """All that is remembered of one metric.
+
+    Args:
+        interval_s: Seconds between two readings, as a rule.
+    """
+
+    __slots__ = ("buckets", "ring")
+
+    def __init__(self, interval_s: float) -> None:
+        self.ring = Ring(max(2, math.ceil(FINE_S / interval_s)))
+        self.buckets = Buckets(int(COARSE_S / COARSE_STEP_S), COARSE_STEP_S)
+
+    def append(self, at: float, value: float) -> None:
+        """Remember a reading."""
+        self.ring.append(at, value)
+        self.buckets.append(at, value)
+
+    def window(self, start: float, end: float) -> list[Point]:
+        """Return half minutes, and from where there are any, the readings themselves."""
+        first = self.ring.first_at
+        fine = [Point(at, value, value, value) for at, value in self.ring.window(start, end)]
+        coarse = self.buckets.window(start, min(end, first - COARSE_STEP_S))
+        return [*coarse, *fine]
