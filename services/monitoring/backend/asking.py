@@ -157,7 +157,7 @@ class Line:
                 if response.status_code not in statuses:
                     raise self._refused(response, path)
                 yield response
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             raise self.late(path) from None
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
             raise self._failed(error, path) from error

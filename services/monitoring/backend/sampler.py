@@ -118,6 +118,10 @@ class Sampler:
         """
         return self._tracks.series(metric, start, end)
 
+    def newest(self, metric: str) -> tuple[float, float] | None:
+        """Return when a metric was recorded last, and its value; None when it never was."""
+        return self._tracks.newest(metric)
+
     def metrics(self) -> list[str]:
         """Return the names of everything that is recorded, sorted."""
         return self._tracks.names()

@@ -55,6 +55,7 @@ class Tracks:
         self._tracks: dict[str, Track] = {}
         self._lock = threading.Lock()
         self._last_at: dict[str, float] = {}
+        self._newest: dict[str, tuple[float, float]] = {}
         self.refused: set[str] = set()
 
     def record(self, metric: str, at: float, value: float) -> None:
@@ -75,11 +76,17 @@ class Tracks:
                 track = self._tracks[metric] = Track(self._interval_s)
             track.append(at, value)
             self._last_at[metric] = at
+            self._newest[metric] = (at, value)
 
     def names(self) -> list[str]:
         """Return the metrics, sorted."""
         with self._lock:
             return sorted(self._tracks)
+
+    def newest(self, metric: str) -> tuple[float, float] | None:
+        """Return when a metric was recorded last, and its value; None when it never was."""
+        with self._lock:
+            return self._newest.get(metric)
 
     def series(self, metric: str, start: float, end: float) -> Series:
         """Return what is remembered of a metric.
@@ -102,5 +109,5 @@ class Tracks:
         metric = min(self._last_at, key=self._last_at.__getitem__)
         if at - self._last_at[metric] < COARSE_S + COARSE_STEP_S:
             return False
-        del self._tracks[metric], self._last_at[metric]
+        del self._tracks[metric], self._last_at[metric], self._newest[metric]
         return True
