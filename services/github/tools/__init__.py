@@ -1,0 +1,54 @@
+"""The tools: each module has the rows of its subject, joined here by toolset.
+
+Every row of `listings` is one tool. It is registered when its toolset is on, and a tool that writes
+only when the toolset may write too; whoever calls one that is not is told which setting decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from core.mcp_sse import MCPServer
+from core.tools import Listing, icons
+from services.github.tools import context
+from services.github.tools.desk import Desk
+
+
+class Subject(Protocol):
+    """A module with tools."""
+
+    def listings(self, desk: Desk) -> list[Listing]:
+        """Return the rows of its tools."""
+
+
+SUBJECTS: tuple[tuple[str, Subject], ...] = (("context", context),)
+"""The toolset of each module, in the order in which their tools are listed."""
+
+
+def register(server: MCPServer, desk: Desk) -> None:
+    """Register the tools that are switched on, and say of the others how they would be."""
+    offered = []
+    for toolset, row in listings(desk):
+        if not desk.access.is_on(toolset):
+            server.withhold(
+                row.name,
+                f"{row.name} is switched off here: it belongs to the toolset {toolset}.",
+                hint=f"The operator adds {toolset} to MCP_GITHUB_TOOLSETS.",
+            )
+        elif not row.annotations.read_only and not desk.access.writes(toolset):
+            server.withhold(
+                row.name,
+                f"{row.name} is switched off here: the toolset {toolset} only reads.",
+                hint=f"The operator adds {toolset} to MCP_GITHUB_WRITE.",
+            )
+        else:
+            offered.append(row)
+    server.register_listings(offered, icons=icons("🐙"))
+
+
+def listings(desk: Desk) -> Iterator[tuple[str, Listing]]:
+    """Yield each tool's toolset and row."""
+    for toolset, subject in SUBJECTS:
+        for row in subject.listings(desk):
+            yield toolset, row
