@@ -1,0 +1,162 @@
+"""Lines that tell of a deploy, a new version, a start, an end or a package, wherever they are.
+
+Words alone deceive ("lock released"), so what a line is taken for also depends on how often its
+template occurs: what happens all the time is not what has changed. Versions are followed from line
+to line of the same template; one that differs from the one before is what counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import re2
+
+from services.monitoring.logs.patterns import MAX_EXAMPLE_BYTES, Reader, mask
+
+Kind = Literal["deploy", "version", "start", "end", "oom", "package"]
+
+MAX_TEMPLATES = 500
+MAX_VERSIONS = 12
+RARE = 12
+"""Lines of one template up to which it tells of something that happened."""
+
+_WORDS: dict[Kind, bytes] = {
+    "package": rb"^\S+ \S+ (?:install|upgrade|remove|purge) \S+:\S+ "
+    rb"|^(?:upgrade|install|remove|purge): |\b(?:upgraded|updated|installed|erased): \S+-\d"
+    rb"|\[ALPM\] (?:installed|upgraded|removed) |\bsuccessfully installed \S+-\d",
+    "oom": rb"\bout of memory: killed\b|\boom-kill\b|\bcgroup out of memory\b"
+    rb"|\bjava heap space\b|\boomkilled\b",
+    "deploy": rb"\b(?:re)?deploy(?:ed|ing|ments?)?\b|\broll(?:ed|ing)?[ -]?(?:out|back)\b"
+    rb"|\brolling update\b|\breleas(?:ed|ing) (?:v?\d|version|\S+ v?\d)|\bnew release\b"
+    rb"|\brelease v?\d|\bupgrad(?:ed|ing)\b|\b(?:applied|applying|running) migrations?\b"
+    rb"|\bmigrations? (?:\S+ )?(?:appl|complet|done|finish|start|run)"
+    rb"|\bconfig(?:uration)? (?:was )?(?:changed|reloaded|updated)\b|\breloading config"
+    rb"|\bfeature flag\b|\bscaled (?:up|down)\b|\bscaling (?:up|down|from)\b|\bimage updated\b",
+    "start": rb"\bapplication startup complete\b|\bstarted server process\b"
+    rb"|\bser(?:ver|vice) (?:has |is )?(?:started|listening|ready)\b|\bstarting up\b"
+    rb"|\bstarting \S+ (?:v|version )?\d+\.\d|\bstarted \S+ (?:in|version|v\d)"
+    rb"|\bdatabase system is ready to accept connections\b|\bsystemd\[\d+\]: started "
+    rb"|\bready for connections\b",
+    "end": rb"\breceived (?:sigterm|sigint|fast shutdown request|signal 15)\b|\bshutting down\b"
+    rb"|\bshutdown complete\b|\bsystemd\[\d+\]: stopp(?:ed|ing) |\bserver stopped\b"
+    rb"|\bmain process exited\b|\bsegfault at\b|\bcore dumped\b|\bback-off restarting\b",
+}
+_VERSION = (
+    rb"\b(?:version|revision|commit|build|release|git_sha|sha|image|tag)[\"']?\s?[=: ]\s?[\"']?"
+    rb"(?:[\w./-]{1,100}:)?(v?\d{1,6}(?:\.\d{1,6}){1,3}[\w.+-]{0,40}|[0-9a-f]{7,40})\b"
+    rb"|\bv\d{1,6}(?:\.\d{1,6}){1,3}[\w.+-]{0,40}"
+)
+_KINDS = [(kind, re2.compile(b"(?im)" + words)) for kind, words in _WORDS.items()]
+_VALUE = re.compile(rb"(?i)" + _VERSION)
+_ANY = re2.compile(b"(?im)" + b"|".join([*_WORDS.values(), _VERSION]))
+
+
+class Candidate(NamedTuple):
+    """A line that has such words.
+
+    Attributes:
+        start: In the block.
+        kind: None where it only names a version.
+    """
+
+    start: int
+    line: bytes
+    kind: Kind | None
+    version: str | None
+
+
+def candidates(block: bytes) -> Iterator[Candidate]:
+    """Find such lines in a block of whole lines."""
+    at = 0
+    while found := _ANY.search(block, at):
+        start = block.rfind(b"\n", 0, found.start()) + 1
+        end = block.find(b"\n", found.end())
+        end = len(block) if end < 0 else end
+        line = block[start : min(end, start + MAX_EXAMPLE_BYTES)]
+        kind = next((kind for kind, words in _KINDS if words.search(line)), None)
+        value = _VALUE.search(line)
+        version = (value[1] or value[0]).decode("ascii", "replace") if value else None
+        yield Candidate(start, line, kind, version)
+        at = end
+
+
+@dataclass(frozen=True, slots=True)
+class Notable:
+    """One line that counts.
+
+    Attributes:
+        file: Its number.
+        offset: In the file, in bytes.
+        version: What it names; `before` is what the line before it with that template named.
+    """
+
+    kind: Kind
+    file: int
+    offset: int
+    line: bytes
+    version: str | None = None
+    before: str | None = None
+
+
+@dataclass(slots=True)
+class _Group:
+    """The candidates of one template in one file."""
+
+    count: int = 0
+    changes: int = 0
+    version: str | None = None
+    kept: list[Notable] = field(default_factory=list)
+
+
+class Notables:
+    """Gathers such lines of any number of files, in fixed memory."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, str], _Group] = {}
+
+    def add(self, block: bytes, read: Reader, *, file: int, offset: int = 0) -> None:
+        """Look at whole lines; the blocks of a file come in the order of time.
+
+        Args:
+            offset: Of the block in its file, in bytes.
+        """
+        for candidate in candidates(block):
+            told = read(candidate.line)
+            if told is None:
+                continue
+            key = (file, mask(told.message))
+            group = self._groups.get(key)
+            if group is None:
+                if len(self._groups) >= MAX_TEMPLATES:
+                    continue
+                group = self._groups[key] = _Group()
+            _take(group, candidate, file, offset)
+
+    def found(self) -> list[Notable]:
+        """Return the lines that count: of rare templates, and those with another version."""
+        lines = [line for group in self._groups.values() for line in _told(group)]
+        return sorted(lines, key=lambda line: (line.file, line.offset))
+
+
+def _take(group: _Group, candidate: Candidate, file: int, offset: int) -> None:
+    group.count += 1
+    known, version = group.version, candidate.version
+    differs = known is not None and version is not None and version != known
+    group.changes += differs
+    group.version = version or known
+    before = known if differs else None
+    kind: Kind | None = "version" if differs else candidate.kind
+    if kind is not None and len(group.kept) < MAX_VERSIONS:
+        place = offset + candidate.start
+        group.kept.append(Notable(kind, file, place, candidate.line, version, before))
+
+
+def _told(group: _Group) -> list[Notable]:
+    if group.count <= RARE:
+        return group.kept
+    if group.changes >= MAX_VERSIONS:
+        return []
+    return [line for line in group.kept if line.kind == "version"]
