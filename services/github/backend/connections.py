@@ -1,0 +1,178 @@
+"""Connections to GitHub: verified, kept while nobody uses them, and ended from any thread.
+
+urllib3's connections without its pools, sessions and retries: what is asked for is sent once, to
+the host that was asked for. No proxy, `.netrc` or cookie of the environment plays a part. The last
+thing before the socket, `putrequest`, compares the request line with the one that was ordered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import certifi
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+KEEP_ALIVE_S = 45.0
+_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection goes (RFC 6454)."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str | SplitResult) -> Origin:
+        """Return the origin of an http or https URL.
+
+        Raises:
+            ValueError: It is of another kind, or has no host, or a user.
+        """
+        parts = urlsplit(url) if isinstance(url, str) else url
+        if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("not an http or https URL")
+        return cls(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+class WrongTarget(Exception):
+    """Something would have been sent elsewhere than it was ordered to; nothing was."""
+
+
+class Connection(HTTPConnection):
+    """A connection that knows what may be sent over it, and can be ended by another thread.
+
+    Attributes:
+        ordered: Method and target that the next request line has to have.
+        sent: Whether any byte of the request went out.
+    """
+
+    ordered: tuple[str, str] | None = None
+    sent = False
+    _handle: socket.socket | None = None
+    _ended = False
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Begin a request, if it is the ordered one."""
+        if (method, url) != self.ordered:
+            raise WrongTarget(f"{method} {url} was not ordered")
+        super().putrequest(method, url, *args, **kwargs)
+
+    def connect(self) -> None:
+        """Connect, unless the exchange was ended meanwhile."""
+        super().connect()
+        if self._ended:
+            raise ConnectionAbortedError("ended")
+
+    def _new_conn(self) -> socket.socket:
+        """Keep a second handle: the first is swallowed by TLS, whose handshake can hang too."""
+        connected = super()._new_conn()
+        self._handle = connected.dup()
+        return connected
+
+    def send(self, data: Any) -> None:
+        """Send bytes, and remember that some were."""
+        if self.sock is None:
+            self.connect()
+        self.sent = True
+        super().send(data)
+
+    def end(self) -> None:
+        """Make the thread that waits on this connection fail at once; from any thread."""
+        self._ended = True
+        if (handle := self._handle) is not None:
+            with contextlib.suppress(OSError):
+                handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close both handles."""
+        try:
+            super().close()
+        finally:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                handle.close()
+
+
+class SecureConnection(Connection, HTTPSConnection):
+    """The same over TLS, with the certificate and its name verified."""
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what verifies certificates: against certifi's authorities, and the operator's."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+class Connections:
+    """All connections of one client; used from several threads.
+
+    Args:
+        ca_file: Further certificate authorities.
+        max_idle: Connections kept open while nobody uses them.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None,
+        max_idle: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tls = tls_context(ca_file)
+        self._max_idle = max_idle
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Origin, Connection]] = []
+
+    def take(self, origin: Origin) -> Connection:
+        """Return a connection for one exchange: the idle one used last, or one to be connected."""
+        while (kept := self._kept(origin)) is not None:
+            since, connection = kept
+            if self._clock() - since < KEEP_ALIVE_S and connection.is_connected:
+                connection.sent = False
+                return connection
+            connection.close()
+        if origin.scheme == "https":
+            return SecureConnection(origin.host, origin.port, ssl_context=self._tls)
+        return Connection(origin.host, origin.port)
+
+    def give_back(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection whose answer was read to its end."""
+        connection.ordered = None
+        with self._lock:
+            self._idle.append((self._clock(), origin, connection))
+            surplus = self._idle[: -self._max_idle]
+            del self._idle[: -self._max_idle]
+        for _, _, old in surplus:
+            old.close()
+
+    def close(self) -> None:
+        """Close those that are idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, _, connection in idle:
+            connection.close()
+
+    def _kept(self, origin: Origin) -> tuple[float, Connection] | None:
+        with self._lock:
+            for index in range(len(self._idle) - 1, -1, -1):
+                if self._idle[index][1] == origin:
+                    since, _, connection = self._idle.pop(index)
+                    return since, connection
+        return None
