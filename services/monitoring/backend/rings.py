@@ -21,10 +21,12 @@ class Point:
 
     Attributes:
         at: Seconds since 1970.
+        span_s: For how long it stands.
         high: The greatest; of one reading the same as `low` and `mean`.
     """
 
     at: float
+    span_s: float
     low: float
     mean: float
     high: float
@@ -117,7 +119,7 @@ class Buckets:
         first = max(first, last - self.capacity + 1)
         wanted = ((slot, slot % self.capacity) for slot in range(first, last + 1))
         return [
-            Point(slot * self.step_s, self._low[i], self._mean[i], self._high[i])
+            Point(slot * self.step_s, self.step_s, self._low[i], self._mean[i], self._high[i])
             for slot, i in wanted
             if self._slots[i] == slot
         ]
@@ -130,9 +132,10 @@ class Track:
         interval_s: Seconds between two readings, as a rule.
     """
 
-    __slots__ = ("buckets", "ring")
+    __slots__ = ("_interval_s", "buckets", "ring")
 
     def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
         self.ring = Ring(max(2, math.ceil(FINE_S / interval_s)))
         self.buckets = Buckets(int(COARSE_S / COARSE_STEP_S), COARSE_STEP_S)
 
@@ -144,6 +147,7 @@ class Track:
     def window(self, start: float, end: float) -> list[Point]:
         """Return half minutes, and from where there are any, the readings themselves."""
         first = self.ring.first_at
-        fine = [Point(at, value, value, value) for at, value in self.ring.window(start, end)]
+        readings = self.ring.window(start, end)
+        fine = [Point(at, self._interval_s, value, value, value) for at, value in readings]
         coarse = self.buckets.window(start, min(end, first - COARSE_STEP_S))
         return [*coarse, *fine]

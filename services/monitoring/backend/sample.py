@@ -71,6 +71,7 @@ class ProcessSummary:
 
     Attributes:
         at: When they were looked at, which is done less often where many run.
+        zombies_of: The process with most zombies to its name: pid, name, how many.
     """
 
     total: int
@@ -81,6 +82,7 @@ class ProcessSummary:
     top_cpu: tuple[ProcessUse, ...]
     top_memory: tuple[ProcessUse, ...]
     at: float
+    zombies_of: tuple[int, str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

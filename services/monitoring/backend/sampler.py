@@ -168,7 +168,8 @@ class Sampler:
         """Say how sampling is doing, for `/health`."""
         sample = self._latest
         if sample is None:
-            return Component("degraded", "the first sample is still to come")
+            late = self._clocks.monotonic() - self._began_at > LATE_INTERVALS * self.interval_s
+            return Component("degraded" if late else "up", "the first sample is still to come")
         age_s = self._clocks.monotonic() - sample.readings.monotonic_s
         facts = {
             "age_s": round(age_s, 1),

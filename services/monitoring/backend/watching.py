@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -142,7 +142,18 @@ def summary_of(scan: Scan, percents: dict[int, float], at: float) -> ProcessSumm
         top_cpu=tuple(_use(s, percents) for s in by_cpu if percents.get(s.pid, 0) >= 0.1),
         top_memory=tuple(_use(stat, percents) for stat in by_memory),
         at=at,
+        zombies_of=_zombies_of(scan),
     )
+
+
+def _zombies_of(scan: Scan) -> tuple[int, str, int] | None:
+    """Return who has not asked for the ends of most of its children."""
+    parents = Counter(stat.parent for stat in scan.stats.values() if stat.state == "zombie")
+    if not parents:
+        return None
+    pid, count = parents.most_common(1)[0]
+    parent = scan.stats.get(pid)
+    return pid, clean(parent.name).text if parent else "", count
 
 
 def _use(stat: Stat, percents: dict[int, float]) -> ProcessUse:
