@@ -1,10 +1,8 @@
 """Pages are converted in processes of their own, because any page may break a parser.
 
-A worker is a fresh interpreter (`convert.worker`), never a fork of this process with its threads
-and secrets: it gets an empty environment and two pipes. It is started when first needed, kept warm,
-and killed when a job takes too long, too much memory, or is cancelled; the others go on. What it
-sends back is JSON and read as a stranger's: an exploited worker can lie about its page and nothing
-else.
+They are workers as `core.workers` has them, running `convert.worker`. One is killed when a page
+takes too long, too much memory, or is cancelled; the others go on. An exploited worker can lie
+about its page and nothing else.
 
 ```
 convert ── a turn: no host has all workers (`turns`) ── a worker ── its result, within the limit
@@ -17,12 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import math
-import os
-import struct
-import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal, NamedTuple
@@ -32,6 +26,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.errors import Busy, ToolError
 from core.observability.health import Component
+from core.workers import (
+    IDLE_S,
+    MEMORY_KILLS,
+    Pool,
+    ResultTooLarge,
+    Worker,
+    WorkerDied,
+    WorkerNotStarted,
+)
 from services.fetch.backend.turns import Turns
 from services.fetch.convert import Document, Source, Wanted
 from services.fetch.errors import (
@@ -43,10 +46,6 @@ from services.fetch.errors import (
 from services.fetch.settings import FetchSettings
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
-IDLE_S = 120.0
-"""After which a worker without work is ended, to give its memory back."""
-START_S = 30.0
-"""In which a worker has to be ready; it takes half a second on an idle machine."""
 WAITING_PER_WORKER = 32
 """Pages that may wait for each worker; the next one is told that we are busy."""
 SELECTOR_S = 3.0
@@ -58,16 +57,10 @@ is ended in the middle of a page that never had a chance."""
 PROGRAM = "services.fetch.convert.worker"
 
 _log = logging.getLogger(__name__)
-_LENGTH = struct.Struct("!I")
 _DOCUMENT = TypeAdapter(Document)
 _ERRORS: dict[str, type[ToolError]] = {
     error.code: error for error in (BadSelector, ConversionFailed)
 }
-_MEMORY_KILLS = frozenset((-9, -6, -11))  # the OOM killer, and C code that got no memory
-
-
-class WorkerDied(Exception):
-    """The process ended in the middle of a job, or sent what is no result."""
 
 
 class Converters:
@@ -80,29 +73,25 @@ class Converters:
 
     def __init__(self, settings: FetchSettings, *, idle_s: float = IDLE_S) -> None:
         self._settings = settings
-        self._idle_s = idle_s
         self._turns = Turns(settings.workers)
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
+        limits = (str(settings.worker_memory_bytes), str(math.ceil(settings.convert_timeout_s)))
+        self._pool = Pool(PROGRAM, lambda: limits, idle_s=idle_s)
         self._jobs = 0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take jobs until the block is left; then end every worker."""
-        try:
+        async with self._pool.running():
             yield
-        finally:
-            self._idle.clear()
-            await asyncio.gather(*(worker.end() for worker in list(self._all)))
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers that live."""
-        return tuple(worker.pid for worker in self._all)
+        return self._pool.pids
 
     async def component(self) -> Component:
         """Say how many workers there are; none is as good as all, they start when needed."""
-        return Component("up", f"{len(self._all)} of {self._settings.workers} workers")
+        return Component("up", f"{len(self.pids)} of {self._settings.workers} workers")
 
     async def convert(
         self, source: Source, wanted: Wanted, *, caller: str = "", timeout_s: float | None = None
@@ -135,14 +124,14 @@ class Converters:
         finally:
             self._jobs -= 1
 
-    async def _run(
-        self, worker: _Worker, source: Source, wanted: Wanted, left_s: float
-    ) -> Document:
+    async def _run(self, worker: Worker, source: Source, wanted: Wanted, left_s: float) -> Document:
         limit = min(self._limits(source, wanted), _Limit(left_s, "call"))
         keep = False
         try:
             async with asyncio.timeout(limit.seconds):
-                result = await worker.run(source, wanted)
+                result = await worker.run(
+                    _job(source, wanted), source.body, max_bytes=MAX_RESULT_BYTES
+                )
             keep = "failure" not in result and not result.get("last")
             return _read_result(result, source)
         except TimeoutError:
@@ -150,11 +139,10 @@ class Converters:
         except WorkerDied:
             keep = False
             raise await self._cause_of_death(worker) from None
+        except ResultTooLarge as error:
+            raise _result_too_large(*error.args) from None
         finally:
-            if keep and worker.is_alive:
-                self._rest(worker)
-            else:
-                worker.kill()
+            self._pool.give_back(worker, keep=keep)
 
     def _limits(self, source: Source, wanted: Wanted) -> _Limit:
         """Return how long one page may take, whatever is left of the call."""
@@ -164,45 +152,22 @@ class Converters:
         seconds = SELECTOR_S + SELECTOR_S_PER_MEGABYTE * len(source.body) / 1_000_000
         return min(limit, _Limit(seconds, "selector"))
 
-    async def _worker(self) -> _Worker:
-        """Return an idle worker, the last used first, or start one."""
-        while self._idle:
-            worker = self._idle.pop()
-            worker.wake()
-            if worker.is_alive:
-                return worker
-        worker = await _Worker.start(self._settings)
-        self._all.add(worker)
-        worker.when_ended(self._all.discard)
+    async def _worker(self) -> Worker:
         try:
-            async with asyncio.timeout(START_S):
-                await worker.ready()
-        except (TimeoutError, WorkerDied):
-            worker.kill()
+            return await self._pool.take()
+        except WorkerNotStarted:
             raise ConversionFailed(
                 "The process that converts pages does not start.",
                 hint="The operator finds the cause in the service's log.",
                 retryable=True,
                 reason_code="worker_start",
             ) from None
-        except BaseException:
-            worker.kill()
-            raise
-        return worker
 
-    def _rest(self, worker: _Worker) -> None:
-        self._idle.append(worker)
-        worker.end_after(self._idle_s, self._forget)
-
-    def _forget(self, worker: _Worker) -> None:
-        with contextlib.suppress(ValueError):
-            self._idle.remove(worker)
-
-    async def _cause_of_death(self, worker: _Worker) -> ToolError:
+    async def _cause_of_death(self, worker: Worker) -> ToolError:
         worker.kill()
         status = await worker.wait()
         _log.warning("a converter ended in a job", extra={"status": status})
-        if status in _MEMORY_KILLS:
+        if status in MEMORY_KILLS:
             return _too_large(self._settings)
         return ConversionFailed("The page crashed the converter.", reason_code="crashed")
 
@@ -268,6 +233,22 @@ def _too_large(settings: FetchSettings) -> ConversionTooLarge:
     )
 
 
+def _result_too_large(length: int) -> ConversionTooLarge:
+    return ConversionTooLarge(
+        f"The converted page has {length} bytes; {MAX_RESULT_BYTES} are the limit.",
+        reason_code="result_size",
+        limit_bytes=MAX_RESULT_BYTES,
+    )
+
+
+def _job(source: Source, wanted: Wanted) -> dict[str, Any]:
+    return {
+        "url": source.url,
+        "content_type": source.content_type,
+        "wanted": dataclasses.asdict(wanted),
+    }
+
+
 def _read_result(result: dict[str, Any], source: Source) -> Document:
     """Turn what a worker said into a document or an error, believing neither its types nor codes.
 
@@ -302,129 +283,3 @@ def _error(told: dict[str, Any]) -> ToolError:
     hint = str(facts.pop("hint", ""))
     facts.pop("retryable", None)
     return error(message, hint=hint or None, **facts)
-
-
-class _Worker:
-    """One process and its two pipes."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._timer: asyncio.TimerHandle | None = None
-        self._ended = asyncio.ensure_future(process.wait())
-
-    @classmethod
-    async def start(cls, settings: FetchSettings) -> _Worker:
-        """Start the process; it is not ready yet."""
-        arguments = (
-            os.getpid(),
-            settings.worker_memory_bytes,
-            math.ceil(settings.convert_timeout_s),
-        )
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            PROGRAM,
-            *map(str, arguments),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LANG": "C.UTF-8"},
-        )
-        return cls(process)
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.returncode is None
-
-    async def ready(self) -> None:
-        """Wait until it takes jobs.
-
-        Raises:
-            WorkerDied: It ended instead.
-        """
-        await self._receive()
-
-    async def run(self, source: Source, wanted: Wanted) -> dict[str, Any]:
-        """Give it a job and return what it says.
-
-        Raises:
-            WorkerDied: It ended, or sent what is no result.
-            ConversionTooLarge: The result is larger than we take.
-        """
-        job = {
-            "url": source.url,
-            "content_type": source.content_type,
-            "size": len(source.body),
-            "wanted": dataclasses.asdict(wanted),
-        }
-        head = json.dumps(job).encode()
-        stdin = self._process.stdin
-        assert stdin is not None
-        try:
-            stdin.write(_LENGTH.pack(len(head)) + head)
-            stdin.write(source.body)
-            await stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise WorkerDied from error
-        return await self._receive()
-
-    async def _receive(self) -> dict[str, Any]:
-        stdout = self._process.stdout
-        assert stdout is not None
-        try:
-            (length,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
-            if length > MAX_RESULT_BYTES:
-                raise ConversionTooLarge(
-                    f"The converted page has {length} bytes; {MAX_RESULT_BYTES} are the limit.",
-                    reason_code="result_size",
-                    limit_bytes=MAX_RESULT_BYTES,
-                )
-            result = json.loads(await stdout.readexactly(length))
-        except (asyncio.IncompleteReadError, ValueError, RecursionError) as error:
-            raise WorkerDied from error
-        if not isinstance(result, dict):
-            raise WorkerDied
-        return result
-
-    def end_after(self, seconds: float, forget: Any) -> None:
-        """End it when it was not woken before."""
-
-        def end() -> None:
-            forget(self)
-            self.kill()
-
-        self._timer = asyncio.get_running_loop().call_later(seconds, end)
-
-    def wake(self) -> None:
-        """Take it back to work."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def when_ended(self, tell: Any) -> None:
-        """Call with the worker when its process is gone."""
-        self._ended.add_done_callback(lambda _: tell(self))
-
-    def kill(self) -> None:
-        """End it now; `wait` says when it is gone."""
-        self.wake()
-        if self.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def wait(self) -> int:
-        """Return its exit status when it is gone."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        return await asyncio.shield(self._ended)
-
-    async def end(self) -> None:
-        """End it and wait until it is gone."""
-        self.kill()
-        await self.wait()
