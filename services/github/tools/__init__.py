@@ -11,7 +11,10 @@ from typing import Protocol
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
-from services.github.tools import context
+from services.github.tools import (
+    context,
+    files,
+)
 from services.github.tools.desk import Desk
 
 
@@ -22,7 +25,10 @@ class Subject(Protocol):
         """Return the rows of its tools."""
 
 
-SUBJECTS: tuple[tuple[str, Subject], ...] = (("context", context),)
+SUBJECTS: tuple[tuple[str, Subject], ...] = (
+    ("context", context),
+    ("files", files),
+)
 """The toolset of each module, in the order in which their tools are listed."""
 
 

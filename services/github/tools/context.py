@@ -1,63 +1,326 @@
-"""Who is asking GitHub, and how much is left of the quota."""
+"""Whose credential it is, what is left of its quota; which repositories and people there are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
 from core.context import Context
-from core.models import Facts, NoArguments
+from core.models import NoArguments
 from core.tools import Annotations, Listing
-from services.github.backend.requests import iso_time
-from services.github.models.common import GitHubResult
-from services.github.tools.desk import Desk
+from core.untrusted import clean
+from services.github.backend.requests import Request, iso_time
+from services.github.models.common import PageArguments, RepositoryArguments
+from services.github.models.context import (
+    Me,
+    Quota,
+    Quotas,
+    Repositories,
+    RepositoryDetails,
+    RepositoryFacts,
+    User,
+    Users,
+)
+from services.github.policy.names import Repo, parse_owner
+from services.github.tools.desk import Call, Desk, Window
+
+TOOLSET = "context"
+ASKS = Annotations(open_world=True)
+MAX_QUERY_CHARS = 256
+FEATURES = ("issues", "projects", "wiki", "pages", "discussions", "downloads")
+MERGE_METHODS = {
+    "merge": "allow_merge_commit",
+    "squash": "allow_squash_merge",
+    "rebase": "allow_rebase_merge",
+}
+
+Order = Literal["asc", "desc"]
 
 
-class Quota(Facts):
-    """One of GitHub's quotas."""
+class ListRepos(PageArguments):
+    """Arguments of list_repos."""
 
-    limit: int
-    remaining: int
-    used: int
-    reset_at: str
+    owner: str | None = Field(None, description="User or organisation; you, when left out.")
+    sort: Literal["pushed", "updated", "created", "full_name"] = "pushed"
 
 
-class RateLimitResult(GitHubResult):
-    """GitHub's quotas by name."""
+class SearchRepositories(PageArguments):
+    """Arguments of search_repositories, those of the official server."""
 
-    quotas: dict[str, Quota]
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    sort: Literal["stars", "forks", "help-wanted-issues", "updated"] | None = None
+    order: Order | None = None
+    minimal_output: bool = Field(True, description="false: GitHub's whole objects.")
+
+
+class SearchUsers(PageArguments):
+    """Arguments of search_users, those of the official server."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    sort: Literal["followers", "repositories", "joined"] | None = None
+    order: Order | None = None
+
+
+def listings(desk: Desk) -> list[Listing]:
+    """Return the rows of these tools."""
+    tools = ContextTools(desk)
+    return [
+        Listing(
+            name="get_me",
+            title="Who am I",
+            description="Whose credential is used, and what it may (scopes).",
+            handler=tools.get_me,
+            arguments=NoArguments,
+            result=Me,
+            annotations=ASKS,
+        ),
+        Listing(
+            name="rate_limit",
+            title="What is left of the quotas",
+            description="Requests left, for each of GitHub's quotas. Costs none.",
+            handler=tools.rate_limit,
+            arguments=NoArguments,
+            result=Quotas,
+            annotations=ASKS,
+        ),
+        Listing(
+            name="list_repos",
+            title="List repositories",
+            description="Repositories of an owner, or those that you can reach.",
+            handler=tools.list_repos,
+            arguments=ListRepos,
+            result=Repositories,
+            annotations=ASKS,
+        ),
+        Listing(
+            name="get_repo",
+            title="Look at a repository",
+            description="A repository: default branch, your permissions, features, state.",
+            handler=tools.get_repo,
+            arguments=RepositoryArguments,
+            result=RepositoryDetails,
+            annotations=ASKS,
+        ),
+        Listing(
+            name="search_repositories",
+            title="Search repositories",
+            description="Find repositories: `topic:react stars:>1000`, `user:octo in:name cli`.",
+            handler=tools.search_repositories,
+            arguments=SearchRepositories,
+            result=Repositories,
+            annotations=ASKS,
+        ),
+        Listing(
+            name="search_users",
+            title="Search users",
+            description="Find people: `john location:seattle followers:>100`.",
+            handler=tools.search_users,
+            arguments=SearchUsers,
+            result=Users,
+            annotations=ASKS,
+        ),
+    ]
 
 
 class ContextTools:
-    """The handlers."""
+    """The tools about the credential, repositories and people."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    async def rate_limit(self, arguments: NoArguments, context: Context) -> RateLimitResult:
-        """Ask for the quotas, which costs none."""
+    async def get_me(self, arguments: NoArguments, context: Context) -> Me:
+        """Tell whose credential it is."""
         call = self._desk.call(context)
-        found = await call.get("/rate_limit")
+        reply = await call.reply(Request(route="/user"))
+        user, scopes = reply.data, reply.headers.get("x-oauth-scopes")
+        return Me(
+            **_members(user, "login", "id", "type", "html_url", "created_at", "email"),
+            **_lines(user, "name", "company", "location", "bio"),
+            **_members(user, "public_repos", "total_private_repos"),
+            scopes=None if scopes is None else [s.strip() for s in scopes.split(",") if s.strip()],
+            **call.members(),
+        )
+
+    async def rate_limit(self, arguments: NoArguments, context: Context) -> Quotas:
+        """Tell what is left of each quota."""
+        call = self._desk.call(context)
+        found = (await call.get("/rate_limit"))["resources"]
         quotas = {
             name: Quota(
-                limit=quota["limit"],
-                remaining=quota["remaining"],
-                used=quota["used"],
-                reset_at=iso_time(quota["reset"]),
+                **_members(one, "limit", "used", "remaining"), reset_at=iso_time(one["reset"])
             )
-            for name, quota in found["resources"].items()
+            for name, one in found.items()
         }
-        return RateLimitResult(quotas=quotas, **call.members())
+        return Quotas(resources=quotas, **call.members())
 
-
-def listings(desk: Desk) -> list[Listing]:
-    """Return the rows of the tools."""
-    tools = ContextTools(desk)
-    return [
-        Listing(
-            name="rate_limit",
-            title="Show the quotas",
-            description="Show how many requests GitHub still takes, and when it takes more.",
-            handler=tools.rate_limit,
-            arguments=NoArguments,
-            result=RateLimitResult,
-            annotations=Annotations(read_only=True, idempotent=True, open_world=True),
+    async def list_repos(self, arguments: ListRepos, context: Context) -> Repositories:
+        """List the repositories of an owner, or of the credential."""
+        call = self._desk.call(context)
+        window = call.window(arguments)
+        request = await _list_of(call, arguments, window)
+        reply = await call.reply(request)
+        items = _allowed(call, reply.data)
+        shown, members = window.cut(
+            [_repository(item) for item in window.rest(items)], reply.next_page
         )
-    ]
+        call.heard_in_public("descriptions of repositories")
+        return Repositories(items=shown, **members, **call.members())
+
+    async def get_repo(self, arguments: RepositoryArguments, context: Context) -> RepositoryDetails:
+        """Tell what there is to know of a repository."""
+        call = self._desk.call(context)
+        repo = Repo.parse(arguments.owner, arguments.repo)
+        data = await call.get("/repos/{owner}/{repo}", repo=repo)
+        await call.origin(repo)
+        return RepositoryDetails(**_details(data, repo), **call.members())
+
+    async def search_repositories(
+        self, arguments: SearchRepositories, context: Context
+    ) -> Repositories:
+        """Search repositories."""
+        call = self._desk.call(context)
+        window = call.window(arguments)
+        data, following = await search(call, "repositories", arguments, arguments.query, window)
+        items = window.rest(_allowed(call, data["items"]))
+        whole = not arguments.minimal_output
+        shown, members = window.cut(
+            [_repository(item, whole) for item in items], following, total=data["total_count"]
+        )
+        call.heard_in_public("a search of repositories")
+        return Repositories(
+            items=shown, incomplete=data["incomplete_results"], **members, **call.members()
+        )
+
+    async def search_users(self, arguments: SearchUsers, context: Context) -> Users:
+        """Search people; organisations are left out, as in the official server."""
+        call = self._desk.call(context)
+        window = call.window(arguments)
+        query = f"{arguments.query} type:user"
+        data, following = await search(call, "users", arguments, query, window)
+        shown, members = window.cut(
+            [_user(item) for item in window.rest(data["items"])],
+            following,
+            total=data["total_count"],
+        )
+        return Users(
+            items=shown, incomplete=data["incomplete_results"], **members, **call.members()
+        )
+
+
+# --- asking --------------------------------------------------------------------------------------
+
+
+async def search(
+    call: Call, what: str, arguments: Any, query: str, window: Window
+) -> tuple[Any, int | None]:
+    """Return GitHub's answer to a search and the number of its next page.
+
+    Args:
+        what: Of the route: repositories, users, code, commits ….
+        arguments: Have `sort` and `order`.
+    """
+    reply = await call.page(
+        f"/search/{what}",
+        query={"q": query, "sort": arguments.sort, "order": arguments.order},
+        page=window.page,
+        per_page=window.per_page,
+    )
+    if reply.data.get("incomplete_results"):
+        call.warnings.append("GitHub's search ran out of time: results may be missing.")
+    return reply.data, reply.next_page
+
+
+async def _list_of(call: Call, arguments: ListRepos, window: Window) -> Request:
+    """Return the request that lists an owner's repositories, those of organisations too."""
+    query: dict[str, Any] = {
+        "sort": arguments.sort,
+        "page": window.page,
+        "per_page": window.per_page,
+    }
+    if arguments.owner is None:
+        return Request(route="/user/repos", query=query)
+    owner = parse_owner(arguments.owner)
+    if (await call.viewer(owner) or "").lower() == owner.lower():
+        return Request(route="/user/repos", query={**query, "affiliation": "owner"})
+    account = await call.get("/users/{username}", username=owner)
+    if account.get("type") == "Organization":
+        return Request(route="/orgs/{org}/repos", values={"org": owner}, query=query)
+    return Request(route="/users/{username}/repos", values={"username": owner}, query=query)
+
+
+def _allowed(call: Call, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the repositories that may be shown; what is private is remembered."""
+    shown = [item for item in items if call.may_read(item["full_name"])]
+    for item in shown:
+        if item.get("private"):
+            call.read_private(item["full_name"])
+    note_left_out(call, len(items) - len(shown))
+    return shown
+
+
+def note_left_out(call: Call, count: int) -> None:
+    """Say how many results the operator's list leaves out."""
+    if count:
+        call.warnings.append(
+            f"{count} results of repositories that MCP_GITHUB_ALLOW_REPOSITORIES does not name "
+            "are left out."
+        )
+
+
+# --- telling -------------------------------------------------------------------------------------
+
+
+def _repository(item: Mapping[str, Any], whole: bool = False) -> RepositoryFacts:
+    return RepositoryFacts(
+        **_members(item, "full_name", "html_url", "visibility", "language", "default_branch"),
+        **_members(item, "pushed_at", "updated_at"),
+        **_lines(item, "description"),
+        private=bool(item.get("private")),
+        fork=bool(item.get("fork")),
+        archived=bool(item.get("archived")),
+        topics=item.get("topics") or [],
+        stargazers_count=item.get("stargazers_count") or 0,
+        forks_count=item.get("forks_count") or 0,
+        open_issues_count=item.get("open_issues_count") or 0,
+        more=dict(item) if whole else None,
+    )
+
+
+def _details(data: Mapping[str, Any], asked: Repo) -> dict[str, Any]:
+    name = str(data["full_name"])
+    return {
+        **_members(data, "full_name", "id", "node_id", "html_url", "homepage", "visibility"),
+        **_members(data, "default_branch", "language", "created_at", "updated_at", "pushed_at"),
+        **_members(data, "delete_branch_on_merge"),
+        **_lines(data, "description"),
+        **{flag: bool(data.get(flag)) for flag in ("private", "archived", "disabled", "fork")},
+        **{
+            count: data.get(count) or 0
+            for count in ("stargazers_count", "forks_count", "open_issues_count")
+        },
+        "renamed_from": None if name.lower() == asked.key else asked.full_name,
+        "parent": (data.get("parent") or {}).get("full_name"),
+        "template": bool(data.get("is_template")),
+        "license": (data.get("license") or {}).get("spdx_id"),
+        "topics": data.get("topics") or [],
+        "watchers_count": data.get("subscribers_count") or 0,
+        "size_kb": data.get("size") or 0,
+        "permissions": [n for n, given in (data.get("permissions") or {}).items() if given],
+        "features": [feature for feature in FEATURES if data.get(f"has_{feature}")],
+        "merge_methods": [name for name, flag in MERGE_METHODS.items() if data.get(flag)],
+    }
+
+
+def _user(item: Mapping[str, Any]) -> User:
+    return User(**_members(item, "login", "id", "type", "avatar_url"), profile_url=item["html_url"])
+
+
+def _members(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: item.get(name) for name in names}
+
+
+def _lines(item: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return texts that people wrote, without what cannot be seen."""
+    return {name: clean(item[name]).text if item.get(name) else None for name in names}

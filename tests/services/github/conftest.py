@@ -11,6 +11,7 @@ import pytest
 
 from core.settings import Settings
 from core.testing import Client
+from services.github.service import create_server
 from services.github.settings import GithubSettings
 from tests.services.github.doubles import graphql, prism, recordings
 from tests.services.github.doubles.graphql import Graphql
@@ -44,8 +45,6 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def github(tmp_path: Path) -> Github:
     """Make clients of servers whose state is the test's own."""
-    from services.github.service import create_server
-
     settings = Settings.from_dict(
         {"security": {"seal_key": SEAL_KEY}, "server": {"state_dir": tmp_path / "state"}}
     )

@@ -20,7 +20,7 @@ async def made(client: Client, row: Row) -> CallResult:
     if row.confirmed:
         tried = await client.call(row.tool, **arguments, dry_run=True)
         assert tried.structured is not None, tried.error
-        arguments["confirm"] = tried.structured["confirm"]
+        arguments["confirm"] = tried.structured["dry_run"]["confirm"]
     return await client.call(row.tool, **arguments)
 
 

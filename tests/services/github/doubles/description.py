@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tests.services.github.doubles.programs import MODULES, need
 SOURCE = MODULES / "@octokit/openapi/generated/api.github.com.json"
 SPANS_SEGMENTS = frozenset({"path", "ref", "basehead", "branch", "tag"})
 """Parameters whose values may have slashes in them, which OpenAPI 3.0 has no way to say."""
+
+CONTENT = b"# Hello\n\nThe content of a file.\n"
 
 _PARAMETER = re.compile(r"\{([^{}]+)\}")
 
@@ -59,7 +62,8 @@ class Description:
     """The description, ready for Prism.
 
     Its server is the one that is asked, `nullable` stands only beside a `type` (Prism refuses it
-    elsewhere), and webhooks are left out since they take a second to read.
+    elsewhere), webhooks are left out since they take a second to read, and the base64 of examples,
+    which is cut off, is some that can be read.
     """
 
     def __init__(self) -> None:
@@ -67,7 +71,7 @@ class Description:
         self._document = from_json(SOURCE.read_bytes())
         self._document["servers"] = [{"url": "/"}]
         self._document.pop("x-webhooks", None)
-        _drop_bare_nullable(self._document)
+        _repair(self._document)
         self._routes = sorted(self._compiled(), key=lambda row: row[0])
 
     def write(self, file: Path) -> None:
@@ -143,12 +147,14 @@ def _pattern(route: str) -> re.Pattern[str]:
     return re.compile("".join(pieces))
 
 
-def _drop_bare_nullable(node: Any) -> None:
+def _repair(node: Any) -> None:
     if isinstance(node, dict):
         if node.get("nullable") in (True, False) and "type" not in node:
             del node["nullable"]
+        if node.get("encoding") == "base64" and isinstance(node.get("content"), str):
+            node["content"] = base64.b64encode(CONTENT).decode()
         for value in node.values():
-            _drop_bare_nullable(value)
+            _repair(value)
     elif isinstance(node, list):
         for value in node:
-            _drop_bare_nullable(value)
+            _repair(value)

@@ -1,0 +1,75 @@
+"""What the tools about releases return."""
+
+from __future__ import annotations
+
+from core.models import Facts
+from services.github.models.common import GitHubPage, GitHubResult, Selectable, Voice, WriteResult
+
+
+class Asset(Facts):
+    """A file of a release; `size` in bytes."""
+
+    id: int
+    name: str
+    content_type: str | None
+    size: int
+    digest: str | None
+    download_count: int
+    browser_download_url: str
+
+
+class Release(Voice, Selectable, Facts):
+    """One release; `body` is cut in lists."""
+
+    id: int
+    tag_name: str
+    target_commitish: str | None
+    name: str | None
+    html_url: str
+    draft: bool
+    prerelease: bool
+    created_at: str | None
+    published_at: str | None
+    assets: list[Asset]
+    body: str | None
+
+
+class Releases(GitHubPage, Facts):
+    """Releases, newest first."""
+
+    releases: list[Release]
+
+
+class ReleaseDetails(GitHubResult, Facts):
+    """One release, with all of its text."""
+
+    release: Release
+
+
+class AssetContents(GitHubResult, Facts):
+    """A file of a release.
+
+    Attributes:
+        content: Its text; None for other files, of which only the facts are told.
+        start_line: First line of the content, from 1 on.
+        truncated: Whether more follows: go on with `next_cursor`.
+    """
+
+    asset: Asset
+    content: str | None
+    start_line: int | None
+    end_line: int | None
+    total_lines: int | None
+    truncated: bool
+    next_cursor: str | None
+    hidden_removed: int
+
+
+class ReleaseWritten(WriteResult, Facts):
+    """What became of a release or asset; `release` as it is now, None where it was deleted."""
+
+    id: int | None = None
+    tag_name: str | None = None
+    html_url: str | None = None
+    name: str | None = None
+    body: str | None = None
