@@ -3,9 +3,11 @@
 ```
 ToolError
 ├── NotFound
+│   ├── UnknownService        not in the registry; facts: nearest, services
 │   ├── UnknownMetric         no such series; facts: nearest, metrics
 │   └── UnknownProcess        no process has that pid; fact: pid
 └── DependencyUnavailable
+    ├── DockerUnavailable     no socket, no permission, no engine behind it
     └── NotSampledYet         the first readings are still being made
 ```
 
@@ -15,6 +17,13 @@ No message holds an environment variable, a secret or an address of the inner ne
 from __future__ import annotations
 
 from core.errors import DependencyUnavailable, NotFound
+
+
+class UnknownService(NotFound):
+    """No service of that name is in the configuration."""
+
+    code = "UNKNOWN_SERVICE"
+    default_hint = "services_health without a service shows all of them."
 
 
 class UnknownMetric(NotFound):
@@ -29,6 +38,12 @@ class UnknownProcess(NotFound):
 
     code = "UNKNOWN_PROCESS"
     default_hint = "processes without pid lists those that run."
+
+
+class DockerUnavailable(DependencyUnavailable):
+    """Containers cannot be asked about; the hint says what to do."""
+
+    code = "DOCKER_UNAVAILABLE"
 
 
 class NotSampledYet(DependencyUnavailable):

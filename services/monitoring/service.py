@@ -8,7 +8,7 @@ from core.command_line import load
 from core.mcp_sse import MCPServer
 from core.paging import Cursors
 from core.settings import Settings, SettingsError
-from services.monitoring import tools
+from services.monitoring import prompts, resources, tools
 from services.monitoring.backend import Backend
 from services.monitoring.settings import MonitoringSettings
 from services.monitoring.tools.desk import Desk
@@ -38,7 +38,8 @@ def create_server(
         backend: Another one than the settings describe, for tests.
     """
     service_settings = service_settings or MonitoringSettings.from_env()
-    backend = backend or Backend(service_settings)
+    settings = settings or Settings.from_env()
+    backend = backend or Backend(service_settings, settings)
     server = MCPServer(
         "monitoring",
         version=VERSION,
@@ -50,6 +51,9 @@ def create_server(
     )
     desk = Desk(backend, service_settings, Cursors(server.sealer, "monitoring"))
     tools.register(server, desk)
+    resources.register(server, desk)
+    prompts.register(server)
+    backend.siblings.include_itself(lambda: server.app)
     server.add_component("sampler", backend.component)
     server.add_lifespan(backend.running)
     return server

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
+from services.monitoring import registry
+from services.monitoring.alerts import Rule, rules_of
+from services.monitoring.registry import Target
+from services.monitoring.rules import DEFAULT_RULES
 
 
 class MonitoringSettings(ServiceSettings):
@@ -36,6 +43,59 @@ class MonitoringSettings(ServiceSettings):
     answer_bytes: int = Field(
         48_000, ge=4_096, le=1_000_000, description="Bytes of JSON after which a list is cut."
     )
+
+    # --- the services of the suite, alerts, containers -----------------------------------------
+    services: Annotated[tuple[Target, ...], NoDecode] = Field(
+        (),
+        description="The services to watch, as name=http://host:port, comma-separated; those of "
+        "config/services.yaml on their default ports when empty. deploy.sh sets it.",
+    )
+    services_api_key: SecretStr | None = Field(
+        None, description="The key that they ask for; this server's own when not set."
+    )
+    services_ca: Path | None = Field(
+        None,
+        description="PEM file of the authority behind their certificates; this server's own "
+        "certificate, or else those the system trusts, when not set.",
+    )
+    probe_interval_s: float = Field(
+        15, ge=1, le=600, description="Seconds between two probes of each service."
+    )
+    probe_time_limit_s: float = Field(
+        5, ge=0.5, le=30, description="Seconds after which services_health answers, come what may."
+    )
+    alert_rules: Annotated[tuple[Rule, ...], NoDecode] = Field(
+        (),
+        description="Rules besides the default ones, or in place of those of the same name, as a "
+        'JSON list: [{"name": "disk_full", "metric": "disk.*.used_percent", "above": 95}]; also '
+        "clear, below, for_s, severity, summary, advice, enabled.",
+    )
+    docker_socket: str = Field(
+        "/var/run/docker.sock", description="Socket of the Docker engine; only asked with GET."
+    )
+
+    @field_validator("services", mode="before")
+    @classmethod
+    def _targets(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            value = ",".join(f"{name}={url}" for name, url in value.items())
+        return registry.parse(value) if isinstance(value, str) else value
+
+    @field_validator("alert_rules", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    @field_validator("alert_rules")
+    @classmethod
+    def _named_once(cls, value: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        rules_of(value, DEFAULT_RULES)
+        return value
 
     @field_validator("watch_processes", mode="before")
     @classmethod

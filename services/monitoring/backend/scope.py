@@ -33,8 +33,8 @@ CONTAINER = Scope(
 )
 HOST_OF_CONTAINER = Scope(
     "host",
-    "The host's, by its mounted /proc: CPU, memory, processes and network. File systems and control "
-    "group are this container's.",
+    "CPU, memory, processes and network are the host's, by its mounted /proc. File systems and "
+    "control group are this container's.",
 )
 
 

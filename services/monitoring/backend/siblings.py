@@ -35,7 +35,7 @@ from services.monitoring.backend.probes import Certificate, Memory, Outcome, Pro
 from services.monitoring.backend.state import StateFile
 from services.monitoring.backend.trust import Trust, expiry_of, unverified
 from services.monitoring.drift import Known, digest
-from services.monitoring.registry import Target
+from services.monitoring.registry import ITSELF, Target
 
 STATE_FILE = "monitoring-services.json"
 HEALTH_SHARE = 0.6
@@ -92,7 +92,6 @@ class Siblings:
 
     Args:
         targets: From configuration; nothing a caller says is ever added.
-        itself: This service, and its ASGI application; None to leave it out.
         recorder: Takes in series and events.
         clock: Seconds since the epoch.
     """
@@ -104,13 +103,12 @@ class Siblings:
         trust: Trust,
         state_dir: Path,
         *,
-        itself: tuple[Target, Callable[[], Any]] | None = None,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits
         self._trust = trust
-        self._itself = itself
+        self._application: Callable[[], Any] | None = None
         self._recorder = recorder or Nowhere()
         self._clock = clock
         self._file = StateFile(state_dir / STATE_FILE)
@@ -118,10 +116,18 @@ class Siblings:
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._running: dict[tuple[tuple[str, ...], bool], asyncio.Task[dict[str, Probe]]] = {}
         self.targets = {target.name: target for target in targets}
-        if itself is not None:
-            self.targets[itself[0].name] = itself[0]
         self.memories = {name: Memory() for name in self.targets}
         self.latest: dict[str, Probe] = {}
+
+    def include_itself(self, application: Callable[[], Any]) -> None:
+        """Watch this service too.
+
+        Args:
+            application: Returns its ASGI application.
+        """
+        self._application = application
+        self.targets[ITSELF] = Target(ITSELF, "http://127.0.0.1")
+        self.memories[ITSELF] = Memory()
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -190,7 +196,7 @@ class Siblings:
         self, target: Target, visit: Visit, wanted: Mapping[str, Check]
     ) -> list[Outcome]:
         tried = dict(wanted)
-        if self._is_itself(target):
+        if self.is_itself(target):
             tried = {name: check for name, check in wanted.items() if name not in checks.IN_PROCESS}
         elif self._wants_catalogue(target.name, visit):
             tried.setdefault("tools", checks.catalogue)
@@ -208,8 +214,8 @@ class Siblings:
         return is_old or count != len(known.tools or ()) or version != known.version
 
     def _client(self, target: Target) -> httpx.AsyncClient:
-        if self._is_itself(target) and self._itself is not None:
-            transport = httpx.ASGITransport(self._itself[1](), raise_app_exceptions=False)
+        if self._application is not None and self.is_itself(target):
+            transport = httpx.ASGITransport(self._application(), raise_app_exceptions=False)
             return httpx.AsyncClient(
                 transport=transport, base_url=target.url, timeout=self._limits.seconds
             )
@@ -224,14 +230,16 @@ class Siblings:
             timeout=self._limits.seconds,
         )
 
-    def _is_itself(self, target: Target) -> bool:
-        return self._itself is not None and target == self._itself[0]
+    @staticmethod
+    def is_itself(target: Target) -> bool:
+        """Whether a target is this service, which is asked without a socket."""
+        return target.name == ITSELF
 
     async def _certificate(
         self, target: Target, line: Line, trouble: Trouble | None, deadline: float
     ) -> Certificate | None:
         """Return the certificate; one that is not trusted is looked at and told nothing."""
-        if not target.is_secure or self._is_itself(target):
+        if not target.is_secure or self.is_itself(target):
             return None
         der, is_trusted = line.certificate, True
         if trouble is not None and trouble.code == "CERTIFICATE_REFUSED":
