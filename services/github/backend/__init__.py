@@ -2,11 +2,13 @@
 
 ```
 requests.py     Request, Reply, Rate, Download: what callers write and get
-client.py       Client: send, graphql, download; repeats, redirects, time
+client.py       Client: send, graphql, download; repeats, redirects
 credentials.py  whom GitHub is asked as
+prepared.py     a request made ready: which URL exactly
+transport.py    one request in a thread, within its time
 limits.py cache.py health.py    what earlier answers said: quotas, contents, how it went
 failures.py parsing.py          answers as errors and as data
-exchange.py connections.py      one request in a thread, over a connection that can be ended
+exchange.py connections.py      over a connection that can be ended from outside
 ```
 """
 

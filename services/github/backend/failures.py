@@ -68,11 +68,10 @@ class Redactor:
     def __init__(self) -> None:
         self._secrets: dict[str, None] = {}
 
-    def learn(self, *secrets: str) -> None:
-        """Remember values that no text may show; the newest hundred."""
-        for secret in secrets:
-            self._secrets.pop(secret, None)
-            self._secrets[secret] = None
+    def learn(self, secret: str) -> None:
+        """Remember a value that no text may show; the newest hundred."""
+        self._secrets.pop(secret, None)
+        self._secrets[secret] = None
         while len(self._secrets) > 100:
             del self._secrets[next(iter(self._secrets))]
 

@@ -16,6 +16,7 @@ from services.github.errors import SecondaryRateLimited
 
 _RESOURCES = (("/search/code", "code_search"), ("/search/", "search"), ("/graphql", "graphql"))
 FREE = "/rate_limit"
+WINDOW_S = 3600  # no quota lasts longer, whatever our clock says
 
 
 def resource_of(path: str) -> str:
@@ -57,7 +58,8 @@ class Limits:
         reset = headers.get("x-ratelimit-reset", "")
         if rate is not None and path != FREE:
             key = (credential, rate.resource or resource_of(path))
-            self._rates[key] = (rate, float(reset) if reset.isdigit() else 0.0)
+            latest = self._clock() + WINDOW_S
+            self._rates[key] = (rate, min(float(reset), latest) if reset.isdigit() else 0.0)
         return rate
 
     def note_refusal(self, credential: str, error: ToolError) -> None:

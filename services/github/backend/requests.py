@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from services.github.errors import BadName
-from services.github.policy.names import checked_segments
+from services.github.policy.names import checked_segments, checked_text
 
 JSON = "application/vnd.github+json"
 RAW = "application/vnd.github.raw+json"
 DIFF = "application/vnd.github.diff"
+
+MAX_PARAMETER_BYTES = 4096
 
 _HOLE = re.compile(r"\{(\+?)([a-z_]+)\}")
 _LINK = re.compile(r'<([^<>]*)>\s*;[^,]*?\brel="?(\w+)"?')
@@ -56,7 +58,11 @@ class Request:
         return _HOLE.sub(self._filled, self.route)
 
     def parameters(self) -> dict[str, str]:
-        """Return the query as it is sent."""
+        """Return the query as it is sent.
+
+        Raises:
+            BadName: A value has control characters or half a surrogate pair, or is too long.
+        """
         return {
             name: _parameter(name, value) for name, value in self.query.items() if value is not None
         }
@@ -73,14 +79,8 @@ class Request:
 def _parameter(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(part) for part in value)
-    text = str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadName(f"{name} has half a surrogate pair, which is no text.", what=name) from None
-    return text
+    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return checked_text(text, name, max_bytes=MAX_PARAMETER_BYTES) if text else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Repo:
     @classmethod
     def parse_full(cls, full_name: str) -> Repo:
         """Return the repository of ``owner/name``; raises as `parse`."""
-        owner, slash, name = _text(full_name, "repository").partition("/")
+        owner, slash, name = checked_text(full_name, "repository").partition("/")
         if not slash:
             raise _bad("repository", full_name, "it is written owner/name")
         return cls.parse(owner, name)
@@ -91,12 +91,12 @@ def parse_owner(owner: str) -> Login:
 
 def parse_login(login: str) -> Login:
     """Return a login of anybody, Apps (``dependabot[bot]``) included; raises `BadName`."""
-    text = _text(login, "login")
+    text = checked_text(login, "login")
     return Login(text) if _BOT.fullmatch(text) else _login(text, "login")
 
 
 def _login(value: str, what: str) -> Login:
-    text = _text(value, what)
+    text = checked_text(value, what)
     if not _LOGIN.fullmatch(text):
         rule = f"it has 1 to {MAX_LOGIN_CHARS} letters, digits and hyphens"
         raise _bad(what, text, rule)
@@ -105,7 +105,7 @@ def _login(value: str, what: str) -> Login:
 
 def parse_repo_name(repo: str) -> str:
     """Return the name of a repository without its owner; raises `BadName`."""
-    text = _text(repo, "repo")
+    text = checked_text(repo, "repo")
     if "/" in text:
         raise _bad("repo", text, "the owner is an argument of its own")
     if not _REPO.fullmatch(text) or text in (".", ".."):
@@ -142,7 +142,7 @@ def _short_refname(value: str, what: str, prefix: str) -> str:
 
 def _refname(value: str, what: str) -> str:
     """Apply the rules of git check-ref-format."""
-    text = _text(value, what, max_bytes=MAX_REF_BYTES)
+    text = checked_text(value, what, max_bytes=MAX_REF_BYTES)
     checked_segments(text, what)
     if found := _IN_NO_REF.search(text):
         raise _bad(what, text, f"git takes no {found.group()!r} in it")
@@ -160,7 +160,7 @@ def parse_sha(sha: str, *, full: bool = False) -> Sha:
     Args:
         full: Take 40 (SHA-1) or 64 (SHA-256) digits only.
     """
-    text = _text(sha, "sha")
+    text = checked_text(sha, "sha")
     if not _SHA.fullmatch(text) or (full and len(text) not in _FULL_SHA_CHARS):
         digits = "40 or 64" if full else "4 to 64"
         raise _bad("sha", text, f"it has {digits} hexadecimal digits")
@@ -181,7 +181,7 @@ def parse_path(path: str, *, root: bool = False) -> RepoPath:
     """
     if root and path in ("", "/"):
         return RepoPath("")
-    text = _text(path, "path", max_bytes=MAX_PATH_BYTES)
+    text = checked_text(path, "path", max_bytes=MAX_PATH_BYTES)
     if root:
         text = text.removeprefix("/").removesuffix("/")
     checked_segments(text, "path")
@@ -192,7 +192,7 @@ def parse_path(path: str, *, root: bool = False) -> RepoPath:
 
 def parse_slug(value: str, what: str = "slug") -> str:
     """Return the slug of a team, App or advisory, or a workflow's file name; raises `BadName`."""
-    text = _text(value, what)
+    text = checked_text(value, what)
     if not _SLUG.fullmatch(text):
         raise _bad(what, text, "it has letters, digits, dots, hyphens and underscores")
     return text
@@ -200,7 +200,7 @@ def parse_slug(value: str, what: str = "slug") -> str:
 
 def parse_node_id(value: str, what: str = "node id") -> str:
     """Return a GraphQL node id; raises `BadName`."""
-    text = _text(value, what)
+    text = checked_text(value, what)
     if not _NODE_ID.fullmatch(text):
         raise _bad(what, text, "it has letters, digits and +/=_-")
     return text
@@ -208,7 +208,7 @@ def parse_node_id(value: str, what: str = "node id") -> str:
 
 def parse_label(value: str, what: str = "label") -> str:
     """Return a name of a label or environment, which may hold blanks and slashes."""
-    text = _text(value, what, max_bytes=4 * MAX_LABEL_CHARS)
+    text = checked_text(value, what, max_bytes=4 * MAX_LABEL_CHARS)
     checked_segments(text, what)
     return text
 
@@ -223,7 +223,7 @@ def checked_segments(text: str, what: str) -> list[str]:
     Raises:
         BadName: Says which of these.
     """
-    _text(text, what, max_bytes=MAX_PATH_BYTES)
+    checked_text(text, what, max_bytes=MAX_PATH_BYTES)
     parts = text.split("/")
     for part in parts:
         decoded = _fully_decoded(part)
@@ -244,7 +244,7 @@ def _fully_decoded(text: str) -> str:
     return text
 
 
-def _text(value: str, what: str, *, max_bytes: int = 1024) -> str:
+def checked_text(value: str, what: str, *, max_bytes: int = 1024) -> str:
     """Return a string that is not empty, fits, and has neither controls nor lone surrogates."""
     if not value:
         raise _bad(what, value, "it is empty")
