@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import re2
 from pydantic_core import from_json
 
 from services.monitoring.logs.patterns import MAX_EXAMPLE_BYTES, Ends
@@ -66,16 +67,20 @@ _JSON_START = re.compile(
 )
 
 
+_IS_QUOTED = re2.compile(rb'"(?:' + METHODS + rb') [^"\n]*" [1-5]\d\d\b')
+_IS_JSON = re2.compile(_JSON_START.pattern)
+_IS_LOGFMT = re2.compile(rb'\bmethod="?(?:' + METHODS + rb")\b")
+_IS_MORGAN = re2.compile(rb"\b(?:" + METHODS + rb") /\S* [1-5]\d\d [\d.]+ ms\b")
+
+
 def requests_of(block: bytes) -> Iterator[Request]:
-    """Find the requests in a block of whole lines, each line once."""
-    if b'"' in block:
-        yield from _quoted(block)
-        if _JSON_START.search(block):
-            yield from _json(block)
-    if b"method=" in block:
-        yield from _logfmt(block)
-    if b" ms" in block:
-        yield from _morgan(block)
+    """Find the requests in a block of whole lines, each line once.
+
+    RE2 says first whether a block has any of a form at all, since it reads ten times as fast.
+    """
+    for sign, read in _FORMS:
+        if sign.search(block):
+            yield from read(block)
 
 
 def _quoted(block: bytes) -> Iterator[Request]:
@@ -149,6 +154,9 @@ def _flat(entry: Any) -> dict[str, Any]:
 
 def _flat_once(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if isinstance(value, str | int | float)}
+
+
+_FORMS = ((_IS_QUOTED, _quoted), (_IS_JSON, _json), (_IS_LOGFMT, _logfmt), (_IS_MORGAN, _morgan))
 
 
 # --- names of members ----------------------------------------------------------------------------

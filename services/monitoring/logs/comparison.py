@@ -125,3 +125,29 @@ def upper_tail(successes: int, trials: int, share: float) -> float:
         for k in range(successes, trials + 1)
     )
     return min(1.0, sum(math.exp(term) for term in terms))
+
+
+# --- without two windows -------------------------------------------------------------------------
+
+
+def step_in(counts: Sequence[int]) -> tuple[int, float]:
+    """Return the bucket at which a rate most likely changed, and twice the log-likelihood ratio.
+
+    Source: the likelihood ratio of two Poisson rates against one, at every split.
+    """
+    total = sum(counts)
+    if len(counts) < 2 or not total:
+        return 0, 0.0
+    single = _likelihood(total, len(counts))
+    best, place, seen = 0.0, 0, 0
+    for split in range(1, len(counts)):
+        seen += counts[split - 1]
+        rest = total - seen
+        both = _likelihood(seen, split) + _likelihood(rest, len(counts) - split)
+        if both - single > best:
+            best, place = both - single, split
+    return place, 2 * best
+
+
+def _likelihood(events: int, buckets: int) -> float:
+    return events * math.log(events / buckets) if events else 0.0

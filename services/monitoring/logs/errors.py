@@ -30,6 +30,7 @@ from services.monitoring.logs.patterns import MAX_EXAMPLE_BYTES, Ends, mask, sha
 
 MAX_TRACE_LINES = 400
 MAX_TRACE_BYTES = 128 * 1024
+FIRST_LOOK_BYTES = 4 * 1024
 MAX_FRAMES = 50
 MAX_EXCEPTIONS = 500
 MAX_SEEN = 5_000
@@ -291,9 +292,12 @@ def _place(block: bytes, mark: int, least: int) -> Place:
         return _inside_json(block, start)
     if block[start:mark].strip() == b"" and b"at " in block[mark : mark + 40].split(b"\n", 1)[0]:
         start = block.rfind(b"\n", least, max(least, start - 1)) + 1 or least
-    text = block[start : start + MAX_TRACE_BYTES].decode("utf-8", "replace")
-    lines = _own_lines(text.split("\n")[:MAX_TRACE_LINES])
-    taken = sum(len(line.encode("utf-8", "replace")) + 1 for line in text.split("\n")[: len(lines)])
+    for size in (FIRST_LOOK_BYTES, MAX_TRACE_BYTES):
+        raw = block[start : start + size].split(b"\n")[:MAX_TRACE_LINES]
+        lines = _own_lines([line.decode("utf-8", "replace") for line in raw])
+        if len(lines) + 3 < len(raw):
+            break
+    taken = sum(map(len, raw[: len(lines)])) + len(lines)
     return Place(start, min(start + taken, len(block)), lines)
 
 
