@@ -18,6 +18,7 @@ from services.monitoring.backend.asking import LOOK_AT_LOG
 from services.monitoring.backend.probes import DAY_S, Memory, Probe
 from services.monitoring.drift import Drift
 from services.monitoring.errors import UnknownService
+from services.monitoring.logs.times import iso
 from services.monitoring.models.health import (
     AlertFacts,
     AlertPage,
@@ -30,7 +31,6 @@ from services.monitoring.models.health import (
     ServicesHealth,
     ServiceStatus,
 )
-from services.monitoring.moments import iso
 from services.monitoring.tools.desk import Desk
 
 HOUR_S = 3_600.0
