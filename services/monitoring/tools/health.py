@@ -18,7 +18,6 @@ from services.monitoring.backend.asking import LOOK_AT_LOG
 from services.monitoring.backend.probes import DAY_S, Memory, Probe
 from services.monitoring.drift import Drift
 from services.monitoring.errors import UnknownService
-from services.monitoring.logs.times import iso
 from services.monitoring.models.health import (
     AlertFacts,
     AlertPage,
@@ -31,6 +30,7 @@ from services.monitoring.models.health import (
     ServicesHealth,
     ServiceStatus,
 )
+from services.monitoring.times import told_at, told_at_or_none
 from services.monitoring.tools.desk import Desk
 
 HOUR_S = 3_600.0
@@ -99,7 +99,7 @@ class HealthTools:
         probes = await siblings.fresh(names, deep=arguments.deep)
         told = [self.told(probe) for probe in probes.values()]
         return ServicesHealth(
-            checked_at=iso(at),
+            checked_at=told_at(at),
             elapsed_ms=round((time.perf_counter() - began) * 1000, 1),
             up=sum(service.status == "up" for service in told),
             degraded=sum(service.status == "degraded" for service in told),
@@ -154,9 +154,9 @@ class HealthTools:
             value=alert.value,
             worst=alert.worst,
             limit=rule.limit if rule else None,
-            since=iso(alert.since),
-            fired_at=_iso_or_none(alert.fired_at),
-            resolved_at=_iso_or_none(alert.resolved_at),
+            since=told_at(alert.since),
+            fired_at=told_at_or_none(alert.fired_at),
+            resolved_at=told_at_or_none(alert.resolved_at),
             ended_by=alert.ended_by or None,
             advice=(rule.advice or None) if rule else None,
         )
@@ -242,10 +242,10 @@ def service_health(probe: Probe, memory: Memory, digest: str | None) -> ServiceH
         revision=by_age[0] if by_age else None,
         revisions=by_age,
         uptime_s=probe.uptime_s,
-        started_at=_iso_or_none(known.started_at if probe.is_up else None),
+        started_at=told_at_or_none(known.started_at if probe.is_up else None),
         restarts_1h=memory.restarts_since(probe.at - HOUR_S),
         restarts_24h=memory.restarts_since(probe.at - DAY_S),
-        seen_at=_iso_or_none(known.seen_at),
+        seen_at=told_at_or_none(known.seen_at),
         tools=None if known.tools is None else len(known.tools),
         digest=digest,
         drift=[_drift(drift) for drift in memory.drifts_since(probe.at - DAY_S)],
@@ -294,7 +294,7 @@ def verdict(probe: Probe, memory: Memory) -> Verdict:
 
 
 def _drift(drift: Drift) -> DriftFacts:
-    facts = {**drift.to_dict(), "at": iso(drift.at), "announced": not drift.is_unannounced}
+    facts = {**drift.to_dict(), "at": told_at(drift.at), "announced": not drift.is_unannounced}
     return DriftFacts.model_validate(facts)
 
 
@@ -304,14 +304,10 @@ def _certificate(probe: Probe) -> CertificateFacts | None:
         return None
     return CertificateFacts(
         trusted=certificate.is_trusted,
-        expires_at=_iso_or_none(certificate.expires_at),
+        expires_at=told_at_or_none(certificate.expires_at),
         days_left=_rounded(certificate.days_left(probe.at)),
     )
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
-
-
-def _iso_or_none(at: float | None) -> str | None:
-    return None if at is None else iso(at)
