@@ -20,20 +20,20 @@ A job is a function that runs in the worker, registered by name in `worker.JOBS`
 
     def patterns(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
         for number, file in enumerate(scan.files(payload["sources"], since, until)):
-            for chunk in scan.chunks(file, edges):        # edges: since, …, until; seconds of 1970
-                chunk.data                                # whole lines, without the last line's end
-                chunk.bucket, chunk.offset                # edges[bucket] <= time < edges[bucket + 1]
-                file.line(line)                           # Line(at, level, message, fields), or None
-                                                          # for one that continues the line before
-            for entry in scan.entries(file, since, until):   # parsed, with continuation lines
+            for chunk in scan.chunks(file, edges):       # edges: since, …, until; seconds of 1970
+                chunk.data                               # whole lines, without the last LF
+                chunk.bucket, chunk.offset               # edges[bucket] <= at < edges[bucket + 1]
+                file.line(line)                          # Line(at, level, message, fields); None
+                                                         # where it continues the line before
+            for entry in scan.entries(file, since, until):  # parsed, with lines that continue it
                 entry.at, entry.level, entry.message, entry.fields, entry.text, entry.ref
         return {…, **scan.told()}     # scanned_bytes, partial (None, "bytes", "seconds"), skipped
 
-`scan.budget` holds the limits (256 MB and 5 s unless the payload's caller gave others); `chunks` and
+`scan.budget` holds the limits (256 MB and 5 s unless the caller gave others); `chunks` and
 `entries` end by themselves when it is spent, and `told()` says so. `file.format` is the name of the
 file's format ("json", "access", "syslog", …), `file.name` its path below the source
-("suite/fetch.log"); `scan.ref(file, offset)` names a line for `log_context`. Times are seconds since
-1970 (UTC); levels are one of `LEVELS`, or None. What is returned to a caller goes through
+("suite/fetch.log"); `scan.ref(file, offset)` names a line for `log_context`. Times are seconds
+since 1970 (UTC); levels are one of `LEVELS`, or None. What is returned to a caller goes through
 `shown(text)` of formats.py first: ANSI codes, hidden characters and secrets are taken out there.
 """
 
