@@ -91,6 +91,7 @@ class Docker:
                     f"{environment.CERTIFICATE} names a file that a container does not have.",
                     "Put a proxy that speaks TLS in front, or use ./deploy.sh up --local.",
                 )
+            _require_mounts(service, values)
             port = environment.port_of(service.port_variable, service.port, values)
             if port != self._published_port(service):
                 ports.require_free(port, service.port_variable, service.name)
@@ -292,7 +293,7 @@ class Docker:
         """Return what docker-compose.yml asks for: ports, images, passwords."""
         names = (*self._registry.variables, *environment.BUILD_VARIABLES)
         found = {name: values[name] for name in names if values.get(name)}
-        return {**found, **self._database_passwords()}
+        return {**_groups_of(self._registry, found), **found, **self._database_passwords()}
 
     def _database_passwords(self) -> dict[str, str]:
         path = self._project.secrets / "container-database.json"
@@ -323,12 +324,24 @@ class Docker:
             database = self._registry.database
             password = self._database_passwords()[READER_PASSWORD]
             url = f"postgresql://mcp_reader:{password}@{database.container}:5432/demo"
-        variables = environment.of_service(self._project, self._registry, service, values, url)
+        given = {**self._of_containers(service, values), **{k: v for k, v in values.items() if v}}
+        variables = environment.of_service(self._project, self._registry, service, given, url)
         environment.save(self._project, service, variables)
         return {
             name: value.replace("$", "$$")
             for name, value in sorted(variables.items())
             if name not in (environment.HOST, environment.PORT, environment.STATE_DIR)
+        }
+
+    def _of_containers(self, service: Service, values: Mapping[str, str]) -> dict[str, str]:
+        """Return what differs in a container: where the others are, and what is mounted."""
+        services = self._registry.services.values()
+        urls = {s.name: f"http://{s.container}:{s.port}" for s in services}
+        others = service.services_variable
+        mounted = [m for m in service.mounts if m.setting and values.get(m.variable)]
+        return {
+            **({others: environment.listed(urls)} if others else {}),
+            **{m.setting: m.target for m in mounted if m.setting},
         }
 
     @property
@@ -412,6 +425,27 @@ def _open_to_read(project: Project) -> None:
         with contextlib.suppress(OSError):
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
+
+
+def _require_mounts(service: Service, values: Mapping[str, str]) -> None:
+    """Refuse a path that is not there: the engine would make an empty folder of that name."""
+    for mount in service.mounts:
+        path = values.get(mount.variable)
+        if path and not (path.startswith("/") and Path(path).exists()):
+            raise DeployError(
+                f"{mount.variable}={path} is not the absolute path of something on this machine.",
+                f"Correct it, or unset it: {service.name} runs without.",
+            )
+
+
+def _groups_of(registry: Registry, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the groups that may use what is mounted, so that containers can be put into them."""
+    mounts = [m for s in registry.services.values() for m in s.mounts if values.get(m.variable)]
+    return {
+        mount.group_variable: str(Path(values[mount.variable]).stat().st_gid)
+        for mount in mounts
+        if mount.group_variable and Path(values[mount.variable]).exists()
+    }
 
 
 def _elapsed(started: float) -> float:

@@ -165,7 +165,21 @@ def of_service(
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
     if database_url is not None:
         mine["DATABASE_URL"] = database_url
+    if service.services_variable is not None and not mine.get(service.services_variable):
+        mine[service.services_variable] = listed(_local_urls(registry, values))
     return mine
+
+
+def listed(urls: Values) -> str:
+    """Return services and their URLs as a service is told them."""
+    return ",".join(f"{name}={url}" for name, url in urls.items())
+
+
+def _local_urls(registry: Registry, values: Values) -> dict[str, str]:
+    """Return where each service answers when all of them are processes of this machine."""
+    common = {name: values[name] for name in (HOST, CERTIFICATE) if name in values}
+    ports = {s.name: port_of(s.port_variable, s.port, values) for s in registry.services.values()}
+    return {name: endpoint_of({**common, PORT: str(port)}).url for name, port in ports.items()}
 
 
 def endpoint_of(variables: Values) -> Endpoint:

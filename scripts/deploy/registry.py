@@ -33,6 +33,23 @@ class Check(_Row):
     errors: tuple[str, ...] = ()
 
 
+class Mount(_Row):
+    """A path of this machine that a container may be given, read-only; nothing without it.
+
+    Attributes:
+        variable: Environment variable with the path.
+        target: Where the container has it.
+        setting: Variable of the service that is told the target, where it has to be.
+        group_variable: Variable with the number of the group that may use the path; the path's own
+            when not set.
+    """
+
+    variable: str
+    target: str = Field(pattern=r"^/")
+    setting: str | None = None
+    group_variable: str | None = None
+
+
 class Service(_Row):
     """One service; `config/services.yaml` explains the members."""
 
@@ -47,6 +64,8 @@ class Service(_Row):
     database: bool = False
     database_given_by: tuple[str, ...] = ()
     folder_variable: str | None = None
+    services_variable: str | None = None
+    mounts: tuple[Mount, ...] = ()
     check: Check | None = None
     memory: str = "256m"
     cpus: str = "1.0"
@@ -109,6 +128,8 @@ class Registry(_Row):
         for service in self.services.values():
             names |= {service.port_variable, service.env_file_variable}
             names |= {service.folder_variable} if service.folder_variable else set()
+            for mount in service.mounts:
+                names |= {mount.variable, mount.group_variable or mount.variable}
         return names
 
 

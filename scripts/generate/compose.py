@@ -30,6 +30,10 @@ EMPTY_ENV_FILE = "./config/secrets.env.example"
 DATABASE_FOLDER = "/var/lib/postgresql/data"
 FILES_FOLDER = "/srv/files"
 """Where a container has the folder of this machine that its `folder_variable` names."""
+NOTHING = "/dev/null"
+"""What a container has in the place of a mount that was not asked for."""
+OWN_GROUP = "10001"
+"""The group that images run as, which a container is in anyway."""
 ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
 
 HARDENED: dict[str, Any] = {
@@ -78,7 +82,7 @@ def _service(service: Service) -> dict[str, Any]:
         "ports": [f"127.0.0.1:${{{service.port_variable}:-{service.port}}}:{service.port}"],
         "networks": list(service.networks),
         "extra_hosts": ["host.docker.internal:host-gateway"],
-        "volumes": list(_volumes(service).values()),
+        "volumes": [*_volumes(service).values(), *_mounts(service)],
         "healthcheck": {
             "test": ["CMD", "python", "-c", probe],
             "interval": "10s",
@@ -90,6 +94,7 @@ def _service(service: Service) -> dict[str, Any]:
         "mem_limit": service.memory,
         "cpus": float(service.cpus),
         "pids_limit": service.pids,
+        **_groups(service),
         **HARDENED,
     }
 
@@ -101,6 +106,17 @@ def _volumes(service: Service) -> dict[str, str]:
     if service.folder_variable is not None:
         mounted[files] = f"${{{service.folder_variable}:-{files}}}:{FILES_FOLDER}"
     return mounted
+
+
+def _mounts(service: Service) -> list[str]:
+    """Return the paths of the machine that a container is given read-only where it is asked for."""
+    return [f"${{{m.variable}:-{NOTHING}}}:{m.target}:ro" for m in service.mounts]
+
+
+def _groups(service: Service) -> dict[str, Any]:
+    """Return the groups of the machine that a container needs to use what is mounted."""
+    variables = [m.group_variable for m in service.mounts if m.group_variable]
+    return {"group_add": [f"${{{v}:-{OWN_GROUP}}}" for v in variables]} if variables else {}
 
 
 def _database(database: Database) -> dict[str, Any]:

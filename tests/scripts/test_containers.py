@@ -77,6 +77,46 @@ def test_the_networks_have_fixed_names() -> None:
     assert COMPOSE["networks"]["postgres-net"] == {"name": "postgres-net"}
 
 
+def test_monitoring_sees_socket_and_processes_of_the_machine_only_where_it_is_asked_to() -> None:
+    """Who can use the socket is root on the machine; by default there is /dev/null, read-only."""
+    row = COMPOSE["services"]["mcp-monitoring"]
+    assert "${MCP_MONITORING_SOCKET_MOUNT:-/dev/null}:/var/run/docker.sock:ro" in row["volumes"]
+    assert "${MCP_MONITORING_PROC_MOUNT:-/dev/null}:/host/proc:ro" in row["volumes"]
+    assert row["group_add"] == ["${MCP_MONITORING_SOCKET_GROUP:-10001}"]
+    others = [service for name, service in COMPOSE["services"].items() if name != "mcp-monitoring"]
+    assert "docker.sock" not in str(others)
+
+
+def test_what_is_mounted_is_told_to_the_service_and_its_group_to_compose(
+    project: Project, known: Registry
+) -> None:
+    """The number of the socket's group differs from machine to machine."""
+    socket = project.root / "engine.sock"
+    socket.touch()
+    values = {"MCP_MONITORING_SOCKET_MOUNT": str(socket), "MCP_MONITORING_PROC_MOUNT": "/proc"}
+    deployment = Docker(project, known)
+    monitoring = known.services["monitoring"]
+    given = deployment._inside(monitoring, values)
+    assert given["MCP_MONITORING_HOST_PROC"] == "/host/proc"
+    assert given["MCP_MONITORING_DOCKER_SOCKET"] == "/var/run/docker.sock"
+    assert "postgres=http://mcp-postgres:8001" in given["MCP_MONITORING_SERVICES"].split(",")
+    assert "MCP_MONITORING_SOCKET_MOUNT" not in given
+    variables = deployment._compose_variables(values)
+    assert variables["MCP_MONITORING_SOCKET_GROUP"] == str(socket.stat().st_gid)
+    assert "MCP_MONITORING_HOST_PROC" not in deployment._inside(monitoring, {})
+
+
+@pytest.mark.usefixtures("fake_docker")
+def test_a_mount_of_something_that_is_not_there_is_refused(
+    project: Project, known: Registry
+) -> None:
+    """The engine would make an empty folder in its place, as root."""
+    values = {"MCP_MONITORING_SOCKET_MOUNT": str(project.root / "none.sock")}
+    request = Request(command="up", service="monitoring")
+    with pytest.raises(DeployError, match="MCP_MONITORING_SOCKET_MOUNT=.* is not the absolute"):
+        Docker(project, known).up(request, values=values)
+
+
 def test_nothing_secret_can_get_into_an_image() -> None:
     """The build context is a list of what is let in."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()

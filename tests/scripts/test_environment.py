@@ -104,6 +104,19 @@ def test_a_service_gets_its_own_variables_only(project: Project, known: Registry
     }
 
 
+def test_monitoring_is_told_where_every_service_answers(project: Project, known: Registry) -> None:
+    """On the ports of now; what the operator says instead is left as it is."""
+    service = known.services["monitoring"]
+    values = {"MCP_POSTGRES_PORT": "9001", "MCP_HTTP_TLS__CERTIFICATE": "c.pem"}
+    mine = environment.of_service(project, known, service, values, None)
+    told = dict(pair.split("=") for pair in mine["MCP_MONITORING_SERVICES"].split(","))
+    assert list(told) == list(known.services)
+    assert told["postgres"] == "https://127.0.0.1:9001"
+    values["MCP_MONITORING_SERVICES"] = "postgres=http://db.example.org:1"
+    mine = environment.of_service(project, known, service, values, None)
+    assert mine["MCP_MONITORING_SERVICES"] == values["MCP_MONITORING_SERVICES"]
+
+
 def test_the_plain_environment_holds_no_setting_of_a_service(
     known: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
