@@ -113,7 +113,7 @@ def test_a_mount_of_something_that_is_not_there_is_refused(
     """The engine would make an empty folder in its place, as root."""
     values = {"MCP_MONITORING_SOCKET_MOUNT": str(project.root / "none.sock")}
     request = Request(command="up", service="monitoring")
-    with pytest.raises(DeployError, match="MCP_MONITORING_SOCKET_MOUNT=.* is not the absolute"):
+    with pytest.raises(DeployError, match=r"MCP_MONITORING_SOCKET_MOUNT=.* is not the absolute"):
         Docker(project, known).up(request, values=values)
 
 
