@@ -232,7 +232,8 @@ def _cpu(evidence: Evidence) -> Iterator[Finding]:
         "iowait",
         evidence.recent_mean("cpu.iowait_percent"),
         "cpu",
-        "The processors waited for disks {value} % of the last 5 minutes (threshold {threshold} %).",
+        "The processors waited for disks in {value} % of the last 5 minutes (threshold "
+        "{threshold} %).",
         "cpu.iowait_percent",
     )
 
@@ -245,8 +246,8 @@ def _load(evidence: Evidence) -> Iterator[Finding]:
         "load",
         load.five / len(cpus.cores),
         "load",
-        f"The load over 5 minutes is {load.five:.1f} on {len(cpus.cores)} cores, {{value}} for each "
-        "(threshold {threshold}): tasks wait.",
+        f"The load over 5 minutes is {load.five:.1f} on {len(cpus.cores)} cores, {{value}} for "
+        "each (threshold {threshold}): tasks wait.",
         "load.5m",
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.monitoring.backend.mounts import Mount, mounts_of
+from services.monitoring.backend.names import printable
 
 MAX_MOUNTS = 64
 MAX_ALSO = 5
@@ -151,7 +152,8 @@ class Disks:
         """
         disks = folded(mounts_of(self._proc))[:MAX_MOUNTS]
         answers = self._asker.ask(disk.mount for disk in disks)
-        return without_doubles([answered(disk, answers[disk.mount]) for disk in disks])
+        rows = without_doubles([answered(disk, answers[disk.mount]) for disk in disks])
+        return [_shown(row) for row in rows]
 
 
 def folded(mounts: list[Mount]) -> list[DiskUse]:
@@ -224,6 +226,16 @@ def without_doubles(disks: list[DiskUse]) -> list[DiskUse]:
             shown = kept[overlays[_room(disk)]]
             kept[shown.mount] = replace(shown, also=(*shown.also, disk.mount)[:MAX_ALSO])
     return list(kept.values())
+
+
+def _shown(disk: DiskUse) -> DiskUse:
+    """Return a row with its names as text for a model."""
+    return replace(
+        disk,
+        mount=printable(disk.mount),
+        source=printable(disk.source),
+        also=tuple(printable(path) for path in disk.also),
+    )
 
 
 def _room(disk: DiskUse) -> tuple[object, ...]:

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.monitoring.backend.names import printable
+
 KIB = 1024
 SECTOR_BYTES = 512
 """Of /proc/diskstats, whatever the device's own sectors are."""
@@ -218,9 +220,13 @@ class Host:
 
     def interfaces(self) -> dict[str, InterfaceIo]:
         """Return the counters of the network interfaces, by name."""
-        lines = (self.net / "dev").read_text().splitlines()[2:]
+        text = (self.net / "dev").read_text(errors="surrogateescape")
+        lines = text.splitlines()[2:]
         pairs = (line.rpartition(":")[::2] for line in lines)
-        return {name.strip(): _interface([int(n) for n in rest.split()]) for name, rest in pairs}
+        return {
+            printable(name.strip()): _interface([int(n) for n in rest.split()])
+            for name, rest in pairs
+        }
 
     def text(self, name: str) -> str:
         """Return what a file below /proc says."""

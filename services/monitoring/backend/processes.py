@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.monitoring.backend.host import KIB, PAGE_BYTES
+from services.monitoring.backend.names import printable
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PF_KTHREAD = 0x00200000
@@ -150,6 +151,10 @@ class Processes:
         rows = (line.partition(":")[::2] for line in text.splitlines())
         return {name: value.strip() for name, value in rows}
 
+    def container(self, pid: int) -> str | None:
+        """Return the container that a process lives in, if its control groups name one."""
+        return container_of(_text(self.proc / str(pid) / "cgroup"))
+
     def details(self, pid: int) -> Details:
         """Return the rest of what is known of a process."""
         folder = self.proc / str(pid)
@@ -258,7 +263,7 @@ def _text(path: Path) -> str | None:
 
 def _link(path: Path) -> str | None:
     with contextlib.suppress(OSError):
-        return str(path.readlink())
+        return printable(str(path.readlink()))
     return None
 
 

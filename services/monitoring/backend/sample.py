@@ -141,11 +141,12 @@ class Attempts:
         try:
             return read()
         except (OSError, ValueError, LookupError, TypeError) as error:
-            self.problems[part] = _reason(error)
+            self.problems[part] = reason_of(error)
             return None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why a part could not be read, in words without a path."""
     if isinstance(error, FileNotFoundError):
         return "this system does not tell it"
     if isinstance(error, OSError):

@@ -27,7 +27,14 @@ from services.monitoring.backend.disks import Disks, DiskUse
 from services.monitoring.backend.events import Event, Events
 from services.monitoring.backend.host import Host
 from services.monitoring.backend.processes import Processes
-from services.monitoring.backend.sample import Readings, Sample, metrics_of, read_all, sample_of
+from services.monitoring.backend.sample import (
+    Readings,
+    Sample,
+    metrics_of,
+    read_all,
+    reason_of,
+    sample_of,
+)
 from services.monitoring.backend.tracks import Series, Tracks
 from services.monitoring.backend.watching import ProcessWatch
 
@@ -62,6 +69,9 @@ class Sampler:
 
     Every method but `tick` may be called from any thread.
 
+    Attributes:
+        booted_at: When the machine was started, in seconds since 1970; None where it is not told.
+
     Args:
         interval_s: Seconds between two samples.
         max_metrics: Series at most.
@@ -81,6 +91,7 @@ class Sampler:
         clocks: Clocks | None = None,
     ) -> None:
         self.interval_s = interval_s
+        self.booted_at: float | None = None
         self._host, self._cgroup = host, cgroup or Cgroup()
         self._disks = disks or Disks()
         self._clocks = clocks or Clocks()
@@ -175,13 +186,18 @@ class Sampler:
             "age_s": round(age_s, 1),
             "cpu_percent": round(self.cost_percent, 2),
             "metrics": len(self._tracks.names()),
-            "unavailable": {**sample.problems, **self._broken},
+            "unavailable": self.unavailable,
         }
         if age_s > LATE_INTERVALS * self.interval_s:
             return Component("degraded", "the last sample is old", facts)
         if self._tracks.refused:
             return Component("degraded", "more metrics than MCP_MONITORING_MAX_METRICS", facts)
         return Component("up", facts=facts)
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Parts that the last sample lacks, and why."""
+        return {**(self._latest.problems if self._latest else {}), **self._broken}
 
     @property
     def cost_percent(self) -> float:
@@ -242,7 +258,7 @@ class Sampler:
             self._broken.pop("disks", None)
         except (OSError, ValueError) as error:
             self._disk_rows = ()
-            self._broken["disks"] = type(error).__name__
+            self._broken["disks"] = reason_of(error)
 
     def _look_at_processes(self, at: float, monotonic_s: float) -> None:
         if not self._watch.is_due(monotonic_s):
@@ -252,7 +268,7 @@ class Sampler:
                 self.record(metric, at, value)
             self._broken.pop("processes", None)
         except OSError as error:
-            self._broken["processes"] = type(error).__name__
+            self._broken["processes"] = reason_of(error)
 
     # -- what happened --------------------------------------------------------------------------
 
@@ -272,7 +288,8 @@ class Sampler:
 
     def _note_boot(self) -> None:
         with contextlib.suppress(OSError, ValueError, LookupError):
-            self.note(Event(self._host.booted_at(), "boot", "host", "the machine was started"))
+            self.booted_at = self._host.booted_at()
+            self.note(Event(self.booted_at, "boot", "host", "the machine was started"))
 
     def _notice_kills(self, before: Readings | None, now: Readings, at: float) -> None:
         for subject, old, new in (

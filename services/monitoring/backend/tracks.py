@@ -13,7 +13,7 @@ from services.monitoring.errors import UnknownMetric
 MAX_NEAREST = 5
 
 UNITS = (
-    ("_percent", "%"),
+    ("percent", "%"),
     ("_avg10", "%"),
     ("_bytes_s", "bytes/s"),
     ("_bytes", "bytes"),

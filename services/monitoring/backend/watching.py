@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from core.untrusted import clean
 from services.monitoring.backend.events import Event
+from services.monitoring.backend.names import printable
 from services.monitoring.backend.processes import Processes, Scan, Stat, cpu_percents
 from services.monitoring.backend.sample import ProcessSummary, ProcessUse
 
@@ -45,6 +45,15 @@ class ProcessWatch:
         """Return whether looking again is worth its cost now."""
         last = self.last
         return last is None or monotonic_s - last.at >= last.seconds / SHARE
+
+    def scan_before(self, least_s: float, most_s: float, now: float) -> Scan | None:
+        """Return the newest scan that is so old; None where there is none.
+
+        Args:
+            now: Seconds, monotonic.
+        """
+        scans = (scan for scan in (self.last, self._before) if scan is not None)
+        return next((scan for scan in scans if least_s <= now - scan.at <= most_s), None)
 
     def look(self, at: float) -> list[tuple[str, float]]:
         """Look at all processes; return the metrics of those of interest.
@@ -153,8 +162,8 @@ def _zombies_of(scan: Scan) -> tuple[int, str, int] | None:
         return None
     pid, count = parents.most_common(1)[0]
     parent = scan.stats.get(pid)
-    return pid, clean(parent.name).text if parent else "", count
+    return pid, printable(parent.name) if parent else "", count
 
 
 def _use(stat: Stat, percents: dict[int, float]) -> ProcessUse:
-    return ProcessUse(stat.pid, clean(stat.name).text, percents.get(stat.pid), stat.rss_bytes)
+    return ProcessUse(stat.pid, printable(stat.name), percents.get(stat.pid), stat.rss_bytes)

@@ -25,7 +25,8 @@ async def test_the_overview_tells_the_machines_memory(client: Client) -> None:
     """The same that the kernel says."""
     result = await client.call("system_overview")
     assert result.structured is not None
-    assert 0 < result.structured["memory_used_bytes"] < result.structured["memory_total_bytes"]
+    memory = result.structured["memory"]
+    assert 0 < memory["used_bytes"] < memory["total_bytes"]
 
 
 async def test_health_names_the_sampler(client: Client) -> None:
