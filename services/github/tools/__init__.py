@@ -14,6 +14,8 @@ from core.tools import Listing, icons
 from services.github.tools import (
     context,
     files,
+    issues,
+    pulls,
 )
 from services.github.tools.desk import Desk
 
@@ -28,6 +30,8 @@ class Subject(Protocol):
 SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("context", context),
     ("files", files),
+    ("issues", issues),
+    ("pulls", pulls),
 )
 """The toolset of each module, in the order in which their tools are listed."""
 
