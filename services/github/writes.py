@@ -66,9 +66,9 @@ class Plan:
     destructive: bool = False
 
     def digest(self, principal: str, reasons: Sequence[str]) -> bytes:
-        """Return what a token is bound to: the requests, the caller and why a yes is needed."""
+        """Return what a token is bound to: what was shown, the caller and why a yes is needed."""
         sent = [[r.method, r.path(), r.parameters(), r.body] for r in self.requests]
-        text = json.dumps([sent, principal, list(reasons)], sort_keys=True)
+        text = json.dumps([self.what, sent, principal, list(reasons)], sort_keys=True)
         return hashlib.sha256(text.encode()).digest()
 
     def shown(self, api_url: str) -> list[PlannedRequest]:
