@@ -20,6 +20,9 @@ DAY_S = 86_400.0
 MAX_TROUBLES = 10
 FAULTS_OVER_S = 300.0
 MIN_CALLS = 5
+MAX_RESTARTS = 100
+RESTART_SLACK_S = 2.0
+"""A start that moved by less is the same one, told with another delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,14 @@ class Probe:
     Attributes:
         at: When it ended, seconds since the epoch.
         health: The body of `/health`; empty when there was none of the right service.
+        health_at: When `/health` was answered: seconds since the epoch, and monotonic.
     """
 
     target: Target
     at: float
     outcomes: tuple[Outcome, ...]
     health: Mapping[str, Any] = field(default_factory=dict)
+    health_at: tuple[float, float] = (0.0, 0.0)
     revisions: frozenset[str] = frozenset()
     tools: Tools | None = None
     counts: Counts | None = None
@@ -121,6 +126,7 @@ class Memory:
         latencies: Of the last probes: when, and milliseconds of the handshake or None for failures.
         counts: What it had counted at the last probes.
         catalogue_at: When its list of tools was read last.
+        ran_for: A monotonic time, and the seconds that it had run by then.
     """
 
     known: Known = field(default_factory=Known)
@@ -131,7 +137,28 @@ class Memory:
         default_factory=lambda: deque(maxlen=REMEMBERED_COUNTS)
     )
     catalogue_at: float = -math.inf
+    ran_for: tuple[float, float] | None = None
     was_up: bool | None = None
+
+    def learn_start(self, probe: Probe) -> bool:
+        """Take in how long the service has run; return whether it began anew.
+
+        Compared on the monotonic clock, which nobody sets, and on that of the day only with what
+        was known before this service itself was restarted.
+        """
+        uptime = probe.uptime_s
+        if uptime is None:
+            return False
+        (wall, monotonic), before, known = probe.health_at, self.ran_for, self.known
+        if before is not None:
+            began_anew = uptime < before[1] + (monotonic - before[0]) - RESTART_SLACK_S
+        else:
+            last = known.started_at
+            began_anew = last is not None and wall - uptime - last > RESTART_SLACK_S
+        self.ran_for, known.started_at = (monotonic, uptime), wall - uptime
+        if began_anew:
+            known.restarts = [*known.restarts, known.started_at][-MAX_RESTARTS:]
+        return began_anew
 
     def percentile(self, share: float) -> float | None:
         """Return the latency that a share of the successful probes stayed within."""

@@ -43,10 +43,7 @@ HEALTH_SHARE = 0.6
 SLACK_S = 0.25
 """What giving up on a probe may take; after that nobody waits for it."""
 HOUR_S = 3_600.0
-MAX_RESTARTS = 100
 CATALOGUE_EVERY_S = 300.0
-RESTART_SLACK_S = 2.0
-"""A start that moved by less is the same one, told with another delay."""
 SAVE_EVERY_S = 60.0
 
 logger = logging.getLogger(__name__)
@@ -94,6 +91,7 @@ class Siblings:
         targets: From configuration; nothing a caller says is ever added.
         recorder: Takes in series and events.
         clock: Seconds since the epoch.
+        monotonic: Seconds that nobody sets.
     """
 
     def __init__(
@@ -105,12 +103,14 @@ class Siblings:
         *,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._trust = trust
         self._application: Callable[[], Any] | None = None
         self._recorder = recorder or Nowhere()
         self._clock = clock
+        self._monotonic = monotonic
         self._file = StateFile(state_dir / STATE_FILE)
         self._saved_at = -math.inf
         self._contexts: dict[bool, ssl.SSLContext] = {}
@@ -176,6 +176,7 @@ class Siblings:
         async with client:
             visit = Visit(Line(client, target.name, self._limits.key, early), target.name)
             first = await _timed("health", checks.health, visit)
+            health_at = (self._clock(), self._monotonic())
             outcomes = [first]
             certificate = await self._certificate(target, visit.line, first.trouble, deadline)
             if first.ok:
@@ -186,6 +187,7 @@ class Siblings:
             self._clock(),
             tuple(outcomes),
             visit.health,
+            health_at,
             frozenset(visit.revisions),
             visit.tools,
             visit.counts,
@@ -256,7 +258,8 @@ class Siblings:
         memory.latencies.append((probe.at, probe.ms_of("discover")))
         self._note_state(probe, memory)
         if probe.is_up:
-            self._learn_start(probe, memory)
+            if memory.learn_start(probe):
+                self._note(probe, "restarted", "Its process began anew.", memory.known.started_at)
             self._learn_tools(probe, memory)
             self._learn_version(probe, memory)
             memory.known.seen_at = probe.at
@@ -273,15 +276,6 @@ class Siblings:
         problem = probe.trouble.problem if probe.trouble else ""
         kind: Any = "up" if probe.is_up else "down"
         self._note(probe, kind, problem if not probe.is_up else "It answers again.")
-
-    def _learn_start(self, probe: Probe, memory: Memory) -> None:
-        if probe.uptime_s is None:
-            return
-        started, before = probe.at - probe.uptime_s, memory.known.started_at
-        memory.known.started_at = started
-        if before is not None and started - before > RESTART_SLACK_S + self._limits.seconds:
-            memory.known.restarts = [*memory.known.restarts, started][-MAX_RESTARTS:]
-            self._note(probe, "restarted", "Its process began anew.", at=started)
 
     def _learn_tools(self, probe: Probe, memory: Memory) -> None:
         if probe.tools is None:
