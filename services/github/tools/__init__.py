@@ -12,10 +12,14 @@ from typing import Protocol
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
 from services.github.tools import (
+    branches,
+    changes,
+    commits,
     context,
     files,
     issues,
     pulls,
+    releases,
 )
 from services.github.tools.desk import Desk
 
@@ -30,8 +34,12 @@ class Subject(Protocol):
 SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("context", context),
     ("files", files),
+    ("files", changes),
+    ("branches", branches),
+    ("branches", commits),
     ("issues", issues),
     ("pulls", pulls),
+    ("releases", releases),
 )
 """The toolset of each module, in the order in which their tools are listed."""
 

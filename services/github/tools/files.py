@@ -325,7 +325,7 @@ async def blob_of(call: Call, repo: Repo, item: Mapping[str, Any]) -> Blob:
     sha = item.get("sha")
     if item.get("encoding") == "base64":
         data = _decoded(item.get("content") or "")
-        if sha and len(sha) == SHORT_SHA_CHARS and _git_sha(data) != sha:
+        if sha and len(sha) == SHORT_SHA_CHARS and git_sha(data) != sha:
             return Blob(data, sha, target=await _link_target(call, repo, sha))
         return Blob(data, sha)
     return await blob(call, repo, str(sha))
@@ -366,7 +366,7 @@ def _decoded(text: str) -> bytes:
         raise BadResponse("GitHub's answer holds content that is no base64.") from None
 
 
-def _git_sha(data: bytes) -> str:
+def git_sha(data: bytes) -> str:
     """Return the name that git gives a blob."""
     return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
@@ -613,7 +613,7 @@ class Reading:
         result.start_line, result.end_line = part.first_line, part.last_line
         result.total_lines = part.total_lines
         # A link has another sha than the file that was read.
-        sha = found.sha if found.target is None else _git_sha(found.data)
+        sha = found.sha if found.target is None else git_sha(found.data)
         if part.next_at is not None and sha:
             result.truncated = True
             result.next_cursor = self.call.desk.cursors.make([sha, part.next_at], self.digest)
