@@ -75,6 +75,7 @@ class Transport:
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="github")
         self._under_way: set[Exchange] = set()
         self._next_write: dict[str, float] = {}
+        self._closed = False
         self._record = Record(wall_clock)
         self.limits = Limits(wall_clock)
 
@@ -87,6 +88,8 @@ class Transport:
         Raises:
             ToolError: What GitHub, the network or the time said; see `services.github.errors`.
         """
+        if self._closed:
+            raise Busy(f"{prepared.asked}: the service is stopping.")
         name = prepared.credential.name
         if prepared.signed:
             self.limits.check(name, prepared.path, prepared.asked)
@@ -110,6 +113,7 @@ class Transport:
 
     def close(self) -> None:
         """End what is under way and close every connection."""
+        self._closed = True
         for exchange in list(self._under_way):
             exchange.end()
         self._threads.shutdown(wait=False, cancel_futures=True)

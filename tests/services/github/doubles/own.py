@@ -147,8 +147,9 @@ class Octo:
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
         manners = self._manners.get((asked.method, asked.path), [refusal(404, "Not Found")])
         manner = manners.pop(0) if len(manners) > 1 else manners[0]
-        await manner(asked, writer)
-        await writer.drain()
+        with suppress(ConnectionError):
+            await manner(asked, writer)
+            await writer.drain()
 
 
 async def _read(reader: asyncio.StreamReader, connection: int) -> Asked | None:
