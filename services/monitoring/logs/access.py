@@ -51,7 +51,7 @@ class Request(NamedTuple):
 _QUOTED = re.compile(
     rb'"(?P<method>'
     + METHODS
-    + rb') (?P<path>[^ "?\n]{1,2000})[^"\n]{0,4000}" (?P<status>[1-5]\d\d)\b'
+    + rb') (?P<path>[^ "?\n]{1,2000})[^"\n]{0,4000}HTTP/[\d.]+" (?P<status>[1-5]\d\d)\b'
     rb"(?P<rest>[^\n]*)"
 )
 _MORGAN = re.compile(
@@ -67,7 +67,7 @@ _JSON_START = re.compile(
 )
 
 
-_IS_QUOTED = re2.compile(rb'"(?:' + METHODS + rb') [^"\n]*" [1-5]\d\d\b')
+_IS_QUOTED = re2.compile(rb'"(?:' + METHODS + rb') [^"\n]*HTTP/[\d.]+" [1-5]\d\d\b')
 _IS_JSON = re2.compile(_JSON_START.pattern)
 _IS_LOGFMT = re2.compile(rb'\bmethod="?(?:' + METHODS + rb")\b")
 _IS_MORGAN = re2.compile(rb"\b(?:" + METHODS + rb") /\S* [1-5]\d\d [\d.]+ ms\b")

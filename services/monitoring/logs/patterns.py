@@ -39,8 +39,17 @@ _DIGIT_RUN = re.compile(rb"0[0a-fA-F.:-]*")
 _LETTERS_BEFORE = re.compile(rb"[a-fA-F]+0")
 
 
-def shapes_of(block: bytes) -> list[bytes]:
-    """Return the shape of each line of a block, as many as it has lines."""
+_FAILED = ((re.compile(rb'" 4\d\d\b'), b'" four'), (re.compile(rb'" 5\d\d\b'), b'" five'))
+
+
+def shapes_of(block: bytes, *, is_access: bool = False) -> list[bytes]:
+    """Return the shape of each line of a block, as many as it has lines.
+
+    Args:
+        is_access: The lines are of an access log, whose statuses 4xx and 5xx are told apart.
+    """
+    for status, word in _FAILED if is_access else ():
+        block = status.sub(word, block)
     blurred = _DIGIT_RUN.sub(b"0", block.translate(_DIGITS))
     return _LETTERS_BEFORE.sub(b"0", blurred).split(b"\n")
 
@@ -165,10 +174,12 @@ class Told:
     Attributes:
         level: In lower case; None where the line has none.
         message: Without timestamp and level.
+        template: Where the format knows it; made of the message where not.
     """
 
     level: str | None
     message: str
+    template: str | None = None
 
 
 @dataclass(slots=True)
@@ -245,15 +256,25 @@ class Miner:
         self._shape_bytes = 0
         self._patterns: dict[Key, Pattern] = {}
 
-    def add(self, block: bytes, read: Reader, *, bucket: int, file: int, offset: int = 0) -> None:
+    def add(
+        self,
+        block: bytes,
+        read: Reader,
+        *,
+        bucket: int,
+        file: int,
+        offset: int = 0,
+        is_access: bool = False,
+    ) -> None:
         """Count whole lines that belong to one bucket.
 
         Args:
             block: Without the last line's end.
             file: Its number; the blocks of a file come in order.
             offset: Of the block in its file, in bytes.
+            is_access: See `shapes_of`.
         """
-        shapes, raw = shapes_of(block), block.split(b"\n")
+        shapes, raw = shapes_of(block, is_access=is_access), block.split(b"\n")
         last = dict(zip(shapes, range(len(shapes)), strict=True))
         first: dict[bytes, int] | None = None
         for shape, count in Counter(shapes).items():
@@ -282,7 +303,7 @@ class Miner:
         told = read(line) if line.strip() else None
         pattern = None
         if told is not None and told.message:
-            pattern = self._pattern((told.level, mask(told.message)))
+            pattern = self._pattern((told.level, told.template or mask(told.message)))
             at = offset + sum(map(len, raw[:index])) + index
             cut = line[:MAX_EXAMPLE_BYTES]
             if file not in pattern.files:
