@@ -6,6 +6,7 @@ use this module name `google-re2` in their requirements.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import re2
@@ -65,3 +66,45 @@ def _reason(error: Exception) -> str:
     argument: Any = error.args[0] if error.args else error
     text = argument.decode("utf-8", "replace") if isinstance(argument, bytes) else str(argument)
     return text.rstrip(".")
+
+
+# --- text that a pattern cannot match without ----------------------------------------------------
+
+_PART = re.compile(
+    r"\\.|\[(?:\\.|\[:\w+:\]|[^\]\\])*\]|(?P<quantity>[*+?]\??|\{\d+(?:,\d*)?\}\??)|.", re.DOTALL
+)
+_UNSURE = re.compile(r"\(\?(?!:|P?<)|\[\^?\]|\\[^\WAbBdDsSwWztnrfav]")
+# Flags, a class that begins with its bracket, and escapes that go on, as x41, pL, Q and 07 do.
+
+
+def required_text(pattern: str) -> str | None:
+    r"""Return the longest text that each match of an expression contains; None when unsure.
+
+    Only what stands outside all groups counts, and nothing where the expression has a choice there
+    or sets flags: `\w+Marker\(` cannot match without `Marker(`.
+    """
+    if _UNSURE.search(pattern):
+        return None
+    runs, depth = [""], 0
+    for match in _PART.finditer(pattern):
+        part = match[0]
+        if depth == 0 and part == "|":
+            return None
+        if match["quantity"]:
+            runs[-1] = runs[-1] if part[0] == "+" else runs[-1][:-1]
+            runs.append("")
+        elif depth == 0 and (char := _literal(part)) is not None:
+            runs[-1] += char
+        else:
+            runs.append("")
+        depth += (part == "(") - (part == ")")
+    return max(runs, key=len) or None
+
+
+def _literal(part: str) -> str | None:
+    """Return the character that a part of an expression stands for, if it is just one."""
+    if len(part) == 1:
+        return None if part in "^$.()|[]{}\n" else part
+    if part[0] == "\\" and part[1].isascii() and not part[1].isalnum():
+        return part[1]
+    return None

@@ -12,14 +12,13 @@ character to a pattern, so `.` does not match it. UTF-16 with a byte order mark 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import re2
 
-from core.patterns import compile_pattern
+from core.patterns import compile_pattern, required_text
 from services.filesystem.backend.work import Asking
 
 FIRST_BYTES = 64 * 1024
@@ -147,48 +146,6 @@ class Wanted:
     def may_be_in(self, data: bytes) -> bool:
         """Tell whether a match is possible; False is certain and cheap."""
         return self.text is None or self.text in data
-
-
-# --- text that a pattern cannot match without ----------------------------------------------------
-
-_PART = re.compile(
-    r"\\.|\[(?:\\.|\[:\w+:\]|[^\]\\])*\]|(?P<quantity>[*+?]\??|\{\d+(?:,\d*)?\}\??)|.", re.DOTALL
-)
-_UNSURE = re.compile(r"\(\?(?!:|P?<)|\[\^?\]|\\[^\WAbBdDsSwWztnrfav]")
-# Flags, a class that begins with its bracket, and escapes that go on, as x41, pL, Q and 07 do.
-
-
-def required_text(pattern: str) -> str | None:
-    r"""Return the longest text that each match of an expression contains; None when unsure.
-
-    Only what stands outside all groups counts, and nothing where the expression has a choice there
-    or sets flags: `\w+Marker\(` cannot match without `Marker(`.
-    """
-    if _UNSURE.search(pattern):
-        return None
-    runs, depth = [""], 0
-    for match in _PART.finditer(pattern):
-        part = match[0]
-        if depth == 0 and part == "|":
-            return None
-        if match["quantity"]:
-            runs[-1] = runs[-1] if part[0] == "+" else runs[-1][:-1]
-            runs.append("")
-        elif depth == 0 and (char := _literal(part)) is not None:
-            runs[-1] += char
-        else:
-            runs.append("")
-        depth += (part == "(") - (part == ")")
-    return max(runs, key=len) or None
-
-
-def _literal(part: str) -> str | None:
-    """Return the character that a part of an expression stands for, if it is just one."""
-    if len(part) == 1:
-        return None if part in "^$.()|[]{}\n" else part
-    if part[0] == "\\" and part[1].isascii() and not part[1].isalnum():
-        return part[1]
-    return None
 
 
 # --- the lines of one file -----------------------------------------------------------------------

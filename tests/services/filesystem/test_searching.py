@@ -16,8 +16,9 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.patterns import required_text
 from core.testing import Client
-from services.filesystem.backend.contents import Wanted, required_text
+from services.filesystem.backend.contents import Wanted
 from tests.conftest import missing
 from tests.services.filesystem.conftest import client_of
 from tests.services.filesystem.official import official

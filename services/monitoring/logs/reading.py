@@ -1,0 +1,409 @@
+"""Files as blocks of whole entries, forward or backward, in one buffer that is used again.
+
+A file is read as it was when it was opened: what is appended later is not seen, and where it was
+truncated meanwhile, reading ends. Nothing is mapped into memory, since a mapped file that shrinks
+kills its reader (SIGBUS). Compressed files are decoded as a stream, in steps of bounded size.
+
+A block begins and ends where an entry does, so that each of its lines can be read together with
+those that belong to it. Only where no entry begins for `MAX_BLOCK_BYTES` it may begin and end
+anywhere; then blocks overlap, so that nothing is missed between them.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+import zstandard
+
+from services.monitoring.logs.formats import Format, Reader, format_of
+from services.monitoring.logs.sources import Family, Member
+from services.monitoring.logs.times import Calendar, zone_of
+
+HEAD_BYTES = 64 * 1024
+BLOCK_BYTES = 256 * 1024
+"""What is read at once: it stays in the processor's cache until it has been searched."""
+MAX_BLOCK_BYTES = 1024 * 1024
+OVERLAP_BYTES = 4 * 1024
+"""Longer than any text or pattern's match that is looked for in an endless line."""
+FINGERPRINT_BYTES = 1024
+MAX_START_BYTES = 64 * 1024
+"""How far an entry may reach before its lines count as entries."""
+_WINDOW_BYTES = 128 * 1024 * 1024
+_XZ_MEMORY = 128 * 1024 * 1024
+_STEP_BYTES = 64 * 1024
+_NUL_SHARE = 0.005
+TRUNCATED = "truncated while it was read"
+
+
+class Unreadable(Exception):
+    """A file that is not read, or not to its end; the argument says why, in a few words."""
+
+
+@dataclass(slots=True)
+class Block:
+    """A part of a file.
+
+    Attributes:
+        data: The buffer; what is in it counts until the next block is asked for.
+        end: Where in the buffer the block ends; it begins at 0.
+        offset: In the file, decompressed, of the buffer's first byte.
+        fresh: What ends before was in the block before, too.
+        stale: What begins from here on was in the block before (which stands behind it), too.
+        is_last: Whether what is read of the file ends here.
+    """
+
+    data: bytearray
+    end: int
+    offset: int
+    fresh: int = 0
+    stale: int = MAX_BLOCK_BYTES * 2
+    is_last: bool = False
+
+
+# --- decoding ------------------------------------------------------------------------------------
+
+
+def _raw(fd: int, size: int) -> Iterator[bytes]:
+    at = 0
+    while at < size and (data := os.pread(fd, min(_STEP_BYTES, size - at), at)):
+        at += len(data)
+        yield data
+
+
+def _gunzipped(fd: int, size: int) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(31)
+    for data in _raw(fd, size):
+        while data:
+            yield decoder.decompress(data, _STEP_BYTES)
+            data = decoder.unconsumed_tail
+            if decoder.eof:
+                data = decoder.unused_data.lstrip(b"\0")
+                decoder = zlib.decompressobj(31)
+
+
+def _stepwise(
+    fd: int, size: int, new: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]
+) -> Iterator[bytes]:
+    decoder = new()
+    for data in _raw(fd, size):
+        while True:
+            if decoder.eof:
+                data = decoder.unused_data + data
+                if not data.strip(b"\0"):
+                    break
+                decoder = new()
+            yield decoder.decompress(data, _STEP_BYTES)
+            data = b""
+            if decoder.needs_input or (decoder.eof and not decoder.unused_data):
+                break
+
+
+def _unxz(fd: int, size: int) -> Iterator[bytes]:
+    return _stepwise(fd, size, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY))
+
+
+def _bunzipped(fd: int, size: int) -> Iterator[bytes]:
+    return _stepwise(fd, size, bz2.BZ2Decompressor)
+
+
+def _unzstd(fd: int, size: int) -> Iterator[bytes]:
+    with (
+        os.fdopen(os.dup(fd), "rb", buffering=0) as file,
+        zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(
+            file, read_across_frames=True, read_size=_STEP_BYTES
+        ) as stream,
+    ):
+        file.seek(0)
+        while data := stream.read(_STEP_BYTES):
+            yield data
+
+
+_DECODERS = {"gzip": _gunzipped, "xz": _unxz, "bzip2": _bunzipped, "zstd": _unzstd}
+_DAMAGES = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, ValueError)
+
+
+def decoded(fd: int, size: int, packing: str) -> Generator[bytes]:
+    """Yield what a compressed file holds, in steps of 64 KiB.
+
+    Raises:
+        Unreadable: From some point on it is damaged; what came before is right.
+    """
+    try:
+        yield from _DECODERS[packing](fd, size)
+    except _DAMAGES as error:
+        raise Unreadable(f"damaged {packing}: {str(error)[:60]}") from None
+    except MemoryError:
+        raise Unreadable(f"{packing} with too large a window") from None
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a file from its first and last lines.
+
+    Attributes:
+        fingerprint: Of the first bytes, decompressed: how many they are, and their checksum.
+        first_at: The first time in it; None where there is none.
+        last_at: The latest near its end; None where there is none, or the file is compressed.
+    """
+
+    format: Format
+    calendar: Calendar
+    fingerprint: tuple[int, int]
+    first_at: float | None
+    last_at: float | None
+
+
+_known: dict[tuple[int, int, int, int], About] = {}
+_MAX_KNOWN = 2_000
+
+
+class LogFile:
+    """A log that is open.
+
+    Attributes:
+        name: That of its family.
+        size: Of what is read of it; None for a compressed one.
+        reader: Takes its lines apart.
+        first_at: The first time in it; None where its lines tell none.
+        tick: Called again and again while it is read; may raise.
+    """
+
+    def __init__(self, family: Family, member: Member, fd: int) -> None:
+        self.family = family
+        self.member = member
+        self.fd = fd
+        self.tick: Callable[[], None] = _no_tick
+        self.name = family.name
+        self.size = member.size if member.packing is None else None
+        about = self._about()
+        self.reader = Reader(about.format, about.calendar)
+        self.format = about.format.name
+        self.first_at = about.first_at
+        self.last_at = about.last_at
+        self.fingerprint = about.fingerprint
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    def _about(self) -> About:
+        member = self.member
+        key = (member.dev, member.ino, member.size, member.mtime_ns)
+        about = _known.get(key)
+        if about is None:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            about = _known[key] = self._look()
+        return about
+
+    def _look(self) -> About:
+        head = self.head(HEAD_BYTES)
+        text = head.lstrip(b"\0")
+        if not text and self.size:  # a file that was truncated under its writer begins with NULs
+            text = self.tail(HEAD_BYTES).lstrip(b"\0")
+        if text.count(0) > len(text) * _NUL_SHARE:
+            raise Unreadable("binary")
+        row = format_of(text)
+        last = self._last_at(Reader(row, Calendar(self.member.mtime, 0)))
+        zone = zone_of(last, self.member.mtime) if last is not None else None
+        reader = Reader(row, Calendar(self.member.mtime, zone))
+        first = next(filter(None, map(reader.at, text.split(b"\n")[:200])), None)
+        start = head[:FINGERPRINT_BYTES]
+        return About(
+            row,
+            reader.calendar,
+            (len(start), zlib.crc32(start)),
+            first,
+            self._last_at(reader) if last is not None else None,
+        )
+
+    def _last_at(self, reader: Reader) -> float | None:
+        if self.size is None:
+            return None
+        lines = self.tail(8 * 1024).split(b"\n")[-20:]
+        return max(filter(None, map(reader.at, lines)), default=None)
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes, decompressed.
+
+        Raises:
+            Unreadable: As `decoded`, where not even the first bytes can be read.
+        """
+        packing = self.member.packing
+        if packing is None:
+            return os.pread(self.fd, min(count, self.member.size), 0)
+        parts, got = [], 0
+        with contextlib.closing(decoded(self.fd, self.member.size, packing)) as steps:
+            try:
+                for data in steps:
+                    parts.append(data)
+                    got += len(data)
+                    if got >= count:
+                        break
+            except Unreadable:
+                if not got:
+                    raise
+        return b"".join(parts)[:count]
+
+    def tail(self, count: int) -> bytes:
+        """Return the last bytes of a file that is not compressed."""
+        size = self.size or 0
+        start = max(0, size - count)
+        return os.pread(self.fd, size - start, start)
+
+    def fingerprint_of(self, count: int) -> tuple[int, int]:
+        """Return the fingerprint of the first so many bytes."""
+        if count == self.fingerprint[0]:
+            return self.fingerprint
+        start = self.head(min(count, FINGERPRINT_BYTES))
+        return len(start), zlib.crc32(start)
+
+    # --- blocks -------------------------------------------------------------------------------
+
+    def forward(self, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """Yield the blocks between two offsets in their order; an entry begins at `start`.
+
+        Raises:
+            Unreadable: The file ends too early, or is damaged.
+        """
+        fill = self._filler(start, stop)
+        data = bytearray(MAX_BLOCK_BYTES + BLOCK_BYTES)
+        held, offset, fresh, is_last = 0, start, 0, False
+        while not is_last:
+            got = fill(memoryview(data)[held : held + BLOCK_BYTES])
+            is_last = got == 0
+            end = held + got
+            cut = end if is_last else self._cut(data, end)
+            is_part = not cut and end >= MAX_BLOCK_BYTES
+            if is_part:
+                cut = end
+            if cut or is_last:
+                yield Block(data, cut, offset, fresh=fresh, is_last=is_last)
+                fresh = OVERLAP_BYTES if is_part else 0
+                cut -= fresh
+                data[: end - cut] = data[cut:end]
+            held, offset = end - cut, offset + cut
+
+    def _cut(self, data: bytearray, end: int) -> int:
+        """Return where the last entry begins; 0 where a block should become longer."""
+        last = data.rfind(b"\n", 0, end) + 1
+        at = last
+        while at > 0 and end - at < MAX_START_BYTES:
+            above = data.rfind(b"\n", 0, at - 1) + 1
+            if self.reader.is_start(
+                bytes(data[at : min(end, at + HEAD_BYTES)]).split(b"\n", 1)[0],
+                bytes(data[above : max(above, at - 1)]) if above < at else None,
+            ):
+                return at
+            at = above
+        return last
+
+    def _filler(self, start: int, stop: int | None) -> Callable[[memoryview], int]:
+        """Return what fills a buffer with the next bytes and returns how many; 0 at the end."""
+        if self.member.packing is None:
+            return self._plain_filler(start, self.member.size if stop is None else stop)
+        return self._packed_filler(self.member.packing, start, stop)
+
+    def _plain_filler(self, start: int, stop: int) -> Callable[[memoryview], int]:
+        at = start
+
+        def fill(buffer: memoryview) -> int:
+            nonlocal at
+            wanted = min(len(buffer), stop - at)
+            if wanted <= 0:
+                return 0
+            got = os.preadv(self.fd, [buffer[:wanted]], at)
+            if got < wanted:
+                raise Unreadable(TRUNCATED)
+            self.tick()
+            at += got
+            return got
+
+        return fill
+
+    def _packed_filler(
+        self, packing: str, start: int, stop: int | None
+    ) -> Callable[[memoryview], int]:
+        steps = decoded(self.fd, self.member.size, packing)
+        at, rest = 0, b""
+
+        def fill(buffer: memoryview) -> int:
+            nonlocal at, rest
+            filled = 0
+            room = len(buffer) if stop is None else min(len(buffer), max(0, stop - max(at, start)))
+            while filled < room:
+                if not rest and not (rest := _next_full(steps)):
+                    break
+                self.tick()
+                if at < start:
+                    skipped = min(len(rest), start - at)
+                    rest, at = rest[skipped:], at + skipped
+                    continue
+                part = rest[: room - filled]
+                buffer[filled : filled + len(part)] = part
+                rest, at, filled = rest[len(part) :], at + len(part), filled + len(part)
+            return filled
+
+        return fill
+
+    def backward(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the blocks between two offsets, the last first; only of uncompressed files.
+
+        Raises:
+            Unreadable: The file became shorter.
+        """
+        data = bytearray(MAX_BLOCK_BYTES + OVERLAP_BYTES)
+        view = memoryview(data)
+        length, overlap = BLOCK_BYTES, 0
+        while stop > start:
+            low = max(start, stop - length)
+            wanted = stop + overlap - low
+            if os.preadv(self.fd, [view[:wanted]], low) < wanted:
+                raise Unreadable(TRUNCATED)
+            first = 0 if low == start else self._first(data, stop - low)
+            if first is None and length < MAX_BLOCK_BYTES:
+                length *= 2
+                continue
+            cut = first or 0
+            size = wanted - cut
+            if cut:
+                data[:size] = data[cut:wanted]
+            self.tick()
+            yield Block(data, size, low + cut, stale=stop - low - cut, is_last=low + cut <= start)
+            stop, length = low + cut, BLOCK_BYTES
+            overlap = OVERLAP_BYTES if first is None else 0
+
+    def _first(self, data: bytearray, end: int) -> int | None:
+        """Return where the first entry begins; None where no line does."""
+        line = data.find(b"\n", 0, end) + 1
+        if not line or line >= end:
+            return None
+        at, before = line, b""
+        while at < end and at < MAX_START_BYTES:
+            stop = data.find(b"\n", at, end)
+            stop = end if stop < 0 else stop
+            text = bytes(data[at : min(stop, at + HEAD_BYTES)])
+            if self.reader.is_start(text, before or None):
+                return at
+            before, at = text, stop + 1
+        return line
+
+
+def _no_tick() -> None:
+    return
+
+
+def _next_full(steps: Iterator[bytes]) -> bytes:
+    """Return the next step that is not empty: decoders may need more before they give any."""
+    return next((data for data in steps if data), b"")
