@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FINE_S = 15 * 60.0
 COARSE_STEP_S = 30.0
 COARSE_S = 24 * 3600.0
+_NEVER = -(2**62)
+"""The number of a span that no reading fell into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ class Ring:
         return sorted(pair for pair in pairs if start <= pair[0] <= end)
 
     @property
-    def first_at(self) -> float:
-        """When the oldest reading was made; infinity without any."""
-        return min(self._times, default=math.inf)
+    def full_from(self) -> float:
+        """When the oldest reading was made; minus infinity while none was overwritten."""
+        return min(self._times) if len(self._times) == self.capacity else -math.inf
 
 
 class Buckets:
@@ -96,9 +98,9 @@ class Buckets:
 
     def __init__(self, capacity: int, step_s: float) -> None:
         self.capacity, self.step_s = capacity, step_s
-        self._slots = array("L", bytes(capacity * array("L").itemsize))
+        self._slots = array("q", [_NEVER]) * capacity
         self._low, self._mean, self._high = (array("f", bytes(capacity * 4)) for _ in range(3))
-        self._slot, self._count, self._sum = 0, 0, 0.0
+        self._slot, self._count, self._sum = _NEVER, 0, 0.0
 
     def append(self, at: float, value: float) -> None:
         """Add a reading to its span."""
@@ -115,13 +117,12 @@ class Buckets:
 
     def window(self, start: float, end: float) -> list[Point]:
         """Return the spans that begin from `start` to `end`, in the order of time."""
-        first, last = math.ceil(start / self.step_s), math.floor(end / self.step_s)
-        first = max(first, last - self.capacity + 1)
-        wanted = ((slot, slot % self.capacity) for slot in range(first, last + 1))
+        first, last = start / self.step_s, end / self.step_s
+        wanted = sorted((slot, i) for i, slot in enumerate(self._slots) if first <= slot <= last)
         return [
             Point(slot * self.step_s, self.step_s, self._low[i], self._mean[i], self._high[i])
             for slot, i in wanted
-            if self._slots[i] == slot
+            if slot != _NEVER
         ]
 
 
@@ -145,9 +146,12 @@ class Track:
         self.buckets.append(at, value)
 
     def window(self, start: float, end: float) -> list[Point]:
-        """Return half minutes, and from where there are any, the readings themselves."""
-        first = self.ring.first_at
+        """Return the readings, and before the oldest of them the half minutes."""
+        first = self.ring.full_from
         readings = self.ring.window(start, end)
         fine = [Point(at, self._interval_s, value, value, value) for at, value in readings]
-        coarse = self.buckets.window(start, min(end, first - COARSE_STEP_S))
-        return [*coarse, *fine]
+        coarse = self.buckets.window(start, min(end, first)) if first > start else []
+        return [
+            *(replace(p, span_s=min(p.span_s, first - p.at)) for p in coarse if p.at < first),
+            *fine,
+        ]

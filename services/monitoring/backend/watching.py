@@ -1,7 +1,7 @@
 """Processes over time: totals, those of interest, and when these started and ended.
 
 Looking at all processes costs more than everything else, so it is done as often as keeps it below
-a share of one core: at each tick with a hundred processes, every half minute with ten thousand.
+a share of one core: at each tick with a hundred processes, every minute or two with ten thousand.
 """
 
 from __future__ import annotations
