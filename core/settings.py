@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -347,5 +347,7 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
 def _keys(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     model: Any = cls
     for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
+        # A number is a place in a list, whose items are of the first type that it names.
+        inside = get_args(model)[:1] if isinstance(part, int) else ()
+        model = inside[0] if inside else model.model_fields[str(part)].annotation
     return list(model.model_fields)
