@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 import time
@@ -24,6 +25,9 @@ from core.untrusted import clean
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 MAX_SHOWN_CHARS = 160
+
+# It writes a line for each request at INFO: some twenty a minute for each service.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Trouble(Exception):
