@@ -127,7 +127,10 @@ def input_schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def output_schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the inlined JSON Schema (2020-12) of a serialised result."""
-    return _plain(model, "serialization")
+    schema = _plain(model, "serialization")
+    if not schema["properties"]:  # of a result whose members the listing leaves out
+        del schema["properties"]
+    return schema
 
 
 def _plain(model: type[BaseModel], mode: Any) -> dict[str, Any]:

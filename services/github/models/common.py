@@ -7,7 +7,7 @@ where they would be repeated for each tool; the server's instructions tell of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 from pydantic.json_schema import SkipJsonSchema
@@ -21,6 +21,13 @@ TrustLabel = Literal["trusted", "untrusted"]
 # --- arguments -----------------------------------------------------------------------------------
 
 
+def unbounded(schema: dict[str, Any]) -> None:
+    """Leave out of a listed schema what only mistakes would need to know."""
+    for option in schema.get("anyOf", (schema,)):
+        option.pop("minimum", None)
+        option.pop("maximum", None)
+
+
 class RepositoryArguments(Arguments):
     """Names a repository."""
 
@@ -31,8 +38,8 @@ class RepositoryArguments(Arguments):
 class PageArguments(Arguments):
     """Names a page of a list: by number, or by the cursor that the last page came with."""
 
-    page: int | None = Field(None, ge=1)
-    perPage: int | None = Field(None, ge=1, le=100)  # the official name
+    page: int | None = Field(None, ge=1, json_schema_extra=unbounded)
+    perPage: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)  # official name
     cursor: str | None = None
 
 

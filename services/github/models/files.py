@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from core.models import Facts
 from services.github.models.common import (
     GitHubPage,
@@ -30,41 +32,6 @@ class Entry(Selectable, Facts):
     download_url: str | None
 
 
-class FileContents(GitHubResult, Facts):
-    """A file, or a directory.
-
-    Attributes:
-        sha: Of the blob: what create_or_update_file wants.
-        encoding: utf-8, or binary; None where there is no content.
-        content: The lines that were asked for; a binary file comes as a block of its own.
-        target: Where a symbolic link points to; GitHub follows those to files of the repository,
-            so `content` is the target's then.
-        submodule_url: The repository that stands in this place.
-        lfs: Id and size of the file that the content stands for (Git LFS).
-        entries: Of a directory.
-    """
-
-    path: str
-    type: Kind
-    ref: str | None
-    sha: str | None
-    size: int | None
-    html_url: str | None
-    trust: TrustLabel
-    encoding: Literal["utf-8", "binary"] | None = None
-    start_line: int | None = None
-    end_line: int | None = None
-    total_lines: int | None = None
-    truncated: bool = False
-    next_cursor: str | None = None
-    hidden_removed: int = 0
-    target: str | None = None
-    submodule_url: str | None = None
-    lfs: dict[str, Any] | None = None
-    content: str | None = None
-    entries: list[Entry] | None = None
-
-
 class OneFile(Facts):
     """One file of several, or why there is none.
 
@@ -82,17 +49,48 @@ class OneFile(Facts):
     error: dict[str, Any] | None = None
 
 
-class Files(GitHubResult, Facts):
-    """Several files at one ref.
+class FileContents(GitHubResult, Facts):
+    """A file, a directory, or several files; members that say nothing are left out.
 
     Attributes:
+        sha: Of the blob: what create_or_update_file wants.
+        encoding: utf-8, or binary; None where there is no content.
+        content: The lines that were asked for; a binary file comes as a block of its own.
+        target: Where a symbolic link points to; GitHub follows those to files of the repository,
+            so `content` is the target's then.
+        submodule_url: The repository that stands in this place.
+        lfs: Id and size of the file that the content stands for (Git LFS).
+        entries: Of a directory.
+        files: Of several paths.
         not_read: Paths that did not fit into the answer; ask for them again.
     """
 
+    path: str | None = None
+    type: Kind | None = None
     ref: str | None
+    sha: str | None = None
+    size: int | None = None
+    html_url: str | None = None
     trust: TrustLabel
-    files: list[OneFile]
-    not_read: list[str]
+    encoding: Literal["utf-8", "binary"] | None = None
+    start_line: int | None = None
+    end_line: int | None = None
+    total_lines: int | None = None
+    truncated: bool = False
+    next_cursor: str | None = None
+    hidden_removed: int = 0
+    target: str | None = None
+    submodule_url: str | None = None
+    lfs: dict[str, Any] | None = None
+    content: str | None = None
+    entries: list[Entry] | None = None
+    files: list[OneFile] | None = None
+    not_read: list[str] | None = None
+
+    @model_serializer(mode="wrap")
+    # With a type, pydantic would list that type instead of the members.
+    def _said(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class TreeEntry(Selectable, Facts):

@@ -40,29 +40,27 @@ class Releases(GitHubPage, Facts):
     releases: list[Release]
 
 
-class ReleaseDetails(GitHubResult, Facts):
-    """One release, with all of its text."""
-
-    release: Release
-
-
-class AssetContents(GitHubResult, Facts):
-    """A file of a release.
+class AssetText(Facts):
+    """A file of a release; `content` is None where it is no text.
 
     Attributes:
-        content: Its text; None for other files, of which only the facts are told.
-        start_line: First line of the content, from 1 on.
-        truncated: Whether more follows: go on with `next_cursor`.
+        truncated: More follows: go on with `next_cursor`.
     """
 
-    asset: Asset
-    content: str | None
-    start_line: int | None
-    end_line: int | None
-    total_lines: int | None
-    truncated: bool
-    next_cursor: str | None
-    hidden_removed: int
+    name: str
+    size: int
+    content: str | None = None
+    total_lines: int | None = None
+    truncated: bool = False
+    next_cursor: str | None = None
+    hidden_removed: int = 0
+
+
+class ReleaseDetails(GitHubResult, Facts):
+    """One release, and the file of it that was asked for."""
+
+    release: Release
+    asset: AssetText | None = None
 
 
 class ReleaseWritten(WriteResult, Facts):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.context import Context
 from core.tools import Annotations, Listing
@@ -25,8 +26,8 @@ from services.github.models.branches import (
 from services.github.models.common import PageArguments, RepositoryArguments, select
 from services.github.policy.names import Repo, parse_login, parse_path, parse_ref
 from services.github.policy.trust import TrustLabel
-from services.github.tools.context import MAX_QUERY_CHARS, Order, note_left_out, search
-from services.github.tools.desk import Call, Desk, clipped
+from services.github.tools.context import SearchQuery, search
+from services.github.tools.desk import Call, Desk, Window, clipped
 from services.github.tools.files import COMMIT, seen
 
 READS_COMMITS = Annotations(open_world=True)
@@ -41,30 +42,41 @@ RUNNING = frozenset({"pending", "queued", "in_progress", "waiting", "requested",
 
 Detail = Literal["none", "stats", "full_patch"]
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?", re.ASCII)
+
+
+def _moment(text: str) -> str:
+    """Return a day as the moment at which it begins, which is what GitHub wants."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("a time is written 2026-01-31 or 2026-01-31T12:00:00Z")
+    return text if "T" in text else f"{text}T00:00:00Z"
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+
 
 class ListCommits(RepositoryArguments, PageArguments):
     """Arguments of list_commits."""
 
-    sha: str | None = Field(None, description="Branch, tag or SHA to begin at.")
-    path: str | None = Field(None, description="History of one file or folder.")
-    author: str | None = Field(None, max_length=254, description="Login or e-mail.")
-    since: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$")
-    until: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$")
-    fields: list[str] = Field([], max_length=20)
+    sha: str | None = Field(None, description="Branch, tag, SHA")
+    path: str | None = Field(None, description="History of a file or folder")
+    author: str | None = None
+    since: Moment | None = Field(None, description="ISO 8601")
+    until: Moment | None = None
+    query: SearchQuery | None = Field(None, description="Search messages of the default branch")
+    fields: list[str] = Field([])
 
-
-class SearchCommits(PageArguments):
-    """Arguments of search_commits."""
-
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
-    sort: Literal["author-date", "committer-date"] | None = None
-    order: Order | None = None
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.query and (self.sha or self.path or self.author or self.since or self.until):
+            raise ValueError("query goes with none of sha, path, author, since and until")
+        return self
 
 
 class GetCommit(RepositoryArguments, PageArguments):
     """Arguments of get_commit."""
 
-    sha: str = Field(description="Or a branch or tag.")
+    sha: str = Field(description="Or branch, tag")
     detail: Detail = "stats"
 
 
@@ -72,7 +84,7 @@ class Compare(RepositoryArguments, PageArguments):
     """Arguments of compare."""
 
     base: str
-    head: str = Field(description="Or owner:branch of a fork.")
+    head: str = Field(description="Or owner:branch")
     detail: Detail = "stats"
 
 
@@ -92,15 +104,6 @@ def listings(desk: Desk) -> list[Listing]:
             description="Commits of a branch, or the history of a path.",
             handler=tools.list_commits,
             arguments=ListCommits,
-            result=Commits,
-            annotations=READS_COMMITS,
-        ),
-        Listing(
-            name="search_commits",
-            title="Search commits",
-            description="Search messages: `repo:o/r fix author:octo`.",
-            handler=tools.search_commits,
-            arguments=SearchCommits,
             result=Commits,
             annotations=READS_COMMITS,
         ),
@@ -141,17 +144,19 @@ class CommitTools:
         self._desk = desk
 
     async def list_commits(self, arguments: ListCommits, context: Context) -> Commits:
-        """List commits, newest first."""
+        """List commits, newest first, or those that a search finds."""
         call = self._desk.call(context)
         repo = Repo.parse(arguments.owner, arguments.repo)
         window = call.window(arguments)
+        if arguments.query is not None:
+            return await _searched(call, repo, arguments, window)
         ref = parse_ref(arguments.sha) if arguments.sha else None
         query = {
             "sha": ref,
             "path": parse_path(arguments.path) if arguments.path else None,
             "author": arguments.author,
-            "since": _moment(arguments.since),
-            "until": _moment(arguments.until),
+            "since": arguments.since,
+            "until": arguments.until,
         }
         reply = await call.page(
             LIST, repo=repo, query=query, page=window.page, per_page=window.per_page
@@ -162,23 +167,6 @@ class CommitTools:
             select(Commit, parts, arguments.fields, always=("sha",)), reply.next_page
         )
         return Commits(commits=shown, **members, **call.members())
-
-    async def search_commits(self, arguments: SearchCommits, context: Context) -> Commits:
-        """Search the messages of commits."""
-        call = self._desk.call(context)
-        window = call.window(arguments)
-        data, following = await search(call, "commits", arguments, arguments.query, window)
-        items = [i for i in data["items"] if call.may_read(i["repository"]["full_name"])]
-        note_left_out(call, len(data["items"]) - len(items))
-        for item in items:
-            if item["repository"]["private"]:
-                call.read_private(item["repository"]["full_name"])
-        call.heard_in_public("a search of commits")
-        parts = [_commit(item, "untrusted") for item in window.rest(items)]
-        shown, members = window.cut(parts, following, total=data["total_count"])
-        return Commits(
-            commits=shown, incomplete=data["incomplete_results"], **members, **call.members()
-        )
 
     async def get_commit(self, arguments: GetCommit, context: Context) -> CommitDetails:
         """Return a commit; its files come in pages."""
@@ -243,6 +231,26 @@ class CommitTools:
             truncated=len(checks) < status["total_count"] + runs["total_count"],
             **call.members(),
         )
+
+
+# --- searching -----------------------------------------------------------------------------------
+
+
+async def _searched(call: Call, repo: Repo, arguments: ListCommits, window: Window) -> Commits:
+    """Return the commits of a repository whose messages a search finds."""
+    query = f"{arguments.query} repo:{repo}"
+    data, following = await search(call, "commits", query, window, repo=repo)
+    items = [i for i in data["items"] if i["repository"]["full_name"].lower() == repo.key]
+    trust = await call.origin(repo)
+    parts = [_commit(item, trust) for item in window.rest(items)]
+    shown, members = window.cut(
+        select(Commit, parts, arguments.fields, always=("sha",)),
+        following,
+        total=data["total_count"],
+    )
+    return Commits(
+        commits=shown, incomplete=data["incomplete_results"], **members, **call.members()
+    )
 
 
 # --- comparing -----------------------------------------------------------------------------------
@@ -378,8 +386,3 @@ def _together(states: Iterable[str]) -> str | None:
     if found & RUNNING:
         return "pending"
     return "success" if found else None
-
-
-def _moment(text: str | None) -> str | None:
-    """Return a day as the moment at which it begins, which is what GitHub wants."""
-    return f"{text}T00:00:00Z" if text and "T" not in text else text

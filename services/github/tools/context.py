@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from core.context import Context
 from core.models import NoArguments
@@ -39,26 +39,37 @@ MERGE_METHODS = {
 Order = Literal["asc", "desc"]
 
 
+def _query(text: str) -> str:
+    """Check a search's words, as GitHub does with 422."""
+    if not text.strip() or len(text) > MAX_QUERY_CHARS:
+        raise ValueError(f"a search has 1 to {MAX_QUERY_CHARS} characters")
+    return text
+
+
+SearchQuery = Annotated[str, AfterValidator(_query)]
+"""What is searched for; its limits are left out of listed schemas."""
+
+
 class ListRepos(PageArguments):
     """Arguments of list_repos."""
 
-    owner: str | None = Field(None, description="User or organisation; you, when left out.")
+    owner: str | None = Field(None, description="You, when left out.")
     sort: Literal["pushed", "updated", "created", "full_name"] = "pushed"
 
 
 class SearchRepositories(PageArguments):
     """Arguments of search_repositories, those of the official server."""
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    query: SearchQuery
     sort: Literal["stars", "forks", "help-wanted-issues", "updated"] | None = None
     order: Order | None = None
-    minimal_output: bool = Field(True, description="false: GitHub's whole objects.")
+    minimal_output: bool = Field(True, description="false: all members.")
 
 
 class SearchUsers(PageArguments):
     """Arguments of search_users, those of the official server."""
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    query: SearchQuery
     sort: Literal["followers", "repositories", "joined"] | None = None
     order: Order | None = None
 
@@ -106,7 +117,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_repositories",
             title="Search repositories",
-            description="Find repositories: `topic:react stars:>1000`, `user:octo in:name cli`.",
+            description="Find repositories: `topic:react stars:>9 user:octo`.",
             handler=tools.search_repositories,
             arguments=SearchRepositories,
             result=Repositories,
@@ -115,7 +126,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_users",
             title="Search users",
-            description="Find people: `john location:seattle followers:>100`.",
+            description="Find people: `john location:seattle`.",
             handler=tools.search_users,
             arguments=SearchUsers,
             result=Users,
@@ -182,7 +193,14 @@ class ContextTools:
         """Search repositories."""
         call = self._desk.call(context)
         window = call.window(arguments)
-        data, following = await search(call, "repositories", arguments, arguments.query, window)
+        data, following = await search(
+            call,
+            "repositories",
+            arguments.query,
+            window,
+            sort=arguments.sort,
+            order=arguments.order,
+        )
         items = window.rest(_allowed(call, data["items"]))
         whole = not arguments.minimal_output
         shown, members = window.cut(
@@ -198,7 +216,9 @@ class ContextTools:
         call = self._desk.call(context)
         window = call.window(arguments)
         query = f"{arguments.query} type:user"
-        data, following = await search(call, "users", arguments, query, window)
+        data, following = await search(
+            call, "users", query, window, sort=arguments.sort, order=arguments.order
+        )
         shown, members = window.cut(
             [_user(item) for item in window.rest(data["items"])],
             following,
@@ -213,19 +233,27 @@ class ContextTools:
 
 
 async def search(
-    call: Call, what: str, arguments: Any, query: str, window: Window
+    call: Call,
+    what: str,
+    query: str,
+    window: Window,
+    *,
+    sort: str | None = None,
+    order: str | None = None,
+    repo: Repo | None = None,
 ) -> tuple[Any, int | None]:
     """Return GitHub's answer to a search and the number of its next page.
 
     Args:
-        what: Of the route: repositories, users, code, commits ….
-        arguments: Have `sort` and `order`.
+        what: Of the route: repositories, users, commits ….
+        repo: What is searched, where it is one repository; it is checked.
     """
     reply = await call.page(
         f"/search/{what}",
-        query={"q": query, "sort": arguments.sort, "order": arguments.order},
+        query={"q": query, "sort": sort, "order": order},
         page=window.page,
         per_page=window.per_page,
+        **({} if repo is None else {"repo": repo}),
     )
     if reply.data.get("incomplete_results"):
         call.warnings.append("GitHub's search ran out of time: results may be missing.")

@@ -22,7 +22,7 @@ from core.tools import Annotations, Listing
 from services.github.backend.requests import RAW, Request
 from services.github.errors import BadResponse, NotFoundOrNoAccess, ResponseTooLarge
 from services.github.excerpts import Excerpt, excerpt
-from services.github.models.common import PageArguments, RepositoryArguments, select
+from services.github.models.common import PageArguments, RepositoryArguments, select, unbounded
 from services.github.models.files import (
     Blame,
     BlameCommit,
@@ -31,7 +31,6 @@ from services.github.models.files import (
     CodeHits,
     Entry,
     FileContents,
-    Files,
     Kind,
     OneFile,
     Tree,
@@ -46,7 +45,7 @@ from services.github.policy.names import (
     parse_sha,
 )
 from services.github.policy.trust import TrustLabel
-from services.github.tools.context import MAX_QUERY_CHARS, Order, note_left_out
+from services.github.tools.context import Order, SearchQuery, note_left_out
 from services.github.tools.desk import Call, Desk
 
 CONTENTS = "/repos/{owner}/{repo}/contents/"
@@ -65,11 +64,6 @@ SHOWN_OF_ENTRIES = ("type", "name", "path", "size", "sha")
 SHORT_SHA_CHARS = 40
 DEFAULT_BRANCHES = frozenset({"main", "master", "refs/heads/main", "refs/heads/master"})
 """Names that callers guess; where there is no such branch, the default branch is meant."""
-
-EntryField = Literal[
-    "type", "name", "path", "size", "sha", "url", "git_url", "html_url", "download_url"
-]
-CodeField = Literal["name", "path", "sha", "repository", "html_url", "text_matches"]
 
 _LFS = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid (\S+)\nsize (\d+)\n", re.ASCII
@@ -110,11 +104,28 @@ fragment blame on Commit {
 # --- arguments -----------------------------------------------------------------------------------
 
 
-class AtRef(RepositoryArguments):
-    """Names a repository and what of it: a ref, or a commit that goes before it."""
+class GetFileContents(RepositoryArguments):
+    """Arguments of get_file_contents: those of the official server, and parts and several files."""
 
-    ref: str | None = Field(None, description="Branch, tag, SHA, refs/pull/1/head.")
-    sha: str | None = Field(None, description="Commit, instead of ref.")
+    path: str = "/"
+    paths: list[str] = Field([], description="Several files instead")
+    ref: str | None = Field(None, description="Branch, tag, SHA, refs/pull/1/head")
+    sha: str | None = Field(None, description="Goes before ref")
+    fields: list[str] = Field([])
+    start_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
+    end_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
+    cursor: str | None = None
+
+    @model_validator(mode="after")
+    def _meant(self) -> Self:
+        if self.start_line and self.end_line and self.end_line < self.start_line:
+            raise ValueError("end_line is before start_line")
+        if len(self.paths) > MAX_FILES:
+            raise ValueError(f"at most {MAX_FILES} paths are read in one call")
+        parts = (self.start_line, self.end_line, self.cursor, self.fields)
+        if self.paths and (self.path != "/" or any(parts)):
+            raise ValueError("paths goes with owner, repo, ref and sha only")
+        return self
 
     @property
     def at(self) -> Ref | None:
@@ -124,44 +135,22 @@ class AtRef(RepositoryArguments):
         return parse_ref(self.ref) if self.ref else None
 
 
-class GetFileContents(AtRef):
-    """Arguments of get_file_contents."""
-
-    path: str = "/"
-    fields: list[EntryField] = Field([], description="Of a directory's entries.")
-    start_line: int | None = Field(None, ge=1)
-    end_line: int | None = Field(None, ge=1)
-    cursor: str | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.start_line and self.end_line and self.end_line < self.start_line:
-            raise ValueError("end_line is before start_line")
-        return self
-
-
-class GetFiles(AtRef):
-    """Arguments of get_files."""
-
-    paths: list[str] = Field(min_length=1, max_length=MAX_FILES)
-
-
 class GetRepositoryTree(RepositoryArguments):
     """Arguments of get_repository_tree."""
 
-    tree_sha: str | None = Field(None, description="Or a branch or tag.")
+    tree_sha: str | None = Field(None, description="Or branch, tag")
     recursive: bool = False
-    path_filter: str | None = Field(None, max_length=1_000, description="Prefix of paths.")
+    path_filter: str | None = Field(None, description="Prefix")
     cursor: str | None = None
 
 
 class SearchCode(PageArguments):
     """Arguments of search_code; `sort` and `order` are taken, but GitHub ignores them now."""
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARS)
+    query: SearchQuery
     sort: Literal["indexed"] | None = None
     order: Order | None = None
-    fields: list[CodeField] = Field([])
+    fields: list[str] = Field([])
 
 
 class GetFileBlame(RepositoryArguments):
@@ -169,10 +158,10 @@ class GetFileBlame(RepositoryArguments):
 
     path: str
     ref: str | None = None
-    start_line: int | None = Field(None, ge=1)
-    end_line: int | None = Field(None, ge=1)
-    perPage: int | None = Field(None, ge=1, le=100)  # the official name
-    after: str | None = Field(None, description="next_cursor of the last call.")
+    start_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
+    end_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
+    perPage: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)  # official name
+    after: str | None = Field(None, description="next_cursor")
 
 
 def listings(desk: Desk) -> list[Listing]:
@@ -182,19 +171,10 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_file_contents",
             title="Read a file or directory",
-            description="Read a file, or lines of it, or list a directory (path ends with /).",
+            description="Read a file, lines of it, or several; or list a directory.",
             handler=tools.get_file_contents,
             arguments=GetFileContents,
             result=FileContents,
-            annotations=READS_FILES,
-        ),
-        Listing(
-            name="get_files",
-            title="Read several files",
-            description=f"Read up to {MAX_FILES} files at once.",
-            handler=tools.get_files,
-            arguments=GetFiles,
-            result=Files,
             annotations=READS_FILES,
         ),
         Listing(
@@ -209,8 +189,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_code",
             title="Search code",
-            description='Search code: `"exact phrase" repo:o/r path:src language:go '
-            "symbol NOT test`. Default branches only.",
+            description='Search default branches: `"exact phrase" repo:o/r path:src language:go`.',
             handler=tools.search_code,
             arguments=SearchCode,
             result=CodeHits,
@@ -388,9 +367,11 @@ class FileTools:
     async def get_file_contents(
         self, arguments: GetFileContents, context: Context
     ) -> FileContents | ToolResult:
-        """Read a file, or list a directory."""
+        """Read a file or several, or list a directory."""
         call = self._desk.call(context)
         repo, at = Repo.parse(arguments.owner, arguments.repo), arguments.at
+        if arguments.paths:
+            return await _several(call, repo, arguments.paths, at)
         path = parse_path(arguments.path, root=True)
         digest = digest_of("contents", repo.key, path, at, arguments.start_line, arguments.end_line)
         state = call.desk.cursors.position_of(arguments.cursor, digest)
@@ -401,28 +382,6 @@ class FileTools:
         if isinstance(found, list):
             return await reading.directory(found, int(state or 0))
         return await reading.file(found)
-
-    async def get_files(self, arguments: GetFiles, context: Context) -> Files:
-        """Read several files; one that cannot be read has an error of its own."""
-        call = self._desk.call(context)
-        repo, at = Repo.parse(arguments.owner, arguments.repo), arguments.at
-        paths = [parse_path(path) for path in dict.fromkeys(arguments.paths)]
-        trust = await call.origin(repo, at)
-        read = await asyncio.gather(*(_read(call, repo, path, at) for path in paths))
-        files: list[OneFile] = []
-        room = call.desk.settings.answer_bytes
-        for path, found in zip(paths, read, strict=True):
-            if room < MIN_ROOM_BYTES:
-                break
-            files.append(_one_file(path, found, trust, room))
-            room -= len(files[-1].model_dump_json())
-        return Files(
-            ref=at,
-            trust=trust,
-            files=files,
-            not_read=list(paths[len(files) :]),
-            **call.members(),
-        )
 
     async def get_repository_tree(self, arguments: GetRepositoryTree, context: Context) -> Tree:
         """List files and folders, all of them or those of one folder."""
@@ -632,6 +591,29 @@ class Reading:
 
 
 # --- several files -------------------------------------------------------------------------------
+
+
+async def _several(call: Call, repo: Repo, asked: Sequence[str], at: Ref | None) -> FileContents:
+    """Read several files; one that cannot be read has an error of its own."""
+    paths = [parse_path(path) for path in dict.fromkeys(asked)]
+    trust = await call.origin(repo, at)
+    read = await asyncio.gather(*(_read(call, repo, path, at) for path in paths))
+    files: list[OneFile] = []
+    room = call.desk.settings.answer_bytes
+    for path, found in zip(paths, read, strict=True):
+        if room < MIN_ROOM_BYTES:
+            break
+        files.append(_one_file(path, found, trust, room))
+        room -= len(files[-1].model_dump_json())
+    left = paths[len(files) :]
+    return FileContents(
+        ref=at,
+        trust=trust,
+        files=files,
+        not_read=list(left) or None,
+        truncated=bool(left) or any(file.truncated for file in files),
+        **call.members(),
+    )
 
 
 async def _read(call: Call, repo: Repo, path: RepoPath, ref: str | None) -> Blob | ToolError:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from core.context import Context
+from core.errors import NotFound
 from core.paging import digest_of
 from core.tools import Annotations, Listing
 from services.github.backend.requests import Request
@@ -21,7 +22,7 @@ from services.github.models.common import (
 )
 from services.github.models.releases import (
     Asset,
-    AssetContents,
+    AssetText,
     Release,
     ReleaseDetails,
     Releases,
@@ -51,21 +52,14 @@ Method = Literal["create", "update", "delete", "delete_asset", "generate_notes"]
 class ListReleases(RepositoryArguments, PageArguments):
     """Arguments of list_releases."""
 
-    fields: list[str] = Field([], max_length=20)
+    fields: list[str] = Field([])
 
 
 class GetRelease(RepositoryArguments):
     """Arguments of get_release_by_tag."""
 
     tag: str
-
-
-class GetReleaseAsset(RepositoryArguments):
-    """Arguments of get_release_asset."""
-
-    asset_id: int = Field(ge=1)
-    start_line: int | None = Field(None, ge=1)
-    end_line: int | None = Field(None, ge=1)
+    asset: str | None = Field(None, description="Text file of it to read")
     cursor: str | None = None
 
 
@@ -131,15 +125,6 @@ def listings(desk: Desk) -> list[Listing]:
             annotations=READS_RELEASES,
         ),
         Listing(
-            name="get_release_asset",
-            title="Read a release's file",
-            description="Read a text file of a release, such as checksums.",
-            handler=tools.get_release_asset,
-            arguments=GetReleaseAsset,
-            result=AssetContents,
-            annotations=READS_RELEASES,
-        ),
-        Listing(
             name="release_write",
             title="Write releases",
             description="Create, update or delete a release, delete one of its files, or have "
@@ -180,45 +165,20 @@ class ReleaseTools:
         return await _details(call, repo, await call.get(f"{LIST}/latest", repo=repo))
 
     async def get_release_by_tag(self, arguments: GetRelease, context: Context) -> ReleaseDetails:
-        """Return the release of a tag."""
+        """Return the release of a tag, and the text of one of its files."""
         call, repo = self._desk.call(context), _repo(arguments)
         tag = parse_tag(arguments.tag)
-        return await _details(call, repo, await call.get(BY_TAG, repo=repo, tag=tag))
-
-    async def get_release_asset(
-        self, arguments: GetReleaseAsset, context: Context
-    ) -> AssetContents:
-        """Return the text of a release's file, or what is known of one that is no text."""
-        call, repo = self._desk.call(context), _repo(arguments)
-        lines = (arguments.start_line, arguments.end_line)
-        digest = digest_of("asset", repo.key, arguments.asset_id, lines)
-        state = call.desk.cursors.position_of(arguments.cursor, digest)
-        item = await call.get(ASSET, repo=repo, asset_id=arguments.asset_id)
-        # A file may be exchanged for another of the same name, which has another id.
-        found = await _asset_bytes(call, repo, item)
-        trust = await call.origin(repo)
-        if found is None or (text := found.text) is None:
-            return AssetContents(asset=_asset(item), **_NO_TEXT, **call.members())
-        part = excerpt(
-            text,
-            start_line=arguments.start_line,
-            end_line=arguments.end_line,
-            start_at=state,
-            max_bytes=call.desk.settings.answer_bytes,
-        )
-        content, removed = seen(part.text, trust)
-        more = part.next_at
-        return AssetContents(
-            asset=_asset(item),
-            content=content,
-            start_line=part.first_line,
-            end_line=part.last_line,
-            total_lines=part.total_lines,
-            truncated=more is not None,
-            next_cursor=None if more is None else call.desk.cursors.make(more, digest),
-            hidden_removed=removed,
-            **call.members(),
-        )
+        item = await call.get(BY_TAG, repo=repo, tag=tag)
+        if arguments.asset is None:
+            return await _details(call, repo, item)
+        names = [asset["name"] for asset in item["assets"]]
+        if arguments.asset not in names:
+            raise NotFound(
+                f"The release {tag} of {repo} has no such asset.",
+                hint=f"It has {', '.join(names[:20]) or 'none'}.",
+            )
+        asset = item["assets"][names.index(arguments.asset)]
+        return await _details(call, repo, item, await _read(call, repo, asset, arguments.cursor))
 
     async def release_write(self, arguments: ReleaseWrite, context: Context) -> ReleaseWritten:
         """Write a release, or delete something of it."""
@@ -239,20 +199,36 @@ class ReleaseTools:
 
 # --- reading -------------------------------------------------------------------------------------
 
-_NO_TEXT: dict[str, Any] = {
-    "content": None,
-    "start_line": None,
-    "end_line": None,
-    "total_lines": None,
-    "truncated": False,
-    "next_cursor": None,
-    "hidden_removed": 0,
-}
 
-
-async def _details(call: Call, repo: Repo, item: Mapping[str, Any]) -> ReleaseDetails:
+async def _details(
+    call: Call, repo: Repo, item: Mapping[str, Any], text: AssetText | None = None
+) -> ReleaseDetails:
     (heard,) = await _heard(call, repo, [item])
-    return ReleaseDetails(release=_release(item, heard, None), **call.members())
+    # Whoever reads a file wants no more of the release than what it is.
+    limit = None if text is None else call.desk.settings.body_chars
+    return ReleaseDetails(release=_release(item, heard, limit), asset=text, **call.members())
+
+
+async def _read(call: Call, repo: Repo, item: Mapping[str, Any], cursor: str | None) -> AssetText:
+    """Return the text of a file of a release, or what is known of one that is none.
+
+    A file that was exchanged for another of the same name has another id, so a cursor never goes on
+    in another file.
+    """
+    digest = digest_of("asset", repo.key, item["id"])
+    start_at = call.desk.cursors.position_of(cursor, digest)
+    told = AssetText(name=item["name"], size=item["size"])
+    found = await _asset_bytes(call, repo, item)
+    if found is None or (text := found.text) is None:
+        call.warnings.append(f"{item['name']} is no text that could be shown.")
+        return told
+    part = excerpt(text, start_at=start_at, max_bytes=call.desk.settings.answer_bytes)
+    told.content, told.hidden_removed = seen(part.text, await call.origin(repo))
+    told.total_lines = part.total_lines
+    if part.next_at is not None:
+        told.truncated = True
+        told.next_cursor = call.desk.cursors.make(part.next_at, digest)
+    return told
 
 
 async def _heard(call: Call, repo: Repo, items: Iterable[Mapping[str, Any]]) -> list[Heard]:

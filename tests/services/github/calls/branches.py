@@ -57,8 +57,8 @@ ROWS = [
         operations=("repos/list-commits",),
     ),
     Row(
-        tool="search_commits",
-        arguments={"query": "repo:octocat/Hello-World css", "sort": "author-date", "order": "asc"},
+        tool="list_commits",
+        arguments={**REPO, "query": "css", "perPage": 5},
         operations=("search/commits",),
     ),
     Row(

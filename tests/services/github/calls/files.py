@@ -39,7 +39,7 @@ ROWS = [
         operations=("repos/get-content",),
     ),
     Row(
-        tool="get_files",
+        tool="get_file_contents",
         arguments={**REPO, "paths": ["README.md", "docs/guide.md"], "ref": "main"},
         operations=("repos/get-content",),
     ),

@@ -17,9 +17,9 @@ ROWS = [
         operations=("repos/get-release-by-tag",),
     ),
     Row(
-        tool="get_release_asset",
-        arguments={**REPO, "asset_id": 1, "start_line": 1},
-        operations=("repos/get-release-asset",),
+        tool="get_release_by_tag",
+        arguments={**REPO, "tag": "v1.0", "asset": "example.zip"},
+        operations=("repos/get-release-by-tag", "repos/get-release-asset"),
     ),
     Row(
         tool="release_write",
