@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from core.errors import InvalidArguments
 from services.github.backend.connections import Origin
@@ -115,8 +115,8 @@ class Api:
         """
         if not prepared.repeats:
             raise RepositoryMoved(f"{prepared.asked}: the repository has another name now.")
-        parts = urlsplit(answer.headers.get("location", ""))
         try:
+            parts = _location(answer)
             path = self._below_base(Origin.of(parts), parts.path)
             parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         except (ValueError, BadName):
@@ -130,8 +130,8 @@ class Api:
         Raises:
             BadResponse: It is neither.
         """
-        parts = urlsplit(answer.headers.get("location", ""))
         try:
+            parts = _location(answer)
             origin = Origin.of(parts)
         except ValueError:
             raise BadResponse(f"{prepared.asked}: redirected to what is no URL.") from None
@@ -155,6 +155,14 @@ class Api:
         below = path.removeprefix(self._prefix)
         checked_segments(below[1:], "path")
         return below
+
+
+def _location(answer: Answer) -> SplitResult:
+    """Return where an answer leads; ValueError when that is no URL, or not percent-encoded."""
+    url = answer.headers.get("location", "")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("not percent-encoded")
+    return urlsplit(url)
 
 
 def _check_text(value: Any) -> None:

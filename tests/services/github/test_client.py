@@ -324,6 +324,9 @@ async def test_a_write_does_not_follow_a_renamed_repository() -> None:
         "http://user@127.0.0.1/api/v3/x",
         "/api/v3/x",
         "javascript:1",
+        "http://[::1/x",
+        "{url}/api/v3/x y",
+        "{url}/api/v3/\xe4",
         "",
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -166,11 +167,12 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Asked | None:
 
 
 @asynccontextmanager
-async def octo() -> AsyncIterator[Octo]:
-    """Serve on a free port of loopback while the block runs."""
+async def octo(tls: ssl.SSLContext | None = None) -> AsyncIterator[Octo]:
+    """Serve on a free port of loopback while the block runs; https with a certificate."""
     double = Octo()
-    server = await asyncio.start_server(double.serve, "127.0.0.1", 0)
-    double.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(double.serve, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    double.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield double
     finally:
