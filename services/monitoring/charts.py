@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from services.monitoring.series import Step
 
@@ -19,7 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 72, 24, 64, 46
 LEGEND_ROW = 18
 LEGEND_COLUMNS = 2
 RIGHT_AXIS = 72
-COLOURS = 64
+SHADES = 8
 MAX_UNITS = 2
 HEADROOM = 1.02
 MAX_LEGEND_CHARS = 36
@@ -93,10 +94,24 @@ def units_of(lines: Sequence[Line]) -> list[str]:
 def _png(image: Image.Image) -> bytes:
     small = image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    small.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-        file, "PNG", optimize=True
-    )
+    few = small.quantize(palette=_palette(), dither=Image.Dither.NONE)
+    few.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _palette() -> Image.Image:
+    """Return the colours of a chart; the dark ones also mixed with white, as their edges are."""
+    dark = [ImageColor.getrgb(c) for c in (_INK, _PALE, _LIMIT, *_LINES)]
+    pale = [ImageColor.getrgb(c) for c in ("white", _GRID, *_BANDS)]
+    mixed = [
+        tuple(round(255 + (part - 255) * shade / SHADES) for part in colour)
+        for colour in dark
+        for shade in range(2, SHADES + 1)
+    ]
+    image = Image.new("P", (1, 1))
+    image.putpalette([part for colour in (*pale, *mixed) for part in colour])
+    return image
 
 
 # --- axes ---------------------------------------------------------------------------------------
