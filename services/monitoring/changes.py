@@ -24,12 +24,12 @@ from services.monitoring.backend.events import Event
 from services.monitoring.backend.tracks import unit_of
 from services.monitoring.charts import value_text
 from services.monitoring.logs.comparison import Change, Counted, compare, step_in
-from services.monitoring.moments import iso
+from services.monitoring.logs.times import iso
 from services.monitoring.shifts import Series, Shift, shift_of, turning_point
 
 Part = Literal["deploy", "lifecycle", "log", "metric", "alert"]
 
-ERROR_LEVELS = frozenset({"error", "critical", "fatal", "alert", "emergency"})
+ERROR_LEVELS = frozenset({"error", "critical"})
 LEAST_EVIDENCE = 12.0
 """Twice a log-likelihood ratio; 12 is one chance in two thousand."""
 LEAST_EXPLAINED = 0.6
@@ -335,8 +335,8 @@ def metric_findings(series: Mapping[str, Series], windows: Windows) -> list[Find
     return [_metric(sorted(shifts, key=_by_strength)) for shifts in found.values()]
 
 
-def _by_strength(row: tuple[str, Shift]) -> tuple[float, str]:
-    return (-row[1].strength, row[0])
+def _by_strength(row: tuple[str, Shift]) -> tuple[float, bool, str]:
+    return (-round(row[1].strength, 3), row[0].endswith("_percent"), row[0])
 
 
 def _metric(shifts: Sequence[tuple[str, Shift]]) -> Finding:

@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple
 
 import re2
 
-from services.monitoring.logs.patterns import MAX_EXAMPLE_BYTES, Reader, mask
+from services.monitoring.logs.patterns import MAX_EXAMPLE_BYTES, Reader, Told, mask, shapes_of
 
 Kind = Literal["deploy", "version", "start", "end", "oom", "package"]
 
 MAX_TEMPLATES = 500
+MAX_SHAPES = 20_000
 MAX_VERSIONS = 12
 RARE = 12
 """Lines of one template up to which it tells of something that happened."""
@@ -30,7 +31,7 @@ _WORDS: dict[Kind, bytes] = {
     "oom": rb"\bout of memory: killed\b|\boom-kill\b|\bcgroup out of memory\b"
     rb"|\bjava heap space\b|\boomkilled\b",
     "deploy": rb"\b(?:re)?deploy(?:ed|ing|ments?)?\b|\broll(?:ed|ing)?[ -]?(?:out|back)\b"
-    rb"|\brolling update\b|\breleas(?:ed|ing) (?:v?\d|version|\S+ v?\d)|\bnew release\b"
+    rb"|\brolling update\b|\breleas(?:ed|ing) (?:version|(?:\S+ )?v?\d+\.\d)|\bnew release\b"
     rb"|\brelease v?\d|\bupgrad(?:ed|ing)\b|\b(?:applied|applying|running) migrations?\b"
     rb"|\bmigrations? (?:\S+ )?(?:appl|complet|done|finish|start|run)"
     rb"|\bconfig(?:uration)? (?:was )?(?:changed|reloaded|updated)\b|\breloading config"
@@ -116,6 +117,7 @@ class Notables:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[int, str], _Group] = {}
+        self._shapes: dict[tuple[int, bytes], _Group | None] = {}
 
     def add(self, block: bytes, read: Reader, *, file: int, offset: int = 0) -> None:
         """Look at whole lines; the blocks of a file come in the order of time.
@@ -124,16 +126,23 @@ class Notables:
             offset: Of the block in its file, in bytes.
         """
         for candidate in candidates(block):
-            told = read(candidate.line)
-            if told is None:
-                continue
-            key = (file, mask(told.message))
-            group = self._groups.get(key)
-            if group is None:
-                if len(self._groups) >= MAX_TEMPLATES:
-                    continue
-                group = self._groups[key] = _Group()
-            _take(group, candidate, file, offset)
+            (shape,) = shapes_of(candidate.line)
+            key = (file, shape)
+            if key not in self._shapes:
+                if len(self._shapes) >= MAX_SHAPES:
+                    self._shapes.clear()
+                self._shapes[key] = self._group(file, read(candidate.line))
+            if (group := self._shapes[key]) is not None:
+                _take(group, candidate, file, offset)
+
+    def _group(self, file: int, told: Told | None) -> _Group | None:
+        """Return what the lines of a template are gathered in; None for one template too many."""
+        if told is None:
+            return None
+        key = (file, mask(told.message))
+        if key not in self._groups and len(self._groups) >= MAX_TEMPLATES:
+            return None
+        return self._groups.setdefault(key, _Group())
 
     def found(self) -> list[Notable]:
         """Return the lines that count: of rare templates, and those with another version."""

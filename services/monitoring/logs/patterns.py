@@ -208,12 +208,14 @@ class Pattern:
 
     Attributes:
         counts: Lines by bucket of time.
+        is_final: Whether the format knows the template, so that it is not merged with others.
         files: By number of the file, in the order they were read.
     """
 
     level: str | None
     template: str
     counts: array[int]
+    is_final: bool = False
     files: dict[int, Ends] = field(default_factory=dict)
 
     @property
@@ -303,7 +305,8 @@ class Miner:
         told = read(line) if line.strip() else None
         pattern = None
         if told is not None and told.message:
-            pattern = self._pattern((told.level, told.template or mask(told.message)))
+            template = told.template or mask(told.message)
+            pattern = self._pattern((told.level, template), is_final=told.template is not None)
             at = offset + sum(map(len, raw[:index])) + index
             cut = line[:MAX_EXAMPLE_BYTES]
             if file not in pattern.files:
@@ -312,11 +315,11 @@ class Miner:
         self._shape_bytes += len(key[1]) + 200
         return pattern
 
-    def _pattern(self, key: Key) -> Pattern:
+    def _pattern(self, key: Key, *, is_final: bool) -> Pattern:
         pattern = self._patterns.get(key)
         if pattern is None:
             level, template = key
-            pattern = Pattern(level, template, array("q", bytes(8 * self._buckets)))
+            pattern = Pattern(level, template, array("q", bytes(8 * self._buckets)), is_final)
             self._patterns[key] = pattern
         return pattern
 
@@ -337,9 +340,11 @@ class Miner:
     def merged(self) -> list[Pattern]:
         """Return the patterns, merged, most frequent first."""
         by_level: dict[str | None, dict[str, Pattern]] = defaultdict(dict)
+        found = [pattern for pattern in self._patterns.values() if pattern.is_final]
         for (level, template), pattern in self._patterns.items():
-            by_level[level][template] = pattern
-        found = [pattern for group in by_level.values() for pattern in _joined(group)]
+            if not pattern.is_final:
+                by_level[level][template] = pattern
+        found += [pattern for group in by_level.values() for pattern in _joined(group)]
         return sorted(found, key=lambda p: (-p.count, p.level or "", p.template))
 
 
@@ -351,7 +356,7 @@ def _joined(group: Mapping[str, Pattern]) -> list[Pattern]:
         whole = joined.get(general)
         if whole is None:
             ends = {number: replace(ends) for number, ends in part.files.items()}
-            joined[general] = Pattern(part.level, general, array("q", part.counts), ends)
+            joined[general] = Pattern(part.level, general, array("q", part.counts), files=ends)
         else:
             whole.add(part)
     return list(joined.values())
