@@ -198,18 +198,18 @@ class IssueTypes(GitHubResult):
     types: list[IssueType]
 
 
-class Written(WriteResult):
-    """What a writing tool made or changed; all are null after a dry run.
+class Change(WriteResult):
+    """What a writing tool did; after a dry run only `what` and `dry_run` are there.
 
     Attributes:
         number: Of the issue, pull request or milestone.
-        id: Of the comment, review, reaction or issue.
-        state: After the write.
+        id: Of the issue, comment, review or reaction.
+        state: After the change.
     """
 
     model_config = Facts.model_config
 
-    what: str = ""
+    what: str
     number: int | None = None
     id: int | None = None
     node_id: str | None = None

@@ -17,7 +17,9 @@ from services.github.tools import (
     commits,
     context,
     files,
+    issue_writes,
     issues,
+    pull_writes,
     pulls,
     releases,
 )
@@ -38,7 +40,9 @@ SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("branches", branches),
     ("branches", commits),
     ("issues", issues),
+    ("issues", issue_writes),
     ("pulls", pulls),
+    ("pulls", pull_writes),
     ("releases", releases),
 )
 """The toolset of each module, in the order in which their tools are listed."""

@@ -79,6 +79,12 @@ def issue(item: Json, heard: Heard, *, limit: int | None, elsewhere: str | None 
 
 
 @as_documented
+def issue_id(item: Json) -> int:
+    """Return the id of an issue, which is not its number."""
+    return int(item["id"])
+
+
+@as_documented
 def comment(item: Json, heard: Heard, *, limit: int | None = None) -> Comment:
     """Return a comment of REST, below an issue or on a line of a pull request."""
     body = heard.text(item.get("body"), limit=limit)

@@ -10,9 +10,9 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from core.context import Context
 from core.errors import InvalidArguments, ToolError
@@ -21,7 +21,12 @@ from core.paging import fitting
 from core.tools import Annotations, Listing
 from services.github.errors import BadName, NotFoundOrNoAccess
 from services.github.excerpts import excerpt
-from services.github.models.common import PageArguments, RepositoryArguments, select
+from services.github.models.common import (
+    PageArguments,
+    RepositoryArguments,
+    select,
+    unbounded,
+)
 from services.github.models.issues import (
     Issue,
     IssueRead,
@@ -60,7 +65,7 @@ CLOSING = """query($owner: String!, $repo: String!, $number: Int!) {
     closedByPullRequestsReferences(first: 10, includeClosedPrs: true) {
       nodes { number repository { nameWithOwner } } } } } }"""
 
-Sort = Literal[
+_Sort = Literal[
     "comments",
     "reactions",
     "reactions-+1",
@@ -73,6 +78,8 @@ Sort = Literal[
     "created",
     "updated",
 ]
+# The names are GitHub's, and many: a model that guesses wrong is told them.
+Sort = Annotated[_Sort, WithJsonSchema({"type": "string"})]
 Json = Mapping[str, Any]
 
 
@@ -93,14 +100,14 @@ class ListIssues(RepositoryArguments):
     labels: list[str] = Field([])
     creator: str | None = None
     assignee: str | None = None
-    milestone: str | None = Field(None, description="Number, * or none.")
-    since: str | None = Field(None, description="Updated since; ISO 8601.")
+    milestone: str | None = Field(None, description="A number, or * or none.")
+    since: str | None = Field(None, description="Time of ISO 8601.")
     field_filters: list[FieldFilter] = Field([])
     orderBy: Literal["CREATED_AT", "UPDATED_AT", "COMMENTS"] | None = None  # the official name
     direction: Literal["ASC", "DESC"] | None = None
     fields: list[str] = Field([])
-    perPage: int | None = Field(None, ge=1, le=100)  # the official name
-    after: str | None = Field(None, description="A next_cursor.")
+    perPage: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)  # official name
+    after: str | None = Field(None, description="A next_cursor; so is cursor.")
     cursor: str | None = None
 
 
@@ -125,7 +132,7 @@ class ReadIssue(RepositoryArguments, PageArguments):
     """Arguments of issue_read, those of the official server."""
 
     method: Literal["get", "get_comments", "get_sub_issues", "get_parent", "get_labels", "timeline"]
-    issue_number: int = Field(ge=1)
+    issue_number: int = Field(ge=1, json_schema_extra=unbounded)
 
 
 class ListIssueTypes(Arguments):

@@ -28,7 +28,12 @@ from services.github.errors import (
     LockedDown,
     ResponseTooLarge,
 )
-from services.github.models.common import PageArguments, RepositoryArguments, select
+from services.github.models.common import (
+    PageArguments,
+    RepositoryArguments,
+    select,
+    unbounded,
+)
 from services.github.models.issues import Issues
 from services.github.models.pulls import (
     ChangedFile,
@@ -104,9 +109,9 @@ class ReadPullRequest(RepositoryArguments, PageArguments):
         "get_comments",
         "get_check_runs",
     ]
-    pullNumber: int = Field(ge=1)  # the official name
+    pullNumber: int = Field(ge=1, json_schema_extra=unbounded)  # the official name
     after: str | None = None
-    paths: list[str] = Field([], description="Of get_diff: globs or folders.", max_length=50)
+    paths: list[str] = Field([], description="Of get_diff: globs or folders.")
     line_numbers: bool = False
 
 

@@ -93,4 +93,110 @@ ROWS = [
         arguments={**REPO, "state": "all"},
         operations=("issues/list-milestones",),
     ),
+    Row(
+        tool="issue_write",
+        arguments={
+            **REPO,
+            "method": "create",
+            "title": "It breaks",
+            "body": "Every time.",
+            "labels": ["bug", "area/api"],
+            "assignees": ["octocat"],
+            "milestone": 1,
+            "type": "Bug",
+        },
+        operations=("issues/list-for-repo", "issues/create"),
+    ),
+    Row(
+        tool="issue_write",
+        arguments={
+            **ISSUE,
+            "method": "update",
+            "state_reason": "not_planned",
+            "milestone": 0,
+            "type": None,
+            "issue_fields": [
+                {"field_name": "text field", "value": "me"},
+                {"field_name": "Priority", "delete": True},
+            ],
+        },
+        operations=(
+            "issues/update",
+            "issues/add-issue-field-values",
+            "issues/delete-issue-field-value",
+        ),
+    ),
+    Row(
+        tool="add_issue_comment",
+        arguments={**ISSUE, "body": "Me too.", "reaction": "+1"},
+        operations=("issues/list-comments", "issues/create-comment", "reactions/create-for-issue"),
+    ),
+    Row(
+        tool="sub_issue_write",
+        arguments={**ISSUE, "method": "add", "sub_issue_id": 6, "replace_parent": True},
+        operations=("issues/add-sub-issue",),
+    ),
+    Row(
+        tool="sub_issue_write",
+        arguments={**ISSUE, "method": "remove", "sub_issue_id": 6},
+        operations=("issues/remove-sub-issue",),
+    ),
+    Row(
+        tool="sub_issue_write",
+        arguments={**ISSUE, "method": "reprioritize", "sub_issue_id": 6, "after_id": 5},
+        operations=("issues/reprioritize-sub-issue",),
+    ),
+    Row(
+        tool="react",
+        arguments={**REPO, "review_comment_id": 1, "reaction": "heart"},
+        operations=("reactions/create-for-pull-request-review-comment",),
+    ),
+    Row(
+        tool="react",
+        arguments={**REPO, "comment_id": 1, "reaction": "heart", "remove": True},
+        operations=("reactions/list-for-issue-comment", "reactions/delete-for-issue-comment"),
+    ),
+    Row(
+        tool="label_write",
+        arguments={**REPO, "method": "create", "name": "area/api", "color": "#d73a4a"},
+        operations=("issues/create-label",),
+    ),
+    Row(
+        tool="label_write",
+        arguments={**REPO, "method": "update", "name": "bug", "new_name": "defect"},
+        operations=("issues/update-label",),
+    ),
+    Row(
+        tool="label_write",
+        arguments={**REPO, "method": "delete", "name": "bug"},
+        operations=("issues/delete-label",),
+        confirmed=True,
+    ),
+    Row(
+        tool="milestone_write",
+        arguments={**REPO, "method": "create", "title": "v2", "due_on": "2026-12-24"},
+        operations=("issues/create-milestone",),
+    ),
+    Row(
+        tool="milestone_write",
+        arguments={**REPO, "method": "update", "milestone_number": 1, "state": "closed"},
+        operations=("issues/update-milestone",),
+    ),
+    Row(
+        tool="milestone_write",
+        arguments={**REPO, "method": "delete", "milestone_number": 1},
+        operations=("issues/delete-milestone",),
+        confirmed=True,
+    ),
+    Row(
+        tool="lock_issue",
+        arguments={**ISSUE, "lock_reason": "too heated"},
+        operations=("issues/lock",),
+        confirmed=True,
+    ),
+    Row(
+        tool="lock_issue",
+        arguments={**ISSUE, "locked": False},
+        operations=("issues/unlock",),
+    ),
 ]
