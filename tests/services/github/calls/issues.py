@@ -113,8 +113,8 @@ ROWS = [
             **ISSUE,
             "method": "update",
             "state_reason": "not_planned",
-            "milestone": 0,
-            "type": None,
+            "milestone": 2,
+            "type": "Bug",
             "issue_fields": [
                 {"field_name": "text field", "value": "me"},
                 {"field_name": "Priority", "delete": True},
