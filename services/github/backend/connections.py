@@ -21,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from core.settings import SettingsError
+
 KEEP_ALIVE_S = 45.0
 _PORTS = {"https": 443, "http": 80}
 
@@ -110,11 +112,19 @@ class SecureConnection(Connection, HTTPSConnection):
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what verifies certificates: against certifi's authorities, and the operator's."""
+    """Return what verifies certificates: against certifi's authorities, and the operator's.
+
+    Raises:
+        SettingsError: The operator's file cannot be read, or holds no certificate.
+    """
     context = ssl.create_default_context(cafile=certifi.where())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:
+            reason = "not a PEM file" if isinstance(error, ssl.SSLError) else error.strerror
+            raise SettingsError(f"ca_file: {reason}") from None
     return context
 
 
@@ -122,7 +132,7 @@ class Connections:
     """All connections of one client; used from several threads.
 
     Args:
-        ca_file: Further certificate authorities.
+        ca_file: Further certificate authorities; read at once.
         max_idle: Connections kept open while nobody uses them.
         clock: Seconds, monotonic.
     """
@@ -134,7 +144,8 @@ class Connections:
         max_idle: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tls = tls_context(ca_file)
+        self._ca_file = ca_file
+        self._tls = None if ca_file is None else tls_context(ca_file)
         self._max_idle = max_idle
         self._clock = clock
         self._lock = threading.Lock()
@@ -149,7 +160,7 @@ class Connections:
                 return connection
             connection.close()
         if origin.scheme == "https":
-            return SecureConnection(origin.host, origin.port, ssl_context=self._tls)
+            return SecureConnection(origin.host, origin.port, ssl_context=self._verifying())
         return Connection(origin.host, origin.port)
 
     def give_back(self, origin: Origin, connection: Connection) -> None:
@@ -168,6 +179,13 @@ class Connections:
             idle, self._idle = self._idle, []
         for _, _, connection in idle:
             connection.close()
+
+    def _verifying(self) -> ssl.SSLContext:
+        """Return the TLS context, made when first needed: it takes longer than a request."""
+        with self._lock:
+            if self._tls is None:
+                self._tls = tls_context(self._ca_file)
+            return self._tls
 
     def _kept(self, origin: Origin) -> tuple[float, Connection] | None:
         with self._lock:

@@ -8,6 +8,7 @@ limit to end. What happens to an answer is decided in `services.github.backend.c
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,6 +104,9 @@ class Exchange:
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
         self._ended = False
+        # Held where a connection is ended and where it is given back: one that somebody else has
+        # taken meanwhile must not be ended.
+        self._lock = threading.Lock()
         self.host = target.origin.host
         self.started = False
         self.sent = False
@@ -124,10 +128,12 @@ class Exchange:
         try:
             response = self._ask(connection, verb, url, input, headers)
             self.answer, complete = _read(response, self._reading)
-            reusable = complete and connection.sock is not None and not self._ended
+            reusable = complete and connection.sock is not None
         finally:
-            self.sent = self.sent or connection.sent
-            self._connection = None
+            with self._lock:
+                self.sent = connection.sent
+                self._connection = None
+                reusable = reusable and not self._ended
             if reusable:
                 self._connections.give_back(self._target.origin, connection)
             else:
@@ -170,10 +176,11 @@ class Exchange:
 
     def end(self) -> None:
         """Make the thread fail at once, whatever it waits for; from any thread."""
-        self._ended = True
-        if (connection := self._connection) is not None:
-            self.sent = self.sent or connection.sent
-            connection.end()
+        with self._lock:
+            self._ended = True
+            if self._connection is not None:
+                self.sent = self._connection.sent
+                self._connection.end()
 
 
 def _read(response: BaseHTTPResponse, reading: Reading) -> tuple[Answer, bool]:

@@ -46,6 +46,7 @@ from services.github.errors import (
 
 MAX_MESSAGE_CHARS = 500
 MAX_FIELDS = 20
+MAX_SECRETS = 100
 SECONDARY_WAIT_S = 60
 
 _SECONDARY = re.compile(
@@ -66,14 +67,12 @@ class Redactor:
     """Takes credentials out of text: the ones in use, and whatever looks like one."""
 
     def __init__(self) -> None:
-        self._secrets: dict[str, None] = {}
+        self._secrets: tuple[str, ...] = ()  # replaced as a whole: other threads read it
 
     def learn(self, secret: str) -> None:
         """Remember a value that no text may show; the newest hundred."""
-        self._secrets.pop(secret, None)
-        self._secrets[secret] = None
-        while len(self._secrets) > 100:
-            del self._secrets[next(iter(self._secrets))]
+        others = (known for known in self._secrets if known != secret)
+        self._secrets = (*others, secret)[-MAX_SECRETS:]
 
     def known(self, text: str) -> str:
         """Return the text without the credentials in use."""

@@ -16,6 +16,7 @@ from services.github.errors import SecondaryRateLimited
 
 _RESOURCES = (("/search/code", "code_search"), ("/search/", "search"), ("/graphql", "graphql"))
 FREE = "/rate_limit"
+MAX_QUOTAS = 200  # GitHub names a dozen for each credential
 WINDOW_S = 3600  # no quota lasts longer, whatever our clock says
 
 
@@ -59,6 +60,8 @@ class Limits:
         if rate is not None and path != FREE:
             key = (credential, rate.resource or resource_of(path))
             latest = self._clock() + WINDOW_S
+            while len(self._rates) >= MAX_QUOTAS:
+                del self._rates[next(iter(self._rates))]
             self._rates[key] = (rate, min(float(reset), latest) if reset.isdigit() else 0.0)
         return rate
 

@@ -7,6 +7,7 @@ downloads leave it, to GitHub's storage, and then without the credential.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,8 @@ from services.github.settings import GithubSettings
 
 USER_AGENT = "mcp-github (PyGithub)"
 MOVED = (301, 302, 307, 308)
+MAX_ASKED_CHARS = 200
+_MUTATION = re.compile(r"^\s*mutation\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,7 @@ class Api:
             headers={"Accept": request.accept},
             body=request.body,
             credential=credential,
-            asked=f"{request.method} {path}",
+            asked=_cut(f"{request.method} {path}"),
             writes=not request.reads,
             repeats=request.reads,
             reading=self._reading,
@@ -101,7 +104,7 @@ class Api:
             body={"query": document, "variables": dict(variables)},
             credential=credential,
             asked="POST /graphql",
-            writes=document.lstrip().startswith("mutation"),
+            writes=_MUTATION.search(document) is not None,
             repeats=False,
             reading=self._reading,
         )
@@ -163,6 +166,10 @@ def _location(answer: Answer) -> SplitResult:
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("not percent-encoded")
     return urlsplit(url)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_ASKED_CHARS else f"{text[:MAX_ASKED_CHARS]}…"
 
 
 def _check_text(value: Any) -> None:

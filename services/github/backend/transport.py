@@ -35,8 +35,9 @@ from services.github.backend.failures import (
 )
 from services.github.backend.health import Record
 from services.github.backend.limits import Limits
-from services.github.backend.prepared import USER_AGENT, Prepared
+from services.github.backend.prepared import MOVED, USER_AGENT, Prepared
 from services.github.errors import (
+    BadResponse,
     GithubDown,
     GithubError,
     GithubTimeout,
@@ -199,8 +200,12 @@ class Transport:
                 f"{prepared.asked}: GitHub is still working the answer out.",
                 retry_after_s=retry_after(answer.headers) or NOT_READY_S,
             )
-        if answer.status < 400:
+        if answer.status < 300 or answer.status in (*MOVED, 304):
             return
+        if answer.status < 400:
+            raise BadResponse(
+                f"{prepared.asked}: an answer of {answer.status} has no meaning here."
+            )
         if not prepared.signed:
             raise _storage_refusal(prepared, answer)
         if answer.status >= 500 and prepared.writes:

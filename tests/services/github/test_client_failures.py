@@ -150,6 +150,7 @@ REFUSALS: list[tuple[Manner, type[ToolError], dict[str, object]]] = [
     (raw(b"[1]", 404), BadResponse, {"status": 404}),
     (reply({"message": ["odd"], "errors": {"odd": 1}, "block": 3}, 403), RepositoryBlocked, {}),
     (unicorn(503), GithubDown, {"status": 503}),
+    (reply({}, 300), BadResponse, {}),
 ]
 
 

@@ -277,6 +277,18 @@ def test_a_key_that_is_none_is_refused_at_the_start(
     assert "AAAA" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("x", "not a PEM file")])
+def test_a_file_of_authorities_that_is_none_is_refused_at_the_start(
+    content: str | None, said: str, tmp_path: Path
+) -> None:
+    """Rather than with the first request."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match=said):
+        Client(GithubSettings.from_dict({"ca_file": file}))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
