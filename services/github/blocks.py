@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-MAX_CONTAINERS = 100
+MAX_CONTAINERS = 20
 """Deeper ones are taken for text, which is searched for hidden things where code would not be."""
 TAB_STOP = 4
 CODE_INDENT = 4
@@ -25,11 +25,11 @@ Kind = Literal["text", "code", "fence", "html"]
 
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
-_FENCE = re.compile(r"`{3,}(?!.*`)|~{3,}")
+_FENCE = re.compile(r"`{3,}+(?!.*`)|~{3,}")
 _RULE = re.compile(r"(?:\*[ \t]*){3,}+$|(?:_[ \t]*){3,}+$|(?:-[ \t]*){3,}+$")
 _SETEXT = re.compile(r"(?:=+|-+)[ \t]*$")
 _BULLET = re.compile(r"[*+-]|(\d{1,9})[.)]")
-_NOTE = re.compile(r"\[\^([^\]\s]{1,999})\]:")
+_NOTE = re.compile(r"\[\^([^\[\]\s]{1,999})\]:")
 _BLOCK_NAMES = (
     "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|"
     "dialog|dir|div|dl|dt|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|"

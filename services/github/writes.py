@@ -65,10 +65,10 @@ class Plan:
     public: bool = True
     destructive: bool = False
 
-    def digest(self, principal: str, reasons: Sequence[str]) -> bytes:
-        """Return what a token is bound to: what was shown, the caller and why a yes is needed."""
+    def digest(self, principal: str, *, guarded: bool) -> bytes:
+        """Return what a token is bound to: what was shown, the caller, and the flow guard's no."""
         sent = [[r.method, r.path(), r.parameters(), r.body] for r in self.requests]
-        text = json.dumps([self.what, sent, principal, list(reasons)], sort_keys=True)
+        text = json.dumps([self.what, sent, principal, guarded], sort_keys=True)
         return hashlib.sha256(text.encode()).digest()
 
     def shown(self, api_url: str) -> list[PlannedRequest]:
@@ -230,7 +230,7 @@ async def permit(call: Call, plan: Plan, arguments: WriteArguments) -> Permit | 
         access.check_write(plan.repo)
     seen = await _danger(call, plan)
     reasons = _reasons(plan, seen)
-    digest = plan.digest(call.context.principal.name, reasons)
+    digest = plan.digest(call.context.principal.name, guarded=seen is not None)
     if arguments.dry_run:
         return Planned(
             what=plan.what,
