@@ -203,9 +203,7 @@ class Transport:
         if answer.status < 300 or answer.status in (*MOVED, 304):
             return
         if answer.status < 400:
-            raise BadResponse(
-                f"{prepared.asked}: an answer of {answer.status} has no meaning here."
-            )
+            raise BadResponse(f"{prepared.asked}: answered with {answer.status}, unasked.")
         if not prepared.signed:
             raise _storage_refusal(prepared, answer)
         if answer.status >= 500 and prepared.writes:

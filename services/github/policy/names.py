@@ -2,9 +2,9 @@
 
 Each `parse_…` takes a caller's string and returns it as a type of its own, unchanged, or raises
 `BadName`. Nothing is repaired. Names end up in URLs, where `..`, `%2f`, a backslash or a line
-break lead elsewhere (PyGithub's ``get_repo("a/../../user")`` asks for ``/user``), so all of them
-pass `checked_segments` too, which `services.github.backend.requests` asks once more when it fills a
-route.
+break lead elsewhere: PyGithub's ``get_repo("a/../../user")`` asks for ``/user``, and requests sends
+``%2e%2e`` as ``..``. So all of them pass `checked_segments` too, which
+`services.github.backend.requests` asks once more when it fills a route.
 
 Sources: https://git-scm.com/docs/git-check-ref-format,
 https://docs.github.com/en/enterprise-cloud@latest/admin/managing-iam/iam-configuration-reference/username-considerations-for-external-authentication
