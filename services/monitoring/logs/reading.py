@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import zstandard
 
-from services.monitoring.logs.formats import Format, Reader, format_of
+from services.monitoring.logs.formats import Format, Line, Reader, format_of
 from services.monitoring.logs.sources import Family, Member
 from services.monitoring.logs.times import Calendar, zone_of
 
@@ -194,6 +194,10 @@ class LogFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self.fd)
+
+    def line(self, line: bytes) -> Line | None:
+        """Return what a line says, as `Reader.line`; also when the file is closed."""
+        return self.reader.line(line)
 
     # --- what it is ---------------------------------------------------------------------------
 
