@@ -1,1 +1,1 @@
-"""Github for models: say here in one sentence what this service is for."""
+"""GitHub for models: read repositories, issues, pull requests and runs, and change them safely."""

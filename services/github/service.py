@@ -8,7 +8,7 @@ from core.command_line import load
 from core.mcp_sse import MCPServer
 from core.paging import Cursors
 from core.settings import Settings, SettingsError
-from services.github import tools
+from services.github import prompts, resources, tools
 from services.github.backend.client import Client
 from services.github.settings import GithubSettings
 from services.github.tools.desk import Desk
@@ -53,6 +53,8 @@ def create_server(
     )
     desk = Desk.of(github, service_settings, Cursors(server.sealer, "github"))
     tools.register(server, desk)
+    resources.register(server, desk)
+    prompts.register(server, desk)
     server.add_component("github", github.component)
     server.add_lifespan(github.running)
     return server
