@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from services.github.errors import (
     Forbidden,
     GithubConflict,
     GithubDown,
+    GithubError,
     MissingScope,
     NotFoundOrNoAccess,
     NotReady,
@@ -26,17 +29,20 @@ from services.github.errors import (
     PrimaryRateLimited,
     RepositoryMoved,
     RepositoryNotAllowed,
+    SecondaryRateLimited,
 )
 from services.github.settings import GithubSettings
 from tests.services.github.connected import CREATE, ISSUES, REPO, TOKEN, USER, connected, error_of
 from tests.services.github.doubles.own import (
     Manner,
+    echo,
     moved,
     octo,
     raw,
     refusal,
     reply,
     silence,
+    then_close,
     unicorn,
     unless_known,
     used_up,
@@ -141,6 +147,51 @@ async def test_writes_of_one_credential_keep_their_distance() -> None:
         await client.send(USER, owner=None)
 
 
+@pytest.mark.parametrize("request_", [USER, CREATE])
+async def test_a_connection_that_was_closed_meanwhile_is_not_used_again(request_: Request) -> None:
+    """Least of all for a write, whose outcome nobody would know."""
+    async with connected() as (double, client):
+        double.on("GET", "/user", then_close(reply({})))
+        double.on("POST", "/repos/octo/hello/issues", then_close(reply({}, 201)))
+        for turn in (1, 2, 3):
+            await client.send(request_, owner="octo")
+            await double.wait_for_ends(turn)
+    assert [asked.connection for asked in double.asked] == [1, 2, 3]
+
+
+async def test_an_idle_connection_does_not_live_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub closes them after a minute; a request that is on its way then would be lost."""
+    monkeypatch.setattr("services.github.backend.connections.KEEP_ALIVE_S", 0)
+    async with connected() as (double, client):
+        double.on("GET", "/user", reply({}))
+        await client.send(USER, owner=None)
+        await client.send(USER, owner=None)
+    assert [asked.connection for asked in double.asked] == [1, 2]
+
+
+async def test_cancelled_calls_never_end_the_exchange_of_another() -> None:
+    """A connection changes hands between a call that is cancelled and the next one."""
+    chance = random.Random(4)
+    async with connected(workers=4) as (double, client):
+
+        async def ask(number: int) -> object:
+            double.on("GET", f"/users/{number}", echo)
+            request = Request(route="/users/{username}", values={"username": number})
+            return (await client.send(request, owner=None)).data["target"]
+
+        async def ask_and_leave(number: int) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(chance.random() * 0.02):
+                    await ask(number)
+
+        for _ in range(10):
+            leaving = [ask_and_leave(number) for number in range(1_000, 1_030)]
+            staying = [ask(number) for number in range(30)]
+            mixed = [call for pair in zip(leaving, staying, strict=True) for call in pair]
+            answers = await asyncio.gather(*mixed)
+            assert answers[1::2] == [f"/users/{number}" for number in range(30)]
+
+
 def test_what_was_not_ordered_is_not_sent() -> None:
     """The last look before the socket: PyGithub, or a bug, may have made another URL of it."""
     target = Target(Origin("http", "127.0.0.1", 9), "/repos/a/b")
@@ -170,6 +221,16 @@ async def test_the_quota_and_the_pages_are_told() -> None:
     assert answer.rate is not None
     assert (answer.rate.limit, answer.rate.remaining, answer.rate.resource) == (5000, 4987, "core")
     assert answer.rate.reset_at == "2030-03-17T17:46:40Z"
+
+
+async def test_a_quota_of_odd_numbers_is_no_error() -> None:
+    """Enterprise Server has sent 4999.0; what is no number is left out."""
+    odd = {"X_RateLimit_Limit": "5000.0", "X_RateLimit_Remaining": "many", "X_RateLimit_Reset": "?"}
+    async with connected() as (double, client):
+        double.on("GET", "/user", reply({}, 200, **odd))
+        rate = (await client.send(USER, owner=None)).rate
+    assert rate is not None
+    assert (rate.limit, rate.remaining, rate.reset_at) == (5000, None, None)
 
 
 async def test_other_media_types_come_as_text() -> None:
@@ -410,6 +471,26 @@ async def test_errors_of_graphql_are_told_by_their_type(
         double.on("POST", "/graphql", reply({"data": {"x": None}, "errors": errors}))
         error = await error_of(expected, client.graphql(QUERY, {}, owner=None))
     assert TOKEN not in str(error.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"errors": [{"message": "x", "extensions": {"code": "FORBIDDEN"}}]}, Forbidden),
+        (
+            {"errors": [{"message": "Secondary rate limit, wait"}]},
+            SecondaryRateLimited,
+        ),
+        ({"errors": ["x"]}, GithubError),
+        ({"data": None}, GithubError),
+        ([1], GithubError),
+    ],
+)
+async def test_odd_answers_of_graphql_are_errors(body: object, expected: type[GithubError]) -> None:
+    """Whatever their shape."""
+    async with connected() as (double, client):
+        double.on("POST", "/graphql", reply(body))
+        await error_of(expected, client.graphql(QUERY, {}, owner=None))
 
 
 async def test_a_part_of_graphql_can_be_enough() -> None:

@@ -49,7 +49,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_storage_gets_the_signed_url_as_it_is_and_no_credential(tmp_path: Path) -> None:
     """Whoever keeps logs is not GitHub's API; one byte changed in the URL breaks its signature."""
     tls, authority = certified(tmp_path)
-    async with octo(tls) as storage, connected(ca_file=authority) as (double, client):
+    async with octo(tls) as storage, connected(ca_file=authority, workers=1) as (double, client):
         double.on("GET", PATH, moved(f"{storage.url}{SIGNED}", 302))
         storage.on("GET", "/blob/log.txt", raw(b"line 1\nline 2\n", Content_Type="text/plain"))
         download = await client.download(LOG, owner="octo")

@@ -242,6 +242,17 @@ async def test_the_last_request_of_a_quota_is_remembered_too() -> None:
     assert len(double.asked) == 1
 
 
+async def test_quotas_that_nobody_knows_fill_no_memory() -> None:
+    """Whatever a server calls them."""
+    async with connected(clock=lambda: NOW) as (double, client):
+        named = [reply({}, X_RateLimit_Resource=f"quota{number}") for number in range(300)]
+        double.on("GET", HOME, *named)
+        for _ in named:
+            await client.send(REPO, owner="octo")
+        health = await client.component()
+    assert len(health.facts["credentials"][0]["quotas"]) == 200
+
+
 async def test_a_wrong_clock_does_not_shut_the_service_for_days() -> None:
     """No quota lasts longer than an hour."""
     now = [NOW]
@@ -376,6 +387,16 @@ async def test_a_call_that_finds_no_free_worker_has_sent_nothing() -> None:
         error = await error_of(Busy, client.send(CREATE, owner="octo", timeout_s=0.2))
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+    assert error.retryable
+    assert len(double.asked) == 1
+
+
+async def test_a_write_whose_turn_comes_too_late_is_not_sent() -> None:
+    """The distance between writes would take it past its deadline."""
+    async with connected(write_interval_s=5) as (double, client):
+        double.on("POST", f"{HOME}/issues", reply({}, 201))
+        await client.send(CREATE, owner="octo")
+        error = await error_of(Busy, client.send(CREATE, owner="octo", timeout_s=1))
     assert error.retryable
     assert len(double.asked) == 1
 

@@ -13,7 +13,13 @@ import pytest
 from core.settings import SettingsError
 from services.github.backend.client import Client
 from services.github.backend.requests import Request
-from services.github.errors import BadCredentials, BadResponse, GithubDown, GithubTimeout
+from services.github.errors import (
+    BadCredentials,
+    BadResponse,
+    GithubDown,
+    GithubTimeout,
+    NotFoundOrNoAccess,
+)
 from services.github.settings import GithubSettings
 from tests.services.github.certificates import private_pem, public_pem
 from tests.services.github.connected import REPO, TOKEN, USER, connected, error_of
@@ -217,6 +223,18 @@ async def test_an_app_that_github_does_not_know_is_said_to_be_one(
         installed(double, octo=7)
         double.on("POST", ACCESS.format(7), reply({"token": 3}, 201))
         await error_of(BadResponse, client.send(REPO, owner="octo"))
+
+
+async def test_an_installation_that_has_gone_is_looked_for_again() -> None:
+    """The App was uninstalled and installed anew, with another number."""
+    async with connected(clock=lambda: NOW, **app()) as (double, client):
+        installed(double, octo=7)
+        double.on("POST", ACCESS.format(7), refusal(404, "Not Found"))
+        double.on("GET", HOME, reply({}))
+        await error_of(NotFoundOrNoAccess, client.send(REPO, owner="octo"))
+        installed(double, octo=8)
+        await client.send(REPO, owner="octo")
+    assert sent_to(double, HOME) == ["token ghs_8_1"]
 
 
 async def test_one_caller_who_leaves_does_not_take_the_others_token() -> None:

@@ -278,12 +278,28 @@ def echo_credential(status: int = 401) -> Manner:
     return manner
 
 
+def echo(asked: Asked, writer: asyncio.StreamWriter) -> Awaitable[None]:
+    """Answer with the target that was asked for."""
+    return reply({"target": asked.target})(asked, writer)
+
+
 # --- bad manners ----------------------------------------------------------------------------------
 
 
 async def silence(asked: Asked, writer: asyncio.StreamWriter) -> None:
     """Never answer."""
     await asyncio.Event().wait()
+
+
+def then_close(manner: Manner) -> Manner:
+    """Answer, and close the connection a moment later without having said so."""
+
+    async def closing(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await manner(asked, writer)
+        await writer.drain()
+        writer.close()
+
+    return closing
 
 
 async def hang_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
