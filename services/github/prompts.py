@@ -21,8 +21,8 @@ merged; method=get_status or get_check_runs: whether its checks pass.
 use get_file_contents with ref=refs/pull/{number}/head.
 3. method=get_reviews and get_review_comments: what others said, so that you do not repeat it.
 4. Answer with: what it does in two sentences; faults, each with file, line, why it is one and \
-what would be right, the gravest first; what is not tested; questions to the author; and whether you \
-would merge it. Say of each fault whether you have seen it in the code or suspect it.
+what would be right, the gravest first; what is not tested; questions to the author; and whether \
+you would merge it. Say of each fault whether you have seen it in the code or suspect it.
 
 Write nothing to GitHub unless you are asked to. {strangers}{focus}"""
 
@@ -45,8 +45,8 @@ do not tell the cause, get_job_logs of the failed job, from its end.
 3. Look at what changed since the last run that passed (list_commits, get_commit), and at the file \
 and line that the error names, at the commit that ran.
 4. Answer with: the failing step and its first real error, quoted; the cause, and how sure you \
-are; whether it fails each time or now and then (compare runs of the same commit); and the smallest \
-change that would repair it.
+are; whether it fails each time or now and then (compare runs of the same commit); and the \
+smallest change that would repair it.
 
 Start or cancel no run unless you are asked to. {strangers}{focus}"""
 
