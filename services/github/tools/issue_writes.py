@@ -286,9 +286,7 @@ class IssueWriteTools:
 
     async def issue_write(self, arguments: WriteIssue, context: Context) -> Change:
         """Create an issue, or change one."""
-        call = self._desk.call(context)
-        target = Target.of(arguments, TOOLSET)
-        call.desk.access.check_writes(TOOLSET)  # before anything is looked up
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         values = await _field_values(call, target.repo, arguments.issue_fields)
         body = await _body_of(call, target.repo, arguments)
         if arguments.method == "create":
@@ -297,8 +295,7 @@ class IssueWriteTools:
 
     async def add_issue_comment(self, arguments: AddComment, context: Context) -> Change:
         """Comment on an issue, react to it or to a comment, or do both."""
-        call = self._desk.call(context)
-        target = Target.of(arguments, TOOLSET)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         reaction = None
         if arguments.reaction is not None:
             reaction = reaction_to(target, arguments.reaction, subject_of(arguments))
@@ -309,8 +306,8 @@ class IssueWriteTools:
 
     async def sub_issue_write(self, arguments: WriteSubIssue, context: Context) -> Change:
         """Change which issues are below another, or their order."""
-        call = self._desk.call(context)
-        target, number = Target.of(arguments, TOOLSET), arguments.issue_number
+        call, target = begin(self._desk, arguments, context, TOOLSET)
+        number = arguments.issue_number
         ways = {
             "add": ("POST", f"{ISSUE}/sub_issues", "put issue {} below"),
             "remove": ("DELETE", f"{ISSUE}/sub_issue", "take issue {} out from below"),
@@ -330,8 +327,8 @@ class IssueWriteTools:
 
     async def react(self, arguments: React, context: Context) -> Change:
         """Give a reaction, or take one back."""
-        call = self._desk.call(context)
-        target, subject = Target.of(arguments, TOOLSET), subject_of(arguments)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
+        subject = subject_of(arguments)
         if not arguments.remove:
             plan = reaction_to(target, arguments.reaction, subject)
         else:
@@ -340,8 +337,8 @@ class IssueWriteTools:
 
     async def label_write(self, arguments: WriteLabel, context: Context) -> Change:
         """Create, change or delete a label."""
-        call = self._desk.call(context)
-        target, name = Target.of(arguments, TOOLSET), parse_label(arguments.name)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
+        name = parse_label(arguments.name)
         body = given(arguments, "color", "description")
         if arguments.color is not None:
             body["color"] = arguments.color.removeprefix("#")
@@ -364,8 +361,8 @@ class IssueWriteTools:
 
     async def milestone_write(self, arguments: WriteMilestone, context: Context) -> Change:
         """Create, change or delete a milestone."""
-        call = self._desk.call(context)
-        target, number = Target.of(arguments, TOOLSET), arguments.milestone_number
+        call, target = begin(self._desk, arguments, context, TOOLSET)
+        number = arguments.milestone_number
         body = given(arguments, "title", "description", "state")
         if arguments.due_on is not None:
             body["due_on"] = time_of(arguments.due_on, "due_on")
@@ -384,8 +381,8 @@ class IssueWriteTools:
 
     async def lock_issue(self, arguments: LockIssue, context: Context) -> Change:
         """Lock or unlock a conversation."""
-        call = self._desk.call(context)
-        target, number = Target.of(arguments, TOOLSET), arguments.issue_number
+        call, target = begin(self._desk, arguments, context, TOOLSET)
+        number = arguments.issue_number
         route = f"{ISSUE}/lock"
         if arguments.locked:
             body = given(arguments, "lock_reason") or None
@@ -409,11 +406,6 @@ class Target:
     repo: Repo
     toolset: str
 
-    @classmethod
-    def of(cls, arguments: RepositoryArguments, toolset: str) -> Target:
-        """Return the repository that the arguments name; raises `BadName`."""
-        return cls(Repo.parse(arguments.owner, arguments.repo), toolset)
-
     def request(self, method: str, route: str, body: Any = None, /, **values: Any) -> Request:
         """Return a request about the repository."""
         filled = {"owner": self.repo.owner, "repo": self.repo.name, **values}
@@ -428,6 +420,22 @@ class Target:
             repo=self.repo,
             destructive=destructive,
         )
+
+
+def begin(
+    desk: Desk, arguments: RepositoryArguments, context: Context, toolset: str
+) -> tuple[Call, Target]:
+    """Return the call and what it writes to, when the toolset may write there.
+
+    Raises:
+        BadName: The arguments name no repository.
+        WritesOff: The toolset only reads.
+        RepositoryNotAllowed: The repository may not be written to.
+    """
+    call, repo = desk.call(context), Repo.parse(arguments.owner, arguments.repo)
+    desk.access.check_writes(toolset)
+    desk.access.check_write(repo)
+    return call, Target(repo, toolset)
 
 
 def given(arguments: Arguments, *names: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from services.github.tools.issue_writes import (
     Reaction,
     Target,
     also,
+    begin,
     change,
     given,
     in_turn,
@@ -287,7 +288,7 @@ class PullWriteTools:
 
     async def create_pull_request(self, arguments: CreatePullRequest, context: Context) -> Change:
         """Open a pull request; reviewers are requested once it has a number."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         reviewers = reviewers_of(arguments.reviewers) if arguments.reviewers else None
         head = _head(arguments.head)
         body = given(arguments, "title", "body", "draft", "maintainer_can_modify")
@@ -314,7 +315,7 @@ class PullWriteTools:
 
     async def update_pull_request(self, arguments: UpdatePullRequest, context: Context) -> Change:
         """Change a pull request."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         number = arguments.pullNumber
         body = given(arguments, "title", "body", "state", "maintainer_can_modify")
         if arguments.base is not None:
@@ -339,7 +340,7 @@ class PullWriteTools:
 
     async def merge_pull_request(self, arguments: MergePullRequest, context: Context) -> Change:
         """Merge the commit that was looked at; where another is the newest now, GitHub refuses."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         number, sha = arguments.pullNumber, arguments.expectedHeadSha
         if sha is None:
             sha = (await call.get(PULL, repo=target.repo, pull_number=number))["head"]["sha"]
@@ -353,7 +354,7 @@ class PullWriteTools:
         self, arguments: UpdatePullRequestBranch, context: Context
     ) -> Change:
         """Merge the base branch into a pull request's branch."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         number, sha = arguments.pullNumber, arguments.expectedHeadSha
         body = {"expected_head_sha": parse_sha(sha, full=True)} if sha else None
         request = target.request("PUT", f"{PULL}/update-branch", body, pull_number=number)
@@ -365,7 +366,7 @@ class PullWriteTools:
 
     async def pull_request_review_write(self, arguments: WriteReview, context: Context) -> Change:
         """Create, submit or delete a review, or say that a thread is resolved or not."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         ways = {
             "create": _review_created,
             "submit_pending": _review_submitted,
@@ -379,7 +380,7 @@ class PullWriteTools:
         self, arguments: AddPendingComment, context: Context
     ) -> Change:
         """Add a comment to the pending review of the credential's user."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         number = arguments.pullNumber
         review = await pending_review(call, target.repo, number)
         names = ("body", "subjectType", "line", "side", "startLine", "startSide")
@@ -405,7 +406,7 @@ class PullWriteTools:
         self, arguments: AddReply, context: Context
     ) -> Change:
         """Reply to a review comment, react to it, or do both."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         comment, number = arguments.commentId, arguments.pullNumber
         reaction = None
         if arguments.reaction is not None:
@@ -432,7 +433,7 @@ class PullWriteTools:
 
     async def request_copilot_review(self, arguments: PullArguments, context: Context) -> Change:
         """Ask GitHub Copilot for a review."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         plan = _requesting(target, arguments.pullNumber, {"reviewers": [COPILOT]})
         return change(call, plan, await call.write(plan, arguments))
 
@@ -440,16 +441,9 @@ class PullWriteTools:
         self, arguments: RequestReviewers, context: Context
     ) -> Change:
         """Ask people and teams for a review."""
-        call, target = self._begin(arguments, context)
+        call, target = begin(self._desk, arguments, context, TOOLSET)
         plan = _requesting(target, arguments.pullNumber, reviewers_of(arguments.reviewers))
         return change(call, plan, await call.write(plan, arguments))
-
-    def _begin(self, arguments: RepositoryArguments, context: Context) -> tuple[Call, Target]:
-        """Return the call and what it writes to, when this toolset may write there at all."""
-        call, target = self._desk.call(context), Target.of(arguments, TOOLSET)
-        call.desk.access.check_writes(TOOLSET)
-        call.desk.access.check_write(target.repo)
-        return call, target
 
 
 # --- reviewers -----------------------------------------------------------------------------------
