@@ -39,7 +39,7 @@ from services.monitoring.backend.tracks import Series, Tracks
 from services.monitoring.backend.watching import ProcessWatch
 
 DISK_INTERVAL_S = 10.0
-FIRST_INTERVAL_S = 0.5
+FIRST_INTERVAL_S = 0.3
 """Between the first sample and the second, which is the first with rates."""
 MAX_CLOCK_DRIFT_S = 1.0
 LATE_INTERVALS = 5

@@ -31,7 +31,7 @@ from services.monitoring.tools.desk import Desk
 from services.monitoring.tools.network import endpoint
 from services.monitoring.users import user_name
 
-LEAST_BETWEEN_S, MOST_BETWEEN_S = 0.8, 10.0
+LEAST_BETWEEN_S, MOST_BETWEEN_S = 0.5, 10.0
 """Between the two readings that CPU percentages come from: ticks are 10 ms, so less says little,
 and more says less of now."""
 COMMAND_CHARS = 200
