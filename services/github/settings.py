@@ -85,6 +85,11 @@ class GithubSettings(ServiceSettings):
         None,
         description="PEM file with further certificate authorities, for an Enterprise Server.",
     )
+    proxy_url: SecretStr | None = Field(
+        None,
+        description="http://user:password@host:port of a proxy to reach https servers through "
+        "(CONNECT). Proxies of the environment are not used.",
+    )
     toolsets: Names = Field(
         DEFAULT_TOOLSETS,
         description="Toolsets that are on: default, all, or some of "
@@ -190,6 +195,13 @@ class GithubSettings(ServiceSettings):
     def _is_base_url(cls, value: str) -> str:
         return _checked_url(value)
 
+    @field_validator("proxy_url")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_proxy_url(value.get_secret_value()):
+            raise ValueError("a proxy is written http://host:port")
+        return value
+
     @field_validator("toolsets", "write")
     @classmethod
     def _are_toolsets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -242,6 +254,15 @@ def _header_value(token: SecretStr) -> SecretStr:
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a token is one word of printable ASCII characters")
     return SecretStr(text)
+
+
+def _is_proxy_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme == "http" and parts.hostname is not None and parts.port is not None
+    except ValueError:
+        return False
+    return whole and parts.path in ("", "/") and not parts.query and not parts.fragment
 
 
 def _checked_url(url: str) -> str:

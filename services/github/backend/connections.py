@@ -1,22 +1,23 @@
 """Connections to GitHub: verified, kept while nobody uses them, and ended from any thread.
 
 urllib3's connections without its pools, sessions and retries: what is asked for is sent once, to
-the host that was asked for. No proxy, `.netrc` or cookie of the environment plays a part. The last
-thing before the socket, `putrequest`, compares the request line with the one that was ordered.
+the host that was asked for. No proxy or `.netrc` of the environment plays a part. The last thing
+before the socket, `putrequest`, compares the request line with the one that was ordered.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -72,8 +73,11 @@ class Connection(HTTPConnection):
         super().putrequest(method, url, *args, **kwargs)
 
     def connect(self) -> None:
-        """Connect, unless the exchange was ended meanwhile."""
-        super().connect()
+        """Connect, unless ended meanwhile; what a proxy is told for it is not the request."""
+        try:
+            super().connect()
+        finally:
+            self.sent = False
         if self._ended:
             raise ConnectionAbortedError("ended")
 
@@ -111,6 +115,37 @@ class SecureConnection(Connection, HTTPSConnection):
     """The same over TLS, with the certificate and its name verified."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy that lets TLS through to other hosts (RFC 9110 section 9.3.6).
+
+    Attributes:
+        headers: For the proxy alone; hold its password.
+    """
+
+    host: str
+    port: int
+    headers: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, url: str) -> Proxy:
+        """Read a URL that the settings have checked."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        if parts.username is None:
+            return cls(parts.hostname, parts.port, {})
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        basic = base64.b64encode(user.encode()).decode()
+        return cls(parts.hostname, parts.port, {"Proxy-Authorization": f"Basic {basic}"})
+
+    def connection(self, origin: Origin, tls: ssl.SSLContext) -> Connection:
+        """Return a connection to an origin through the proxy."""
+        connection = SecureConnection(self.host, self.port, ssl_context=tls)
+        connection.set_tunnel(origin.host, origin.port, self.headers, scheme="http")
+        return connection
+
+
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return what verifies certificates: against certifi's authorities, and the operator's.
 
@@ -134,6 +169,7 @@ class Connections:
     Args:
         ca_file: Further certificate authorities; read at once.
         max_idle: Connections kept open while nobody uses them.
+        proxy: For https; plain http stays on this machine.
         clock: Seconds, monotonic.
     """
 
@@ -142,9 +178,11 @@ class Connections:
         *,
         ca_file: Path | None,
         max_idle: int,
+        proxy: Proxy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ca_file = ca_file
+        self._proxy = proxy
         self._tls = None if ca_file is None else tls_context(ca_file)
         self._max_idle = max_idle
         self._clock = clock
@@ -159,6 +197,8 @@ class Connections:
                 connection.sent = False
                 return connection
             connection.close()
+        if origin.scheme == "https" and self._proxy is not None:
+            return self._proxy.connection(origin, self._verifying())
         if origin.scheme == "https":
             return SecureConnection(origin.host, origin.port, ssl_context=self._verifying())
         return Connection(origin.host, origin.port)

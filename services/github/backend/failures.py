@@ -19,7 +19,6 @@ from urllib3 import exceptions
 
 from core.errors import ToolError
 from core.redaction import MARK, redact
-from services.github.backend.connections import WrongTarget
 from services.github.backend.exchange import Answer
 from services.github.backend.requests import Rate, iso_time
 from services.github.errors import (
@@ -409,11 +408,9 @@ def breakage(error: Exception, asked: str, *, writes: bool, sent: bool) -> ToolE
         writes: Whether the request changes something.
         sent: Whether any of it went out, after which nobody knows what became of a write.
     """
-    if isinstance(error, WrongTarget):
-        return BadResponse(f"{asked}: the request would have gone elsewhere; nothing was sent.")
     if writes and sent:
         return outcome_unknown(asked, "the connection broke before an answer came")
-    if isinstance(error, (ssl.SSLError, exceptions.SSLError)):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return GithubUnreachable(f"{asked}: GitHub's certificate does not verify.", retryable=False)
     if not sent:
         return GithubUnreachable(f"{asked}: no connection to GitHub.")

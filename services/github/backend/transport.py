@@ -23,7 +23,7 @@ from github import Github
 
 from core.errors import Busy, ToolError
 from core.observability.health import Component
-from services.github.backend.connections import Connections
+from services.github.backend.connections import Connections, Proxy
 from services.github.backend.exchange import Answer, Exchange
 from services.github.backend.failures import (
     BREAKAGES,
@@ -72,7 +72,12 @@ class Transport:
         self._settings = settings
         self._redactor = redactor
         self._wall_clock = wall_clock
-        self._connections = Connections(ca_file=settings.ca_file, max_idle=settings.workers)
+        proxy = settings.proxy_url
+        self._connections = Connections(
+            ca_file=settings.ca_file,
+            max_idle=settings.workers,
+            proxy=None if proxy is None else Proxy.of(proxy.get_secret_value()),
+        )
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="github")
         self._under_way: set[Exchange] = set()
         self._next_write: dict[str, float] = {}

@@ -17,9 +17,10 @@ from services.github.errors import (
     NotFoundOrNoAccess,
 )
 from tests.services.github.certificates import certified
-from tests.services.github.connected import REPO, TOKEN, USER, connected, error_of
+from tests.services.github.connected import CREATE, REPO, TOKEN, USER, connected, error_of
 from tests.services.github.doubles.own import (
     Manner,
+    connecting_proxy,
     cut_short,
     endless,
     moved,
@@ -142,6 +143,40 @@ async def test_a_tls_handshake_that_hangs_is_left_at_the_deadline() -> None:
         await error_of(GithubTimeout, client.send(USER, owner=None, timeout_s=0.3))
         async with asyncio.timeout(1):
             await gone.wait()
+
+
+async def test_a_configured_proxy_sees_hosts_and_nothing_else(tmp_path: Path) -> None:
+    """TLS goes through it to GitHub, so that neither token nor path is read on the way."""
+    tls, authority = certified(tmp_path)
+    async with octo(tls) as server, connecting_proxy() as proxy:
+        server.on("GET", "/user", reply({}))
+        proxied = f"http://me:pass%40word@{proxy.address}"
+        async with connected(api_url=server.url, ca_file=authority, proxy_url=proxied) as (
+            _,
+            client,
+        ):
+            await client.send(USER, owner=None)
+            await client.send(USER, owner=None)
+            assert "word" not in repr(client.settings)
+    host = server.url.removeprefix("https://")
+    assert proxy.heads[0].startswith(f"CONNECT {host} HTTP/1.")
+    assert "Proxy-Authorization: Basic bWU6cGFzc0B3b3Jk" in proxy.heads[0]
+    assert len(proxy.heads) == 1
+    assert TOKEN not in proxy.heads[0]
+    assert "proxy-authorization" not in server.asked[0].headers
+
+
+async def test_a_write_that_the_proxy_refuses_was_not_sent(tmp_path: Path) -> None:
+    """What the proxy was told is no part of it."""
+    async with (
+        connecting_proxy(status=407) as proxy,
+        connected(api_url="https://127.0.0.1:9", proxy_url=f"http://{proxy.address}") as (
+            _,
+            client,
+        ),
+    ):
+        await error_of(GithubUnreachable, client.send(CREATE, owner=None))
+    assert len(proxy.heads) == 1
 
 
 async def test_redirects_of_storage_end() -> None:

@@ -13,7 +13,7 @@ import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -179,6 +179,48 @@ async def octo(tls: ssl.SSLContext | None = None) -> AsyncIterator[Octo]:
         server.close()
         await double.stop()
         await server.wait_closed()
+
+
+@dataclass(slots=True)
+class ConnectingProxy:
+    """A proxy that lets connections through.
+
+    Attributes:
+        heads: What it was told before it did, or refused to.
+    """
+
+    status: int
+    address: str = ""
+    heads: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        self.heads.append(head)
+        writer.write(f"HTTP/1.1 {self.status} {_REASON}\r\n\r\n".encode())
+        if self.status == 200:
+            host, _, port = head.split(" ")[1].rpartition(":")
+            there = await asyncio.open_connection(host, int(port))
+            await asyncio.gather(_pipe(reader, there[1]), _pipe(there[0], writer))
+        writer.close()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65_536):
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def connecting_proxy(status: int = 200) -> AsyncIterator[ConnectingProxy]:
+    """Serve a proxy on a free port of loopback, which answers every CONNECT with a status."""
+    proxy = ConnectingProxy(status)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield proxy
 
 
 # --- good manners ---------------------------------------------------------------------------------
