@@ -15,6 +15,7 @@ siblings.py     the services of the suite: probed, side by side and again and ag
   probes.py trust.py          what one probe found; certificates
 alerts.py       rules held against the newest readings
 docker.py       containers, over the engine's socket
+  containers.py               the same again and again
 state.py        what survives a restart
 ```
 """
@@ -29,6 +30,7 @@ from core.settings import Settings
 from services.monitoring import registry
 from services.monitoring.alerts import STALE_S, rules_of
 from services.monitoring.backend.alerts import Alerts
+from services.monitoring.backend.containers import ContainerWatch
 from services.monitoring.backend.docker import Docker
 from services.monitoring.backend.host import Host
 from services.monitoring.backend.processes import Processes
@@ -93,6 +95,9 @@ class Backend:
             stale_s=max(STALE_S, STALE_PROBES * settings.probe_interval_s),
         )
         self.docker = Docker(settings.docker_socket)
+        self.containers = ContainerWatch(
+            self.docker, self.sampler.note, every_s=settings.probe_interval_s
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,6 +106,7 @@ class Backend:
             await stack.enter_async_context(self.sampler.running())
             await stack.enter_async_context(self.siblings.running())
             await stack.enter_async_context(self.alerts.running())
+            await stack.enter_async_context(self.containers.running())
             yield
 
     async def component(self) -> Component:

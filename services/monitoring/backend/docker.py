@@ -15,20 +15,22 @@ import os
 import re
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
 from pydantic_core import from_json
 
-from core.redaction import redact, redact_argv
+from core.redaction import MARK, redact, redact_argv
 from core.untrusted import clean
 from services.monitoring.errors import DockerUnavailable
+from services.monitoring.logs.formats import shown
 
 ALLOWED = re.compile(
     r"/version|(?:/v[0-9]\.[0-9]{1,3})?/containers/(?:json|[0-9a-f]{12,64}/(?:json|stats|logs))"
 )
+_ABOUT_ONE = re.compile("/containers/[0-9a-f]+/")
 NEWEST_API = (1, 47)
 OLDEST_API = (1, 25)
 TIME_LIMIT_S = 4.0
@@ -42,16 +44,14 @@ MAX_NAMES = 100
 FRAME = 8
 """Bytes before each piece of a log: its stream, three zeros, its length (attach, stream format)."""
 _STREAMS = {0: "stdin", 1: "stdout", 2: "stderr"}
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _SENSITIVE = {
     "/": "the whole machine",
     "/proc": "the machine's processes",
     "/sys": "the machine's devices",
     "/etc": "the machine's configuration",
     "/root": "the home of root",
-    "/var/run/docker.sock": "the Docker socket",
-    "/run/docker.sock": "the Docker socket",
 }
+_ENGINE_SOCKETS = ("docker.sock", "podman.sock", "containerd.sock")
 
 T = TypeVar("T")
 
@@ -314,7 +314,7 @@ class Docker:
                 asyncio.timeout(self._seconds),
                 client.stream("GET", path, params=dict(parameters)) as response,
             ):
-                if response.status_code == 404:
+                if response.status_code == 404 and _ABOUT_ONE.search(path):
                     raise _Gone
                 if response.status_code != 200:
                     self._engine = None
@@ -529,9 +529,13 @@ def _ports(ports: Mapping[str, Any]) -> Iterator[str]:
 def _mount(mount: Mapping[str, Any]) -> Mount:
     kind = _text(mount.get("Type") or "")
     source = str(mount.get("Source") or "").rstrip("/") or "/"
-    named = _text(mount.get("Name") or "") if kind == "volume" else _SENSITIVE.get(source)
+    named = _text(mount.get("Name") or "") if kind == "volume" else _sensitive(source)
     target = _text(mount.get("Destination") or "")
     return Mount(target, kind, named or None, bool(mount.get("RW")))
+
+
+def _sensitive(path: str) -> str | None:
+    return "an engine's socket" if path.endswith(_ENGINE_SOCKETS) else _SENSITIVE.get(path)
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
@@ -623,7 +627,8 @@ def log_lines(data: bytes, *, has_tty: bool) -> list[LogLine]:
         lines += (_line(stream, line) for line in whole)
         if rest:
             joined[stream] = rest
-    return [*lines, *(_line(stream, rest) for stream, rest in joined.items())]
+    lines += (_line(stream, rest) for stream, rest in joined.items())
+    return _without_keys(lines)
 
 
 def demultiplexed(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -644,6 +649,26 @@ def _line(stream: str, data: bytes) -> LogLine:
     text = data.decode("utf-8", "replace").rstrip("\r")
     begin, _, rest = text.partition(" ")
     at = begin if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-])", begin) else None
-    shown = clean(_ANSI.sub("", rest if at else text)).text
+    plain = (rest if at else text).replace("\r", " ")
     # Cut after it was redacted, so that no secret is left that the cut made unrecognisable.
-    return LogLine(at, stream, redact(shown[: 4 * MAX_LINE_CHARS]).text[:MAX_LINE_CHARS])
+    return LogLine(at, stream, shown(plain[: 4 * MAX_LINE_CHARS]).text[:MAX_LINE_CHARS])
+
+
+def _without_keys(lines: Sequence[LogLine]) -> list[LogLine]:
+    """Return the lines without those of private keys, which are secret only as a whole.
+
+    A key may have begun before the first line that was asked for, or end after the last.
+    """
+    begins = [i for i, line in enumerate(lines) if _KEY_BEGINS.search(line.text)]
+    ends = [i for i, line in enumerate(lines) if _KEY_ENDS.search(line.text)]
+    secret: set[int] = set()
+    for begin in begins:
+        secret |= set(range(begin + 1, next((end for end in ends if end >= begin), len(lines))))
+    for end in ends:
+        if not any(begin <= end for begin in begins):
+            secret |= set(range(end))
+    return [replace(line, text=MARK) if i in secret else line for i, line in enumerate(lines)]
+
+
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
+_KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
