@@ -26,7 +26,7 @@ class Entry(Selectable, Facts):
     path: str
     size: int
     sha: str
-    url: str
+    url: str | None
     git_url: str | None
     html_url: str | None
     download_url: str | None

@@ -469,7 +469,7 @@ class Push:
         commit: Mapping[str, Any] = (await permit.send(self._commit(tree))).data
         try:
             await permit.send(self._ref(commit["sha"]))
-        except ValidationFailed as error:
+        except (GithubConflict, ValidationFailed) as error:
             raise GithubConflict(
                 f"{self.head.branch} of {self.repo} did not move to the new commit: "
                 f"{error.message}",

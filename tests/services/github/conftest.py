@@ -13,7 +13,8 @@ from core.settings import Settings
 from core.testing import Client
 from services.github.service import create_server
 from services.github.settings import GithubSettings
-from tests.services.github.doubles import graphql, prism, recordings
+from tests.services.github.doubles import git, graphql, prism, recordings
+from tests.services.github.doubles.git import Repository
 from tests.services.github.doubles.graphql import Graphql
 from tests.services.github.doubles.prism import Prism
 from tests.services.github.doubles.recordings import Recordings
@@ -99,3 +100,10 @@ def fixtures_server() -> Iterator[Recordings]:
     """Run the server of recorded scenarios; `play` begins one and returns its API's URL."""
     with recordings.playing() as server:
         yield server
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    """Give the API of a repository that git itself keeps; it is empty."""
+    with git.repository(tmp_path) as double:
+        yield double
