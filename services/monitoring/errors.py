@@ -3,10 +3,12 @@
 ```
 ToolError
 ├── NotFound
+│   ├── UnknownLog            no log of that name, or nothing where a reference leads
 │   ├── UnknownService        not in the registry; facts: nearest, services
 │   ├── UnknownMetric         no such series; facts: nearest, metrics
 │   └── UnknownProcess        no process has that pid; fact: pid
 └── DependencyUnavailable
+    ├── LogsUnavailable       the process that reads logs failed or hangs
     ├── DockerUnavailable     no socket, no permission, no engine behind it
     └── NotSampledYet         the first readings are still being made
 ```
@@ -51,3 +53,17 @@ class NotSampledYet(DependencyUnavailable):
 
     code = "NOT_SAMPLED_YET"
     default_hint = "Call again in a few seconds."
+
+
+class UnknownLog(NotFound):
+    """No log has that name, or a reference leads nowhere any more."""
+
+    code = "UNKNOWN_LOG"
+    default_hint = "list_log_sources lists the logs."
+
+
+class LogsUnavailable(DependencyUnavailable):
+    """Logs cannot be read now."""
+
+    code = "LOGS_UNAVAILABLE"
+    default_hint = "Call again; narrow the sources or the range when it happens again."

@@ -197,9 +197,7 @@ def severe(least: str) -> Wanted:
     names = _ORDER[_ORDER.index(least) :]
     words = "|".join(_SEVERE[name] for name in names)
     numbers = "|".join(_NUMBERED[name] for name in names)
-    keyed = (
-        rf"(?:level|lvl|severity\w*|priority|@l|levelname)\"?\s{{0,4}}[:=]\s{{0,4}}\"?(?:{numbers})"
-    )
+    keyed = rf"(?:level|lvl|severity\w*|priority|@l|levelname)\W{{1,9}}(?:{numbers})"
     statuses = r"\" [45]\d\d " if least != "critical" else r"^<"
     source = rf"{words}|{keyed}|{statuses}|^<\d{{1,3}}>|^[EWF]\d{{4}} "
     return Wanted(None, compile_pattern(source, ignore_case=True, multiline=True, over_bytes=True))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from core.redaction import MARK, is_secret_name, redact
 from core.untrusted import clean
-from services.monitoring.logs.times import KINDS, Calendar, Stamp, from_epoch, stamp_of
+from services.monitoring.logs.times import JSON_KEYS, KINDS, Calendar, Stamp, from_epoch, stamp_of
 
 LEVELS = ("trace", "debug", "info", "notice", "warning", "error", "critical")
 """From the least to the most severe."""
@@ -102,10 +102,7 @@ def is_at_least(level: str | None, least: str) -> bool:
 
 # --- JSON ----------------------------------------------------------------------------------------
 
-_TIME_KEYS = (
-    *("timestamp", "@timestamp", "time", "ts", "@t", "datetime", "date", "asctime", "eventTime"),
-    *("created_at", "__REALTIME_TIMESTAMP"),
-)
+_TIME_KEYS = tuple(key.decode() for key in JSON_KEYS)
 _LEVEL_KEYS = (
     *("level", "severity", "levelname", "lvl", "loglevel", "log.level", "level_name", "@l"),
     *("log_level", "severity_text", "PRIORITY"),
@@ -540,6 +537,7 @@ _JOINED = re.compile(
     rb"[ \t})\]]|Caused by:|\.\.\. \d+ more|During handling of|The above exception"
 )
 _LAST_OF_TRACE = re.compile(rb"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Group|Warning)\b")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\r?")
 _TRACEBACK = b"Traceback (most recent call last)"
 
 
@@ -583,8 +581,9 @@ class Reader:
             return not _CRI_INDENTED.match(line)
         if line.startswith(b"{"):
             return True
-        ends_trace = before is not None and before[:1] in (b" ", b"\t")
-        return not (_JOINED.match(line) or (ends_trace and _LAST_OF_TRACE.match(line)))
+        if _JOINED.match(line):
+            return False
+        return before is None or not _continues(before, line)
 
     def at(self, line: bytes) -> float | None:
         """Return the time of a line; None where it begins with none."""
@@ -630,6 +629,14 @@ class Reader:
             except (ValueError, KeyError):
                 return parts.message
         return line.decode("utf-8", "replace")
+
+
+def _continues(before: bytes, line: bytes) -> bool:
+    """Tell whether a line ends the traceback above it, or is part of the key that began there."""
+    if before[:1] in (b" ", b"\t"):
+        return _LAST_OF_TRACE.match(line) is not None
+    in_key = before.startswith(b"-----BEGIN") or _BASE64.fullmatch(before) is not None
+    return in_key and (line.startswith(b"-----END") or _BASE64.fullmatch(line) is not None)
 
 
 def _of_trace(line: bytes) -> str | None:

@@ -199,6 +199,11 @@ class LogFile:
         """Return what a line says, as `Reader.line`; also when the file is closed."""
         return self.reader.line(line)
 
+    def ref(self, offset: int) -> str:
+        """Return what names a place in the file, also after that was rotated."""
+        length, checksum = self.fingerprint
+        return f"{self.name}@{offset:x}-{length:x}-{checksum:x}-{self.member.ino:x}"
+
     # --- what it is ---------------------------------------------------------------------------
 
     def _about(self) -> About:

@@ -433,8 +433,7 @@ class Scan:
 
     def ref(self, file: LogFile, offset: int) -> str:
         """Return what names a place in a file, also after that was rotated."""
-        count, checksum = file.fingerprint
-        return f"{file.name}@{offset:x}-{count:x}-{checksum:x}-{file.member.ino:x}"
+        return file.ref(offset)
 
 
 _LF = 10
@@ -458,7 +457,7 @@ def may_hold(
     return first <= until + LATE_S and (last is None or last >= since - LATE_S)
 
 
-def fields_of(payload: Mapping[str, Any]) -> tuple[float, float]:
+def range_of(payload: Mapping[str, Any]) -> tuple[float, float]:
     """Return the range that a payload asks for."""
     since, until = payload.get("since"), payload.get("until")
     return (

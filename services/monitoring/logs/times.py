@@ -75,16 +75,18 @@ _LEVEL = (
     rb"(?:\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|CRIT(?:ICAL)?|FATAL)\]?[ :|\t]{1,8})"
 )
 _LEAD = rb"(?:\xef\xbb\xbf)?(?:\x1b\[[0-9;]*m){0,4}"
-_JSON_KEYS = (
-    rb"@?timestamp|time|ts|@t|datetime|date|asctime|eventTime|created_at|__REALTIME_TIMESTAMP"
+JSON_KEYS = (
+    *(b"timestamp", b"@timestamp", b"time", b"ts", b"@t", b"datetime", b"date", b"asctime"),
+    *(b"eventTime", b"created_at", b"__REALTIME_TIMESTAMP"),
 )
+"""Names that a time has in JSON, the likeliest first."""
 
 KINDS: dict[str, re.Pattern[bytes]] = {
     "iso": re.compile(
         _LEAD + rb"[\[(\"']?" + _LEVEL + rb"?[\[(]?" + _DATE + rb"[T _]" + _CLOCK + _ZONE
     ),
     "json": re.compile(
-        rb"[{,]\s{0,4}\"(?:" + _JSON_KEYS + rb")\"\s{0,4}:\s{0,4}"
+        rb"[{,]\s{0,4}\"(?P<key>" + b"|".join(JSON_KEYS) + rb")\"\s{0,4}:\s{0,4}"
         rb"(?:\"(?:"
         + _DATE
         + rb"[T ]"
@@ -149,13 +151,21 @@ def stamp_of(line: bytes, kinds: Sequence[str]) -> Stamp | None:
 
 
 def _json_stamp(line: bytes) -> Stamp | None:
+    """Return the stamp of an object's own member, not of an object inside, the likeliest key's."""
     if not line.startswith(b"{"):
         return None
+    best: tuple[int, Stamp] | None = None
     for match in KINDS["json"].finditer(line, 0, MAX_JSON_STAMP_BYTES):
-        stamp = _stamp(match, _GROUPS["json"])
-        if stamp is not None:
-            return stamp
-    return None
+        start = match.start() + 1
+        if line.count(b"{", 0, start) - line.count(b"}", 0, start) != 1:
+            continue
+        rank = JSON_KEYS.index(match["key"])
+        if best is None or rank < best[0]:
+            stamp = _stamp(match, _GROUPS["json"])
+            best = (rank, stamp) if stamp is not None else best
+            if not rank:
+                break
+    return best[1] if best is not None else None
 
 
 def _stamp(match: re.Match[bytes], groups: frozenset[str]) -> Stamp | None:
