@@ -195,7 +195,10 @@ async def test_it_samples_by_itself_and_tells_on_the_loop() -> None:
             told = [await seen.get() for _ in range(2)]
         assert sample is not None
         assert sample.elapsed_s is not None
-        assert (await sampler.component()).status == "up"
+        component = await sampler.component()
+        assert component.status == "up"
+        assert component.facts["metrics"] > 10
+        assert 0 < component.facts["cpu_percent"] < 50
     assert {thread for thread, _ in told} == {loop_thread}
     assert not [t for t in threading.enumerate() if t.name == "sampler"]
 

@@ -147,10 +147,7 @@ async def test_the_past_before_the_service_is_empty_and_not_zero(client: Client)
 # --- health ---------------------------------------------------------------------------------------
 
 
-async def test_health_names_the_sampler_and_what_it_costs(client: Client) -> None:
+async def test_health_names_the_sampler(client: Client) -> None:
     """What the service depends on is itself reading the machine."""
-    await _call(client, "system_overview")
-    sampler = (await client.http.get("/health")).json()["components"]["sampler"]
-    assert sampler["status"] == "up"
-    assert sampler["metrics"] > 10
-    assert sampler["cpu_percent"] < 50
+    body = (await client.http.get("/health")).json()
+    assert body["components"]["sampler"]["status"] == "up"
