@@ -225,7 +225,7 @@ class CommitTools:
         ]
         return CommitStatus(
             sha=status["sha"],
-            state=_together(check.state for check in checks),
+            state=together(check.state for check in checks),
             counts=dict(Counter(check.state for check in checks)),
             checks=checks,
             truncated=len(checks) < status["total_count"] + runs["total_count"],
@@ -378,7 +378,7 @@ def _run(item: Mapping[str, Any], trust: TrustLabel) -> Check:
     )
 
 
-def _together(states: Iterable[str]) -> str | None:
+def together(states: Iterable[str]) -> str | None:
     """Return what several states come to; None when there are none."""
     found = set(states)
     if found & FAILURES:
