@@ -6,11 +6,12 @@ warning, and from where on it is critical.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from services.monitoring.backend.events import Event
+from services.monitoring.backend.host import Pressure
 from services.monitoring.backend.sample import Sample
 from services.monitoring.backend.tracks import Series
 from services.monitoring.charts import value_text
@@ -203,8 +204,8 @@ def _kills(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "info",
             "memory of the host",
-            f"Since boot the kernel killed {paging.oom_kills} times for lack of memory, not within "
-            "the last hour that was watched.",
+            f"Since boot the kernel killed {paging.oom_kills} times for lack of memory; when, is not "
+            "known: before this service began, or more than an hour ago.",
             paging.oom_kills,
         )
 
@@ -268,14 +269,24 @@ def _throttled(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _pressure(evidence: Evidence) -> Iterator[Finding]:
-    for resource, pressure in (evidence.sample.readings.pressure or {}).items():
+    readings = evidence.sample.readings
+    yield from _pressed(readings.pressure or {}, "", "psi.{}.some_avg10")
+    group = readings.cgroup
+    if group is not None and group.path != "/" and group.pressure != readings.pressure:
+        yield from _pressed(group.pressure, " in the control group", None)
+
+
+def _pressed(
+    pressures: Mapping[str, Pressure], where: str, metric: str | None
+) -> Iterator[Finding]:
+    for resource, pressure in pressures.items():
         yield from _judged(
             f"psi {resource}",
             pressure.some_avg60,
-            f"pressure on {resource}",
-            f"Tasks waited for {resource} {{value}} % of the last minute (threshold {{threshold}} "
-            f"%), all of them at once {pressure.full_avg60:.1f} %.",
-            f"psi.{resource}.some_avg10",
+            f"pressure on {resource}{where}",
+            f"Tasks{where} waited for {resource} {{value}} % of the last minute (threshold "
+            f"{{threshold}} %), all of them at once {pressure.full_avg60:.1f} %.",
+            metric and metric.format(resource),
         )
 
 

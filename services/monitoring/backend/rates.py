@@ -71,13 +71,13 @@ class GroupCpuUse:
     """Processor time of the control group.
 
     Attributes:
-        cores: How many it kept busy.
+        cores: How many it kept busy; None where another hierarchy of v1 counts it.
         percent: Of its quota; of the machine where it has none.
         throttled_percent: Of its periods, those in which it had to wait for the next one.
     """
 
-    cores: float
-    percent: float
+    cores: float | None
+    percent: float | None
     throttled_percent: float | None
 
 
@@ -167,14 +167,15 @@ def _interface(old: InterfaceIo, new: InterfaceIo, elapsed_s: float) -> Interfac
 def group_cpu_use(
     before: CgroupReading, now: CgroupReading, elapsed_s: float, machine_cores: int
 ) -> GroupCpuUse | None:
-    """Return the processor time of the group; None where it is not counted, or the group moved."""
+    """Return the processor time of the group; None where there is no count, or it was moved."""
     old, new = before.cpu, now.cpu
     if old is None or new is None or old.group != new.group:
         return None
+    throttled = _throttled(old, new)
     if old.usage_s is None or new.usage_s is None:
-        return None
+        return GroupCpuUse(None, None, throttled)
     cores = max(0.0, new.usage_s - old.usage_s) / elapsed_s
-    return GroupCpuUse(cores, 100 * cores / (new.cores or machine_cores), _throttled(old, new))
+    return GroupCpuUse(cores, 100 * cores / (new.cores or machine_cores), throttled)
 
 
 def _throttled(old: CpuQuota, new: CpuQuota) -> float | None:

@@ -379,7 +379,7 @@ def _group(group: CgroupReading, sample: Sample) -> GroupFacts:
         swap_limit_bytes=memory.swap_limit_bytes if memory else None,
         oom_kills=memory.oom_kills if memory else None,
         cpu_quota_cores=cpu.cores if cpu else None,
-        cpu_used_cores=round(use.cores, 3) if use else None,
+        cpu_used_cores=None if use is None or use.cores is None else round(use.cores, 3),
         throttled_percent=_r(use.throttled_percent if use else None),
         throttled_s_total=_r(cpu.throttled_s if cpu else None),
         pids=pids.current if pids else None,

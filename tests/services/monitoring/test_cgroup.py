@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.monitoring.backend.cgroup import Cgroup
+from services.monitoring.backend.rates import group_cpu_use
 from tests.services.monitoring.trees import NO_LIMIT_V1, mount_line, plant, v2_group
 
 
@@ -201,6 +202,30 @@ def test_a_process_that_is_moved_is_read_where_it_is_now(tmp_path: Path) -> None
     assert first is not None
     assert second is not None
     assert (first.limit_bytes, second.limit_bytes) == (1000, 2000)
+
+
+def test_throttling_is_told_where_the_time_is_counted_elsewhere(tmp_path: Path) -> None:
+    """In v1 cpu and cpuacct may be hierarchies of their own, with the process in other groups."""
+    apart = {name: text for name, text in CPU_V1.items() if "cpuacct" not in name}
+    reader = _v1(tmp_path, "/app", {"cpu": apart, "cpuacct": {"cpuacct.usage": "9\n"}})
+    before = reader.read()
+    stat = "nr_periods 110\nnr_throttled 30\nthrottled_time 4000000000\n"
+    (tmp_path / "cgroup" / "cpu" / "app" / "cpu.stat").write_text(stat)
+    use = group_cpu_use(before, reader.read(), 2.0, 4)
+    assert use is not None
+    assert (use.cores, use.percent, use.throttled_percent) == (None, None, 50)
+
+
+def test_the_use_of_a_quota_is_told_in_cores_and_percent(tmp_path: Path) -> None:
+    """Half of a quota of one core and a half; without a quota, of the machine."""
+    group = v2_group(cpu__max="150000 100000\n")
+    reader = _v2(tmp_path, "/app", {"app": group})
+    before = reader.read()
+    stat = group["cpu.stat"].replace("5000000", "6500000")
+    (tmp_path / "sys fs" / "cgroup" / "app" / "cpu.stat").write_text(stat)
+    use = group_cpu_use(before, reader.read(), 2.0, 4)
+    assert use is not None
+    assert (use.cores, use.percent, use.throttled_percent) == (0.75, 50, 0)
 
 
 def test_a_machine_without_control_groups_says_so(tmp_path: Path) -> None:

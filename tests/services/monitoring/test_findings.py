@@ -116,6 +116,11 @@ def test_a_sample_of_nothing_has_no_findings() -> None:
         (_read(pressure={"memory": replace(CALM, some_avg60=12)}), "pressure on memory", "warning"),
         (_read(pressure={"io": replace(CALM, some_avg60=85)}), "pressure on io", "critical"),
         (_read(pressure={"cpu": replace(CALM, some_avg60=99)}), "pressure on cpu", "warning"),
+        (
+            _read(cgroup=replace(_group(), pressure={"memory": replace(CALM, some_avg60=50)})),
+            "pressure on memory in the control group",
+            "critical",
+        ),
         (_read(paging=Paging(0, 0, 0, 4)), "memory of the host", "info"),
         (
             replace(CALM_SAMPLE, paging=PagingRates(2 * MIB, 2 * MIB, 9)),
@@ -126,6 +131,11 @@ def test_a_sample_of_nothing_has_no_findings() -> None:
             replace(CALM_SAMPLE, group_cpu=GroupCpuUse(0.5, 100, 40.0)),
             "cpu of the control group",
             "warning",
+        ),
+        (
+            replace(CALM_SAMPLE, group_cpu=GroupCpuUse(None, None, 90.0)),
+            "cpu of the control group",
+            "critical",
         ),
         (
             replace(
