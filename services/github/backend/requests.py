@@ -108,7 +108,7 @@ class Rate:
             limit=_number(headers.get("x-ratelimit-limit")),
             remaining=_number(headers.get("x-ratelimit-remaining")),
             used=_number(headers.get("x-ratelimit-used")),
-            reset_at=None if reset is None else iso_time(reset),
+            reset_at=_moment(reset),
             resource=headers.get("x-ratelimit-resource"),
         )
 
@@ -177,6 +177,14 @@ def _number(text: str | None) -> int | None:
     try:
         return None if text is None else int(float(text))
     except (ValueError, OverflowError):
+        return None
+
+
+def _moment(seconds: int | None) -> str | None:
+    """Return a time; None for what is none, such as milliseconds taken for seconds."""
+    try:
+        return None if seconds is None else iso_time(seconds)
+    except (ValueError, OverflowError, OSError):
         return None
 
 
