@@ -13,6 +13,7 @@ guard here, and is asked with the credential and the time of the call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -47,6 +48,8 @@ FINISH_S = 1.0
 DEFAULT_PER_PAGE = 30
 WITHHELD = "[withheld: written by someone without push access]"
 MAX_TITLE_CHARS = 1_000
+REPOSITORY = "/repos/{owner}/{repo}"
+MUTATION = re.compile(r"\b(?:mutation|subscription)\b")
 OWNERS = ("owner", "org", "login", "username", "organization")
 """Values of routes that choose the credential."""
 PartT = TypeVar("PartT", bound=BaseModel)
@@ -178,7 +181,10 @@ class Call:
         if not request.reads:
             raise ValueError(f"{request.method} {request.route}: writes go through `write`")
         await self._enter(request)
-        return await self.send(request, owner=owner_of(request.values))
+        reply = await self.send(request, owner=owner_of(request.values))
+        if request.route == REPOSITORY:
+            self._learn(Repository.of(reply.data))
+        return reply
 
     async def graphql(self, query: str, /, *, repo: Repo | None = None, **variables: Any) -> Any:
         """Return the data of a query (not a mutation); raises as `get`.
@@ -187,7 +193,7 @@ class Call:
             repo: What the query reads; it is checked and remembered, and fills the variables owner
                 and repo. A query that finds repositories by itself has to ask `may_read` for each.
         """
-        if query.lstrip().startswith("mutation"):
+        if MUTATION.search(query):
             raise ValueError("mutations go through `write`")
         if repo is not None:
             await self._reads(repo)
@@ -238,10 +244,14 @@ class Call:
 
     async def _enter(self, request: Request) -> None:
         """Check the repository that a request names."""
+        request.path()  # refuses what leads elsewhere, before anything is asked
         owner, name = request.values.get("owner"), request.values.get("repo")
         if isinstance(owner, str) and isinstance(name, str):
-            await self._reads(Repo.parse(owner, name))
-        request.path()  # refuses what leads elsewhere, before anything is asked
+            repo = Repo.parse(owner, name)
+            if request.route == REPOSITORY:  # its answer says what `_reads` would ask for
+                self.desk.access.check_read(repo)
+            else:
+                await self._reads(repo)
 
     async def _reads(self, repo: Repo) -> None:
         """Check that a repository may be read, and remember it when it is private."""
@@ -269,10 +279,16 @@ class Call:
         self.desk.access.check_read(repo)
         known = self.desk.known.get(repo.key)
         if known is None:
-            request = _request("/repos/{owner}/{repo}", {}, JSON, {"repo": repo})
+            request = _request(REPOSITORY, {}, JSON, {"repo": repo})
             known = Repository.of((await self.send(request, owner=repo.owner)).data)
             self.desk.known.put(repo.key, known)
         return known
+
+    def _learn(self, found: Repository) -> None:
+        """Keep what GitHub told about a repository, and remember that a private one was read."""
+        self.desk.known.put(found.full_name.lower(), found)
+        if found.private:
+            self.read_private(found.full_name)
 
     async def facts(self, repo: Repo) -> Repository | None:
         """Return what is known of a repository, None where GitHub does not say."""
@@ -414,8 +430,8 @@ class Call:
         if not self._withheld:
             return []
         return [
-            f"Texts of {self._withheld} items are withheld because their authors have no push "
-            f"access (MCP_GITHUB_LOCKDOWN={self.desk.settings.lockdown}, set by the operator)."
+            f"Texts are withheld ({self._withheld} in all) because their authors have no push "
+            f"access: MCP_GITHUB_LOCKDOWN={self.desk.settings.lockdown}, set by the operator."
         ]
 
 
