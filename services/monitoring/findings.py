@@ -204,8 +204,8 @@ def _kills(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "info",
             "memory of the host",
-            f"Since boot the kernel killed {paging.oom_kills} times for lack of memory; when, is not "
-            "known: before this service began, or more than an hour ago.",
+            f"Since boot the kernel killed {paging.oom_kills} times for lack of memory, before "
+            "this service began to watch or more than an hour ago.",
             paging.oom_kills,
         )
 
