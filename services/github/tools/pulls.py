@@ -268,6 +268,7 @@ class PullReading:
             part = _changed(file)
             part.patch = heard.plain(data.get("patch"), limit=limit, more="get_diff with paths")
             parts.append(part)
+        self._tell_hidden(heard)
         shown, members = self._window.cut(parts, reply.next_page, total=item.get("changed_files"))
         return {"files": shown, **members}
 
@@ -348,10 +349,12 @@ class PullReading:
             files, _position(self._window, digest), self._window.max_bytes, self._style()
         )
         position = None if page.next is None else [_mark(digest, page.next), 0]
+        text = heard.plain(page.text) or ""
+        self._tell_hidden(heard)
         return {
             "sha": item["head"]["sha"],
             "files": parts,
-            "diff": heard.plain(page.text) or "",
+            "diff": text,
             **page_members(self._window, len(parts), position, by_bytes=True),
             "total": len(files),
         }
@@ -411,6 +414,13 @@ class PullReading:
                 author_association=heard.author.association,
             )
         return item, heard
+
+    def _tell_hidden(self, heard: Heard) -> None:
+        if heard.hidden_removed:
+            self._call.warnings.append(
+                f"{heard.hidden_removed} characters of the changes that nobody would see are left "
+                "out."
+            )
 
     async def _get(self, route: str, **options: Any) -> Any:
         return await self._call.get(route, repo=self._repo, pull_number=self._number, **options)
