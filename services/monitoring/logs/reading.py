@@ -28,6 +28,9 @@ from services.monitoring.logs.times import Calendar, zone_of
 HEAD_BYTES = 64 * 1024
 BLOCK_BYTES = 256 * 1024
 """What is read at once: it stays in the processor's cache until it has been searched."""
+FIRST_BLOCK_BYTES = 32 * 1024
+"""What is read first from the end: the newest entries are often all that is wanted."""
+BACK_BLOCK_BYTES = 512 * 1024
 MAX_BLOCK_BYTES = 1024 * 1024
 OVERLAP_BYTES = 4 * 1024
 """Longer than any text or pattern's match that is looked for in an endless line."""
@@ -51,8 +54,9 @@ class Block:
 
     Attributes:
         data: The buffer; what is in it counts until the next block is asked for.
-        end: Where in the buffer the block ends; it begins at 0.
+        end: Where in the buffer the block ends.
         offset: In the file, decompressed, of the buffer's first byte.
+        begin: Where in the buffer the block begins; 0 of those that are read forward.
         fresh: What ends before was in the block before, too.
         stale: What begins from here on was in the block before (which stands behind it), too.
         is_last: Whether what is read of the file ends here.
@@ -61,6 +65,7 @@ class Block:
     data: bytearray
     end: int
     offset: int
+    begin: int = 0
     fresh: int = 0
     stale: int = MAX_BLOCK_BYTES * 2
     is_last: bool = False
@@ -374,7 +379,8 @@ class LogFile:
         """
         data = bytearray(MAX_BLOCK_BYTES + OVERLAP_BYTES)
         view = memoryview(data)
-        length, overlap = BLOCK_BYTES, 0
+        usual, overlap = FIRST_BLOCK_BYTES, 0
+        length = usual
         while stop > start:
             low = max(start, stop - length)
             wanted = stop + overlap - low
@@ -382,15 +388,14 @@ class LogFile:
                 raise Unreadable(TRUNCATED)
             first = 0 if low == start else self._first(data, stop - low)
             if first is None and length < MAX_BLOCK_BYTES:
-                length *= 2
+                length = min(2 * length, MAX_BLOCK_BYTES)
                 continue
-            cut = first or 0
-            size = wanted - cut
-            if cut:
-                data[:size] = data[cut:wanted]
             self.tick()
-            yield Block(data, size, low + cut, stale=stop - low - cut, is_last=low + cut <= start)
-            stop, length = low + cut, BLOCK_BYTES
+            begin = first or 0
+            is_last = low + begin <= start
+            yield Block(data, wanted, low, begin=begin, stale=stop - low, is_last=is_last)
+            stop = low + begin
+            length = usual = min(2 * usual, BACK_BLOCK_BYTES)
             overlap = OVERLAP_BYTES if first is None else 0
 
     def _first(self, data: bytearray, end: int) -> int | None:

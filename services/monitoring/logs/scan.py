@@ -133,14 +133,15 @@ def line_end(data: bytearray, at: int, end: int) -> int:
     return found if found >= 0 else end
 
 
-def entry_start(file: LogFile, data: bytearray, at: int) -> int:
-    """Return where the entry begins that the line at `at` belongs to."""
+def entry_start(file: LogFile, data: bytearray, at: int, begin: int = 0) -> int:
+    """Return where the entry of the line at `at` begins; at `begin` at the earliest."""
     line = at
     for _ in range(MAX_ENTRY_LINES):
-        above = data.rfind(b"\n", 0, max(0, line - 1)) + 1 if line else 0
+        if line <= begin:
+            return line
+        above = data.rfind(b"\n", begin, line - 1) + 1 or begin
         text = bytes(data[line : line_end(data, line, min(len(data), line + MAX_ENTRY_BYTES))])
-        before = bytes(data[above : line - 1][:MAX_ENTRY_BYTES]) if line else None
-        if line == 0 or file.reader.is_start(text, before):
+        if file.reader.is_start(text, bytes(data[above : line - 1][:MAX_ENTRY_BYTES])):
             return line
         if at - above > MAX_ENTRY_BYTES:
             break

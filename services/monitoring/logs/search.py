@@ -372,15 +372,19 @@ class _OfFile:
             return
         low, high = span(file, self._query.since, self._query.until)
         high = high if stop is None else min(high, stop)
+        unmarked = 0
         for block in file.backward(low, high):
-            self._scan.budget.spend(block.end)
+            self._scan.budget.spend(block.end - block.begin)
             for hit in reversed(list(self._candidates(block))):
                 fit = self._fit(block, hit, key)
                 if fit is not None:
                     key = min(key, _first(fit.at, key))
                     yield Item(key, fit, Place.of(file, fit.start, key))
-            key = min(key, _first(self._first_time(block), key))
-            yield Item(key, None, Place.of(file, block.offset, key))
+            unmarked += block.end - block.begin
+            if unmarked >= MARK_BYTES:
+                unmarked = 0
+                key = min(key, _first(self._first_time(block), key))
+                yield Item(key, None, Place.of(file, block.offset + block.begin, key))
         yield Item(key, None, Place.of(file, 0, key))
 
     def _newest_packed(self, stop: int | None, key: float) -> Iterator[Item]:
@@ -417,6 +421,7 @@ class _OfFile:
         if place is not None:
             start, skip = max(start, place.offset), place.skip
         key = _first(file.first_at, file.member.mtime)
+        unmarked = 0
         for block in file.forward(start, stop):
             self._scan.budget.spend(block.end)
             for hit in self._candidates(block):
@@ -426,6 +431,10 @@ class _OfFile:
                 if fit is not None:
                     key = max(key, _first(fit.at, key))
                     yield Item(key, fit, self._behind(block, fit, key))
+            unmarked += block.end
+            if unmarked < MARK_BYTES and not block.is_last:
+                continue
+            unmarked = 0
             key = max(key, _first(self._last_time(block), key))
             yield Item(key, None, Place.of(file, block.offset + block.end, key))
 
@@ -441,16 +450,17 @@ class _OfFile:
         """Yield where entries are that may fit, with their lines and what was cut off them."""
         data, end, file = block.data, block.end, self._file
         if self._find is None:
-            self._find = self._query.look.finder(bytes(data[: min(end, SAMPLE_BYTES)]))
-        find, at = self._find, 0
+            sample = bytes(data[block.begin : min(end, block.begin + SAMPLE_BYTES)])
+            self._find = self._query.look.finder(sample)
+        find, at = self._find, block.begin
         while (found := find(data, at, end)) is not None:
             if found[1] <= block.fresh and block.fresh:
                 at = max(found[1], found[0] + 1)
                 continue
             if found[0] >= block.stale:
                 return
-            line = data.rfind(b"\n", 0, found[0]) + 1
-            start = max(entry_start(file, data, line), 0)
+            line = data.rfind(b"\n", block.begin, found[0]) + 1 or block.begin
+            start = entry_start(file, data, line, block.begin)
             lines, stop, cut = entry_lines(file, data, start, end)
             if stop <= found[0]:  # too far down in an entry of very many lines
                 start = line
@@ -475,10 +485,12 @@ class _OfFile:
         if not any(lines):
             return None
         file = self._file
+        outer = file.reader.at(lines[0])
+        if outer is not None and file.format not in _INSIDE and not self._is_in_range(outer):
+            return None
         line = file.reader.entry(lines)
-        near_at = near if file.first_at is not None else None
-        at = _first(line.at, file.reader.at(lines[0]), near_at)
-        if at is not None and not query.since <= at < query.until:
+        at = _first(line.at, outer, near if file.first_at is not None else None)
+        if at is not None and not self._is_in_range(at):
             return None
         if query.level is not None and not is_at_least(line.level, query.level):
             return None
@@ -488,6 +500,9 @@ class _OfFile:
             return None
         around = self._around(block, start, end) if self._context else None
         return Hit(file, block.offset + start, block.offset + end, at, line, lines, cut, around)
+
+    def _is_in_range(self, at: float) -> bool:
+        return self._query.since <= at < self._query.until
 
     def _fits_shown(self, lines: list[bytes]) -> bool:
         """Tell whether what is shown of an entry still has what was asked for."""
@@ -503,14 +518,14 @@ class _OfFile:
     def _around(self, block: Block, start: int, end: int) -> tuple[list[bytes], list[bytes]]:
         """Return the lines before and after an entry."""
         count, data = self._context, block.data
-        before = bytes(data[max(0, start - _CONTEXT_BYTES) : start])
+        before = bytes(data[max(block.begin, start - _CONTEXT_BYTES) : start])
         after = bytes(data[end : min(block.end, end + _CONTEXT_BYTES)])
         if self._file.size is not None:  # blocks end somewhere; the file can be asked
             before, after = around_in(self._file, block.offset + start, block.offset + end)
         return lines_of(before)[-count:], lines_of(after)[:count]
 
     def _first_time(self, block: Block) -> float | None:
-        at = 0
+        at = block.begin
         for _ in range(20):
             if at >= block.end:
                 return None
@@ -532,6 +547,10 @@ class _OfFile:
         return None
 
 
+_INSIDE = frozenset(("docker", "cri"))
+"""Formats whose lines hold another line, which may tell the time better."""
+MARK_BYTES = 2 * 1024 * 1024
+"""After which a stream says how far it has come."""
 MAX_KEPT = 1_001
 """Entries of a compressed file that are kept, newest first; no page is longer."""
 
