@@ -104,6 +104,12 @@ class Line:
         self._deadline = deadline
         self.certificate: bytes | None = None
 
+    def until(self, deadline: float) -> Line:
+        """Return a line to the same service with another deadline."""
+        later = Line(self._client, self._name, self._key, deadline)
+        later.certificate = self.certificate
+        return later
+
     async def ask(
         self,
         method: str,

@@ -40,6 +40,10 @@ from services.monitoring.registry import ITSELF, Target
 STATE_FILE = "monitoring-services.json"
 HEALTH_SHARE = 0.6
 """Of the time limit, for `/health`; the rest is for what is tried afterwards."""
+QUICK_MS = 200.0
+"""A service whose `/health` takes longer is slow."""
+APART_S = 0.15
+"""Between the beginnings of two probes in the background, so that they do not slow each other."""
 SLACK_S = 0.25
 """What giving up on a probe may take; after that nobody waits for it."""
 HOUR_S = 3_600.0
@@ -145,10 +149,17 @@ class Siblings:
             task.add_done_callback(lambda _: self._running.pop(key, None))
         return await asyncio.shield(task)
 
-    async def _all(self, names: Sequence[str], wanted: Mapping[str, Check]) -> dict[str, Probe]:
-        tasks = {name: asyncio.create_task(self._one(self.targets[name], wanted)) for name in names}
+    async def _all(
+        self, names: Sequence[str], wanted: Mapping[str, Check], *, apart_s: float = 0.0
+    ) -> dict[str, Probe]:
+        """Probe services side by side, each begun so many seconds after the one before."""
+        tasks = {
+            name: asyncio.create_task(self._one(self.targets[name], wanted, i * apart_s))
+            for i, name in enumerate(names)
+        }
         if tasks:
-            await asyncio.wait(tasks.values(), timeout=self._limits.seconds + SLACK_S)
+            limit = self._limits.seconds + SLACK_S + apart_s * len(names)
+            await asyncio.wait(tasks.values(), timeout=limit)
         probes = {name: self._result(name, task) for name, task in tasks.items()}
         for probe in probes.values():
             self._learn(probe)
@@ -164,7 +175,8 @@ class Siblings:
         late = Trouble("TIMED_OUT", "The probe did not end in its time.", "Look at its log.")
         return Probe(self.targets[name], self._clock(), (Outcome("health", False, None, "", late),))
 
-    async def _one(self, target: Target, wanted: Mapping[str, Check]) -> Probe:
+    async def _one(self, target: Target, wanted: Mapping[str, Check], after_s: float) -> Probe:
+        await asyncio.sleep(after_s)
         deadline = asyncio.get_running_loop().time() + self._limits.seconds
         early = deadline - self._limits.seconds * (1 - HEALTH_SHARE)
         try:
@@ -180,8 +192,8 @@ class Siblings:
             outcomes = [first]
             certificate = await self._certificate(target, visit.line, first.trouble, deadline)
             if first.ok:
-                visit.line = Line(client, target.name, self._limits.key, deadline)
-                outcomes += await self._others(target, visit, wanted)
+                visit.line = visit.line.until(deadline)
+                outcomes += await self._others(target, visit, wanted, first, deadline)
         return Probe(
             target,
             self._clock(),
@@ -195,17 +207,31 @@ class Siblings:
         )
 
     async def _others(
-        self, target: Target, visit: Visit, wanted: Mapping[str, Check]
+        self,
+        target: Target,
+        visit: Visit,
+        wanted: Mapping[str, Check],
+        first: Outcome,
+        deadline: float,
     ) -> list[Outcome]:
+        """Try what is wanted: in turn, which measures best, or all at once when it is slow."""
         tried = dict(wanted)
         if self.is_itself(target):
             tried = {name: check for name, check in wanted.items() if name not in checks.IN_PROCESS}
         elif self._wants_catalogue(target.name, visit):
             tried.setdefault("tools", checks.catalogue)
+        if first.ms is not None and first.ms < QUICK_MS:
+            return [await self._in_turn(check, tried[check], visit, deadline) for check in tried]
         # What is held against the list of tools needs it first.
         later = [tried.pop("tools_list")] if "tools_list" in tried else []
         found = await asyncio.gather(*(_timed(n, check, visit) for n, check in tried.items()))
         return [*found, *[await _timed("tools_list", check, visit) for check in later]]
+
+    async def _in_turn(self, name: str, check: Check, visit: Visit, deadline: float) -> Outcome:
+        """Try one check within half of the time that is left, so that others have the rest."""
+        now = asyncio.get_running_loop().time()
+        visit.line = visit.line.until(now + (deadline - now) / 2)
+        return await _timed(name, check, visit)
 
     def _wants_catalogue(self, name: str, visit: Visit) -> bool:
         """Whether the list of tools may be another one than the one that was read last."""
@@ -255,7 +281,6 @@ class Siblings:
     def _learn(self, probe: Probe) -> None:
         memory = self.memories[probe.target.name]
         self.latest[probe.target.name] = probe
-        memory.latencies.append((probe.at, probe.ms_of("discover")))
         self._note_state(probe, memory)
         if probe.is_up:
             if memory.learn_start(probe):
@@ -303,7 +328,6 @@ class Siblings:
         days = probe.certificate.days_left(probe.at) if probe.certificate else None
         readings = {
             "up": float(probe.is_up),
-            "latency_ms": probe.ms_of("discover"),
             "restarts_1h": float(memory.restarts_since(hour_ago)),
             "tool_changes_1h": float(len(memory.drifts_since(hour_ago))),
             "certificate_days": days,
@@ -312,6 +336,13 @@ class Siblings:
         for name, value in readings.items():
             if value is not None:
                 self._recorder.record(f"service.{probe.target.name}.{name}", probe.at, value)
+
+    def _measure(self, name: str, probe: Probe) -> None:
+        """Remember how long the handshake took; only of probes that were made in the same way."""
+        ms, memory = probe.ms_of("discover"), self.memories[name]
+        memory.latencies.append((probe.at, ms))
+        if ms is not None:
+            self._recorder.record(f"service.{name}.latency_ms", probe.at, ms)
 
     def digest_of(self, name: str) -> str | None:
         """Return the digest of a service's tools, as they were seen last."""
@@ -342,7 +373,9 @@ class Siblings:
         while True:
             began = asyncio.get_running_loop().time()
             try:
-                await self._all(tuple(self.targets), checks.LIGHT)
+                probes = await self._all(tuple(self.targets), checks.LIGHT, apart_s=APART_S)
+                for name, probe in probes.items():
+                    self._measure(name, probe)
             except Exception:
                 logger.exception("a round of probes failed")
             spent = asyncio.get_running_loop().time() - began

@@ -159,7 +159,7 @@ async def test_the_overview_has_machine_services_and_alerts_without_asking_anybo
     assert overview["machine"]["summary"]
     assert overview["alerts"] == []
     assert probed is not None
-    assert probed["services"][0]["latency"]["probes"] == 2  # one in the background, one asked for
+    assert probed["services"][0]["latency"]["probes"] == 1, "of the background"
 
 
 async def test_the_prompt_names_tools_that_exist(tmp_path: Path) -> None:
