@@ -20,7 +20,7 @@ from urllib3 import exceptions
 from core.errors import ToolError
 from core.redaction import MARK, redact
 from services.github.backend.exchange import Answer
-from services.github.backend.requests import Rate, iso_time
+from services.github.backend.requests import Rate, moment
 from services.github.errors import (
     AuthRequired,
     BadCredentials,
@@ -183,11 +183,12 @@ def rate_limited(
 ) -> PrimaryRateLimited:
     """Return the error of a used-up quota; `reset_s` and `now` are seconds since 1970."""
     wait = None if reset_s is None else max(0, int(reset_s - now) + 1)
-    when = "" if reset_s is None else f" until {iso_time(reset_s)}"
+    reset_at = moment(reset_s)
     return PrimaryRateLimited(
-        f"{asked}: the {resource} quota of this credential is used up{when}.",
+        f"{asked}: the {resource} quota of this credential is used up"
+        f"{f' until {reset_at}' if reset_at else ''}.",
         resource=resource,
-        reset_at=None if reset_s is None else iso_time(reset_s),
+        reset_at=reset_at,
         retry_after_s=wait,
     )
 

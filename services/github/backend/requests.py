@@ -108,7 +108,7 @@ class Rate:
             limit=_number(headers.get("x-ratelimit-limit")),
             remaining=_number(headers.get("x-ratelimit-remaining")),
             used=_number(headers.get("x-ratelimit-used")),
-            reset_at=_moment(reset),
+            reset_at=moment(reset),
             resource=headers.get("x-ratelimit-resource"),
         )
 
@@ -180,7 +180,7 @@ def _number(text: str | None) -> int | None:
         return None
 
 
-def _moment(seconds: int | None) -> str | None:
+def moment(seconds: float | None) -> str | None:
     """Return a time; None for what is none, such as milliseconds taken for seconds."""
     try:
         return None if seconds is None else iso_time(seconds)

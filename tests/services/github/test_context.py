@@ -140,6 +140,22 @@ async def test_a_search_of_people_leaves_organisations_out(api: Scripted, github
     assert "ran out of time" in told["warnings"][0]
 
 
+async def test_a_quota_that_ends_at_no_time_is_told_all_the_same(
+    api: Scripted, github: Github
+) -> None:
+    """Proxies and recordings have sent milliseconds for seconds, which no calendar holds."""
+    headers = {
+        "X-RateLimit-Limit": "60",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": "1507651200000",
+    }
+    api.on("GET", "/user", {"message": "API rate limit exceeded"}, 403, headers=headers)
+    async with github(api.url) as client:
+        error = (await client.call("get_me")).error
+    assert error is not None
+    assert (error["code"], error["reset_at"]) == ("RATE_LIMITED", None)
+
+
 @pytest.mark.parametrize("query", ["", "   ", "x" * 257])
 async def test_a_search_for_nothing_or_too_much_is_refused(
     api: Scripted, github: Github, query: str
