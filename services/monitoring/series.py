@@ -93,10 +93,10 @@ def steps_of(points: Sequence[Point], start: float, end: float, step_s: float) -
 
 
 def _belongs(point: Point, begin: float, step_s: float) -> bool:
-    """Return whether a point begins in a step, or is longer than a step and covers half of it."""
+    """Return whether a point begins in a step, or is much longer and covers its middle."""
     if begin <= point.at < begin + step_s:
         return True
-    return point.span_s > step_s and point.at <= begin + step_s / 2 <= point.at + point.span_s
+    return point.span_s > 1.5 * step_s and point.at <= begin + step_s / 2 <= point.at + point.span_s
 
 
 def _step(at: float, points: list[Point]) -> Step:

@@ -38,7 +38,7 @@ class MonitoringSettings(ServiceSettings):
         "comma-separated; the services of this suite always are.",
     )
     max_metrics: int = Field(
-        400, ge=50, le=10_000, description="Series kept in memory, of some 40 kB each."
+        400, ge=50, le=10_000, description="Series kept in memory, of some 50 kB each."
     )
     answer_bytes: int = Field(
         48_000, ge=4_096, le=1_000_000, description="Bytes of JSON after which a list is cut."

@@ -9,11 +9,15 @@ from __future__ import annotations
 import math
 from array import array
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 
 FINE_S = 15 * 60.0
 COARSE_STEP_S = 30.0
 COARSE_S = 24 * 3600.0
-_NEVER = -(2**62)
+MAX_SPAN_S = 300.0
+"""For which a reading stands at most; after that the next one is late."""
+_NEVER = -1
 """The number of a span that no reading fell into."""
 
 
@@ -77,7 +81,8 @@ class Buckets:
     """Spans of equal length, each with least, mean and greatest value; oldest overwritten first.
 
     A span's place follows from its time, so gaps cost nothing and need no entry. Values are kept in
-    seven digits (32-bit floats), which halves the memory.
+    seven digits (32-bit floats) and the numbers of spans in 32 bits (until the year 4011), which
+    halves the memory.
 
     Args:
         capacity: How many spans.
@@ -98,7 +103,7 @@ class Buckets:
 
     def __init__(self, capacity: int, step_s: float) -> None:
         self.capacity, self.step_s = capacity, step_s
-        self._slots = array("q", [_NEVER]) * capacity
+        self._slots = array("i", [_NEVER]) * capacity
         self._low, self._mean, self._high = (array("f", bytes(capacity * 4)) for _ in range(3))
         self._slot, self._count, self._sum = _NEVER, 0, 0.0
 
@@ -130,7 +135,7 @@ class Track:
     """All that is remembered of one metric.
 
     Args:
-        interval_s: Seconds between two readings, as a rule.
+        interval_s: Seconds between two readings, at least.
     """
 
     __slots__ = ("_interval_s", "buckets", "ring")
@@ -149,9 +154,19 @@ class Track:
         """Return the readings, and before the oldest of them the half minutes."""
         first = self.ring.full_from
         readings = self.ring.window(start, end)
-        fine = [Point(at, self._interval_s, value, value, value) for at, value in readings]
+        span_s = self._span_s(readings)
+        fine = [Point(at, span_s, value, value, value) for at, value in readings]
         coarse = self.buckets.window(start, min(end, first)) if first > start else []
         return [
             *(replace(p, span_s=min(p.span_s, first - p.at)) for p in coarse if p.at < first),
             *fine,
         ]
+
+    def _span_s(self, readings: list[tuple[float, float]]) -> float:
+        """Return for how long a reading stands: the usual time to the next one.
+
+        Probes and others record less often than the sampler does.
+        """
+        gaps = [after[0] - before[0] for before, after in pairwise(readings)]
+        usual = median(gaps) if gaps else self._interval_s
+        return self._interval_s if usual < 1.5 * self._interval_s else min(usual, MAX_SPAN_S)

@@ -39,6 +39,7 @@ class ProcessWatch:
         self.last: Scan | None = None
         self.summary: ProcessSummary | None = None
         self._interest: dict[tuple[int, int], str | None] = {}
+        self._seen: set[str] = set()
         self._roots: dict[str, frozenset[tuple[int, int]]] = {}
 
     def is_due(self, monotonic_s: float) -> bool:
@@ -67,7 +68,9 @@ class ProcessWatch:
         self.summary = summary_of(scan, percents, at)
         groups = self._groups(scan)
         self._tell_changes(scan, groups, at)
-        return list(_metrics(groups, percents, known=self._before is not None))
+        self._seen |= groups.keys()
+        gone = [(f"process.{name}.count", 0.0) for name in self._seen - groups.keys()]
+        return [*_metrics(groups, percents, known=self._before is not None), *gone]
 
     # -- of interest ----------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from services.monitoring.backend.rings import COARSE_S, FINE_S, Buckets, Ring, Track
 from services.monitoring.backend.tracks import Tracks, unit_of
 from services.monitoring.errors import UnknownMetric
+from services.monitoring.series import steps_of
 
 
 def test_a_ring_forgets_the_oldest_reading_first() -> None:
@@ -86,6 +89,43 @@ def test_before_a_ring_is_full_nothing_is_told_twice() -> None:
     track = Track(2.0)
     track.append(1000.0, 5.0)
     assert [(p.at, p.mean) for p in track.window(0, 2000)] == [(1000, 5)]
+
+
+def test_a_reading_stands_until_the_next_one_usually_comes() -> None:
+    """A service is probed every 15 seconds: its line has no gaps, unless a probe is missing."""
+    track = Track(2.0)
+    for at in (0, 15, 30, 45, 90, 105):
+        track.append(1_000.0 + at, 1.0)
+    points = track.window(0, 2_000)
+    assert {point.span_s for point in points} == {15}
+    steps = steps_of(points, 1_000, 1_120, 5.0)
+    gaps = [index for index, step in enumerate(steps) if step is None]
+    assert gaps == list(range(12, 18))
+
+
+def test_a_full_track_is_50_kilobytes() -> None:
+    """Some two megabytes for the metrics of a usual machine."""
+    before = _bytes_of(lambda: None)
+    assert _bytes_of(_full) - before < 60_000
+
+
+def _full() -> Track:
+    track = Track(2.0)
+    for step in range(3_000):
+        track.append(step * 30.0, 1.0)
+    return track
+
+
+def _bytes_of(make: Callable[[], object]) -> int:
+    """Return how many bytes what a function returns holds."""
+    tracemalloc.start()
+    try:
+        kept = make()
+        size, _ = tracemalloc.get_traced_memory()
+        del kept
+    finally:
+        tracemalloc.stop()
+    return size
 
 
 def test_a_day_of_readings_ends_what_is_remembered() -> None:

@@ -325,7 +325,7 @@ def test_services_of_the_suite_are_recorded_and_their_changes_noted(
     second = _start(children, *own)
     watch.look(3.0)
     _end(second)
-    watch.look(4.0)
+    assert dict(watch.look(4.0))["process.probe_of_this_test.count"] == 0
     noted = [e for e in events.between(0, 9) if e.subject == "process probe_of_this_test"]
     assert [(e.at, e.kind) for e in noted] == [(2, "started"), (3, "restarted"), (4, "ended")]
     assert f"pid {first.pid} → {second.pid}" in noted[1].detail
