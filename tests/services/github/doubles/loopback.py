@@ -51,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Reads a request, has it answered."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the headers to be acknowledged
     answer: Callable[[Asked], Answer]
 
     def handle_one_request(self) -> None:
