@@ -142,6 +142,7 @@ class Client:
         reading = Reading(max_bytes or self.settings.max_download_bytes, False, tail_bytes)
         prepared = replace(prepared, reading=reading)
         answer, _ = await self._answered(prepared, deadline)
+        rate = Rate.of(answer.headers)
         for _ in range(MAX_REDIRECTS):
             if answer.status not in MOVED:
                 break
@@ -150,7 +151,7 @@ class Client:
         if answer.status in MOVED:
             raise _astray(prepared)
         answer = await self._end_of(prepared, answer, deadline)
-        return _download(replace(answer, body=self._redactor.known_bytes(answer.body)))
+        return _download(answer, self._redactor.known_bytes(answer.body), rate)
 
     async def component(self) -> Component:
         """Say which credentials there are and how the last request went; sends nothing."""
@@ -272,6 +273,7 @@ class Client:
             next_page=next_page,
             last_page=last_page,
             cached=cached,
+            warnings=_left_out(answer.headers),
         )
 
     def _graphql_reply(self, reply: Reply, credential: Credential, partial: bool) -> Reply:
@@ -279,7 +281,7 @@ class Client:
         data, errors = document.get("data"), document.get("errors") or ()
         if not errors and data is not None:
             return replace(reply, data=data)
-        error = graphql_refusal(errors, self._redactor, self._wall_clock())
+        error = graphql_refusal(errors, reply.headers, self._redactor, self._wall_clock())
         has_data = isinstance(data, dict) and any(part is not None for part in data.values())
         if partial and has_data:
             return replace(reply, data=data, warnings=(error.message,))
@@ -287,14 +289,24 @@ class Client:
         raise error
 
 
+def _left_out(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Say that an answer is not whole, as GitHub does in a header only.
+
+    Source: https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
+    """
+    if not headers.get("x-github-sso", "").startswith("partial-results"):
+        return ()
+    return ("Left out: what belongs to organisations for whose SSO the token is not authorised.",)
+
+
 def _of_now(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of a 304 that tell of now: the quota, the date."""
     return {k: v for k, v in headers.items() if k.startswith("x-ratelimit-") or k == "date"}
 
 
-def _download(answer: Answer) -> Download:
+def _download(answer: Answer, content: bytes, rate: Rate | None) -> Download:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Download(answer.body, answer.total_bytes, answer.truncated, media_type or None)
+    return Download(content, answer.total_bytes, answer.truncated, media_type or None, rate)
 
 
 def _astray(prepared: Prepared) -> BadResponse:

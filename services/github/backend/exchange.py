@@ -184,7 +184,9 @@ class Exchange:
 
 
 def _read(response: BaseHTTPResponse, reading: Reading) -> tuple[Answer, bool]:
-    """Return the answer, and whether its end was reached."""
+    """Return the answer, and whether its end was reached; refusals are always read whole."""
+    if response.status >= 400:
+        reading = Reading(reading.max_bytes)
     headers = {name.lower(): value for name, value in response.headers.items()}
     kept = bytearray()
     total, complete = 0, True

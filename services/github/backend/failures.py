@@ -174,8 +174,12 @@ def _is_primary(r: Refused) -> bool:
 def _primary(r: Refused) -> ToolError:
     rate = Rate.of(r.headers)
     resource = (rate and rate.resource) or "core"
-    reset = r.headers.get("x-ratelimit-reset", "")
-    return rate_limited(resource, float(reset) if reset.isdigit() else None, r.now, r.asked)
+    return rate_limited(resource, _reset_s(r.headers), r.now, r.asked)
+
+
+def _reset_s(headers: Mapping[str, str]) -> float | None:
+    reset = headers.get("x-ratelimit-reset", "")
+    return float(reset) if reset.isdigit() else None
 
 
 def rate_limited(
@@ -228,25 +232,29 @@ def _sso(r: Refused) -> ToolError:
 
 
 def _lacks_scope(r: Refused) -> bool:
-    return r.status in (403, 404) and r.authenticated and bool(_missing_scopes(r.headers))
+    return r.status == 403 and bool(_missing_scopes(r.headers))
 
 
 def _missing_scopes(headers: Mapping[str, str]) -> list[str]:
-    """Return the scopes of which a classic token needs one and has none."""
+    """Return the scopes of which a classic token needs one and has none.
+
+    Source: https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
+    """
     accepted = _words(headers.get("x-accepted-oauth-scopes", ""))
-    if "x-oauth-scopes" not in headers or not accepted:
+    if "x-oauth-scopes" not in headers:
         return []
-    has = set(_words(headers["x-oauth-scopes"]))
-    has |= {scope.split(":", 1)[-1] for scope in has if scope.startswith("admin:")}
-    return [] if has & set(accepted) else accepted
+    return [] if set(_words(headers["x-oauth-scopes"])) & set(accepted) else accepted
 
 
 def _scope(r: Refused) -> ToolError:
-    return MissingScope(
-        r.said("the token lacks a scope."),
-        needed=_missing_scopes(r.headers),
-        has=_words(r.headers.get("x-oauth-scopes", "")),
-    )
+    return MissingScope(r.said("the token lacks a scope."), **_scopes(r.headers))
+
+
+def _scopes(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "needed": _missing_scopes(headers),
+        "has": _words(headers.get("x-oauth-scopes", "")),
+    }
 
 
 def _lacks_permission(r: Refused) -> bool:
@@ -313,17 +321,20 @@ def _cut(text: str) -> str:
 
 
 def _not_found(r: Refused) -> ToolError:
-    hint = (
-        None
-        if r.authenticated
-        else (
-            "Check the spelling. There is no credential here, so private repositories look like "
-            "missing ones; the operator sets GITHUB_TOKEN."
-        )
-    )
-    return NotFoundOrNoAccess(r.said("not found, or not visible."), hint=hint)
+    """GitHub also says 404 where a scope is missing, but it does not say that it is for that."""
+    said = r.said("not found, or not visible.")
+    if not r.authenticated:
+        return NotFoundOrNoAccess(said, hint=_WITHOUT_CREDENTIAL)
+    if not _missing_scopes(r.headers):
+        return NotFoundOrNoAccess(said)
+    hint = f"{NotFoundOrNoAccess.default_hint} The token lacks the scopes in needed."
+    return NotFoundOrNoAccess(said, hint=hint, **_scopes(r.headers))
 
 
+_WITHOUT_CREDENTIAL = (
+    "Check the spelling. There is no credential here, so private repositories look like missing "
+    "ones; the operator sets GITHUB_TOKEN."
+)
 _Test = Callable[[Refused], bool]
 _CASES: Sequence[tuple[_Test, Callable[[Refused], ToolError]]] = (
     (_is_primary, _primary),
@@ -366,13 +377,15 @@ def _facts(r: Refused) -> dict[str, Any]:
 # --- GraphQL --------------------------------------------------------------------------------------
 
 
-def graphql_refusal(errors: Iterable[Any], redactor: Redactor, now: float) -> ToolError:
-    """Return the error that the first of GraphQL's errors means; all of them are told."""
+def graphql_refusal(
+    errors: Iterable[Any], headers: Mapping[str, str], redactor: Redactor, now: float
+) -> ToolError:
+    """Return the error that the first of GraphQL's errors means; five of them are told."""
     listed = [error for error in errors if isinstance(error, dict)] or [{}]
     said = redactor("; ".join(str(error.get("message") or "") for error in listed[:5]))
     kind = str(listed[0].get("type") or _extension(listed[0]) or "").upper()
     if kind == "RATE_LIMITED":
-        return rate_limited("graphql", None, now, "GraphQL")
+        return rate_limited("graphql", _reset_s(headers), now, "GraphQL")
     if _SECONDARY.search(said):
         return secondary_limited(SECONDARY_WAIT_S, "GraphQL")
     make = _GRAPHQL.get(kind, GithubError)

@@ -147,12 +147,14 @@ class Download:
         total_bytes: Size of the whole; None when it is not known.
         truncated: Whether something is missing from `content`.
         media_type: As the server names it, without parameters.
+        rate: The quota that the request was counted against.
     """
 
     content: bytes
     total_bytes: int | None
     truncated: bool
     media_type: str | None = None
+    rate: Rate | None = None
 
     @property
     def text(self) -> str:

@@ -7,13 +7,18 @@ import json
 import random
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import Busy, InvalidArguments
 from services.github.backend.client import Client
 from services.github.backend.connections import Connections, Origin, WrongTarget
-from services.github.backend.exchange import Exchange, Reading, Target
+from services.github.backend.credentials import NOBODY
+from services.github.backend.exchange import Answer, Exchange, Reading, Target
+from services.github.backend.prepared import Api
 from services.github.backend.requests import RAW, Request
 from services.github.errors import (
     AuthRequired,
@@ -233,6 +238,15 @@ async def test_a_quota_of_odd_numbers_is_no_error() -> None:
     assert (rate.limit, rate.remaining, rate.reset_at) == (5000, None, None)
 
 
+async def test_what_single_sign_on_left_out_is_said() -> None:
+    """GitHub says it in a header only: a list without an organisation looks whole."""
+    async with connected() as (double, client):
+        header = "partial-results; organizations=21955855,20582480"
+        double.on("GET", "/user", reply([], X_GitHub_SSO=header))
+        answer = await client.send(USER, owner=None)
+    assert len(answer.warnings) == 1
+
+
 async def test_other_media_types_come_as_text() -> None:
     """Raw files and diffs; bytes that are no UTF-8 are marked."""
     request = Request(route="/readme", accept=RAW)
@@ -348,6 +362,56 @@ async def test_the_cache_forgets_what_was_used_longest_ago() -> None:
 # --- redirects ------------------------------------------------------------------------------------
 
 HOME = "/repos/octo/hello"
+LOCATIONS = st.one_of(
+    st.text(max_size=40),
+    st.lists(
+        st.sampled_from(
+            [
+                "https:",
+                "http:",
+                "//",
+                "/",
+                "/api/v3",
+                "..",
+                "%2e%2e",
+                "%2f",
+                "\\",
+                "@",
+                ":",
+                "?",
+                "#",
+            ]
+            + ["github.example", "evil.example", "443", "repositories/1", ";", " ", "\t", "[::1]"]
+        ),
+        max_size=9,
+    ).map("".join),
+    st.text("./%2ef?#", max_size=12).map("https://github.example/api/v3/{}".format),
+)
+
+
+@given(LOCATIONS)
+def test_whatever_a_redirect_says_the_token_stays_with_the_api(location: str) -> None:
+    """Same origin, below the base path, without a dot segment; anything else is refused."""
+    api = Api(GithubSettings.from_dict({"api_url": "https://github.example/api/v3"}))
+    prepared = api.rest(REPO, NOBODY)
+    answer = Answer(301, {"location": location}, b"", 0, False)
+    try:
+        moved_to = api.moved(prepared, answer)
+    except BadResponse:
+        pass
+    else:
+        assert moved_to.target.origin == prepared.target.origin
+        path = unquote(moved_to.target.path.partition("?")[0])
+        assert path.startswith("/api/v3/")
+        assert not {".", ".."} & set(path.split("/"))
+    try:
+        stored = api.storage(prepared, answer)
+    except BadResponse:
+        return
+    assert stored.target.origin.scheme == "https"
+    assert not stored.signed
+    assert stored.target.path.startswith("/")
+    assert stored.target.path.isascii()
 
 
 async def test_a_renamed_repository_is_followed_when_reading() -> None:
@@ -471,6 +535,7 @@ async def test_errors_of_graphql_are_told_by_their_type(
         double.on("POST", "/graphql", reply({"data": {"x": None}, "errors": errors}))
         error = await error_of(expected, client.graphql(QUERY, {}, owner=None))
     assert TOKEN not in str(error.to_dict())
+    assert error.facts.get("reset_at", "2030-03-17T17:46:40Z") == "2030-03-17T17:46:40Z"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ async def test_storage_gets_the_signed_url_as_it_is_and_no_credential(tmp_path: 
     assert TOKEN not in str(storage.asked[0].headers)
     assert (download.text, download.total_bytes) == ("line 1\nline 2\n", 14)
     assert (download.truncated, download.media_type) == (False, "text/plain")
+    assert download.rate is not None
 
 
 async def test_storage_on_the_apis_own_origin_gets_no_credential_either() -> None:
@@ -286,5 +287,6 @@ async def test_refusals_of_the_api_are_told_as_ever() -> None:
     """Logs that do not exist, and those that take too long."""
     async with connected() as (double, client):
         double.on("GET", PATH, refusal(404, "Not Found"), silence)
-        await error_of(NotFoundOrNoAccess, client.download(LOG, owner="octo"))
+        call = client.download(LOG, owner="octo", tail_bytes=10)
+        await error_of(NotFoundOrNoAccess, call)
         await error_of(GithubTimeout, client.download(LOG, owner="octo", timeout_s=0.2))

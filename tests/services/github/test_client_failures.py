@@ -87,8 +87,13 @@ REFUSALS: list[tuple[Manner, type[ToolError], dict[str, object]]] = [
     ),
     (refusal(403, "Resource not accessible by integration"), MissingScope, {"needed": []}),
     (
-        refusal(404, "Not Found", X_OAuth_Scopes="gist, read:user", X_Accepted_OAuth_Scopes="repo"),
+        refusal(403, "No", X_OAuth_Scopes="gist, read:user", X_Accepted_OAuth_Scopes="repo"),
         MissingScope,
+        {"needed": ["repo"], "has": ["gist", "read:user"]},
+    ),
+    (
+        refusal(404, "Not Found", X_OAuth_Scopes="gist, read:user", X_Accepted_OAuth_Scopes="repo"),
+        NotFoundOrNoAccess,
         {"needed": ["repo"], "has": ["gist", "read:user"]},
     ),
     (
