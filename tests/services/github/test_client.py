@@ -362,26 +362,12 @@ async def test_the_cache_forgets_what_was_used_longest_ago() -> None:
 # --- redirects ------------------------------------------------------------------------------------
 
 HOME = "/repos/octo/hello"
+HOST = "github.example"
 LOCATIONS = st.one_of(
     st.text(max_size=40),
     st.lists(
         st.sampled_from(
-            [
-                "https:",
-                "http:",
-                "//",
-                "/",
-                "/api/v3",
-                "..",
-                "%2e%2e",
-                "%2f",
-                "\\",
-                "@",
-                ":",
-                "?",
-                "#",
-            ]
-            + ["github.example", "evil.example", "443", "repositories/1", ";", " ", "\t", "[::1]"]
+            [*"@:?#; /\\\t", "//", "https:", "/api/v3", "..", "%2e%2e", "%2f", "[::1]", HOST]
         ),
         max_size=9,
     ).map("".join),
