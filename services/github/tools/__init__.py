@@ -12,16 +12,19 @@ from typing import Protocol
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
 from services.github.tools import (
+    actions,
     branches,
     changes,
     commits,
     context,
+    failures,
     files,
     issue_writes,
     issues,
     pull_writes,
     pulls,
     releases,
+    repositories,
 )
 from services.github.tools.desk import Desk
 
@@ -35,6 +38,7 @@ class Subject(Protocol):
 
 SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("context", context),
+    ("context", repositories),
     ("files", files),
     ("files", changes),
     ("branches", branches),
@@ -43,6 +47,8 @@ SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("issues", issue_writes),
     ("pulls", pulls),
     ("pulls", pull_writes),
+    ("actions", failures),
+    ("actions", actions),
     ("releases", releases),
 )
 """The toolset of each module, in the order in which their tools are listed."""
