@@ -55,6 +55,7 @@ def create_server(
     prompts.register(server)
     backend.siblings.include_itself(lambda: server.app)
     server.add_component("sampler", backend.component)
+    server.add_component("alerts", backend.alerts.component)
     server.add_lifespan(backend.running)
     return server
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.observability.health import Component
 from services.monitoring.alerts import STALE_S, Alert, Evaluation, Reading, Rule, evaluate, told
 from services.monitoring.backend.events import Event
 from services.monitoring.backend.state import StateFile
@@ -104,6 +105,11 @@ class Alerts:
             return f"{what} {value}."
         side = "above" if rule.above is not None else "below"
         return f"{what} {value}; it is wrong {side} {told(rule.limit)}."
+
+    async def component(self) -> Component:
+        """Say how many alerts there are, for `/health`; they do not make this service unwell."""
+        pending = len(self.active) - len(self.firing)
+        return Component("up", facts={"firing": len(self.firing), "pending": pending})
 
     def _readings(self) -> Iterator[Reading]:
         for metric in self._source.metrics():

@@ -48,6 +48,10 @@ class Trouble(Exception):
 
 LOOK_AT_LOG = "Its log says why (search_logs, ./deploy.sh logs {name}); ./deploy.sh restart {name}."
 _START = "Start it with ./deploy.sh up {name}; its log says why it ended."
+_NO_SUCH_HOST = (
+    "A container that does not run has no name: ./deploy.sh up {name} starts it. Else the address "
+    "in MCP_MONITORING_SERVICES is wrong."
+)
 _ADDRESS = "Something else has its port, or the address in MCP_MONITORING_SERVICES is wrong."
 _BY_STATUS: Mapping[int, tuple[str, str, str]] = {
     401: ("KEY_REFUSED", "It refuses the key.", "Set MCP_MONITORING_SERVICES_API_KEY to its key."),
@@ -236,7 +240,8 @@ class Line:
             case ssl.SSLError():
                 return Trouble("NOT_TLS", "What answers there does not speak TLS.", _ADDRESS)
             case socket.gaierror():
-                return Trouble("UNKNOWN_HOST", "Its host name is not known here.", _ADDRESS)
+                problem = "Its host name is not known here."
+                return Trouble("UNKNOWN_HOST", problem, self._said(_NO_SUCH_HOST))
             case ConnectionRefusedError():
                 return Trouble("NOT_RUNNING", "Nothing listens there.", self._said(_START))
             case OSError(errno=errno.ECONNREFUSED):

@@ -190,6 +190,16 @@ async def test_a_service_that_is_not_there_is_down(tmp_path: Path) -> None:
     assert "./deploy.sh up one" in health.advice
 
 
+async def test_a_name_that_is_not_known_may_be_a_container_that_does_not_run(
+    tmp_path: Path,
+) -> None:
+    """Docker's names come and go with the containers (RFC 2606 keeps .invalid free)."""
+    watch = siblings(tmp_path, {"one": "http://mcp-one.invalid:8001"}, seconds=LIMIT_S)
+    health = await told(watch, "one")
+    assert health.code in ("UNKNOWN_HOST", "TIMED_OUT")  # without a name server it takes long
+    assert "up one" in health.advice or health.code == "TIMED_OUT"
+
+
 async def test_a_wrong_key_is_told_although_the_service_is_well(tmp_path: Path) -> None:
     """/health needs none, so that the two can be told apart."""
     server = service("one", tmp_path, **NONE_SHALL_PASS)
