@@ -136,7 +136,7 @@ class Cgroup:
         accounts = groups.get("cpuacct", cpu)
         return CgroupReading(
             version=_version(groups),
-            path=next(iter(memory or unified or cpu)).name,
+            path=(memory or unified or next(iter(groups.values())))[0].name,
             memory=_memory(memory, v1="memory" in groups),
             cpu=_cpu(cpu, accounts, v1="cpu" in groups),
             pids=_pids(groups.get("pids", unified)),

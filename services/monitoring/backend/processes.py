@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.monitoring.backend.host import KIB, PAGE_BYTES
+from services.monitoring.backend.mounts import mounts_of
 from services.monitoring.backend.names import printable
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -39,6 +40,7 @@ STATES = {
 _CONTAINER_ID = re.compile(
     r"(?:docker|crio|cri-containerd|libpod|containerd)[-/:]([0-9a-f]{12,64})"
 )
+_HIDEPID = re.compile(r"\bhidepid=(?:2|4|invisible|ptraceable)\b")
 _POD_CONTAINER = re.compile(r"kubepods.*[/:-]([0-9a-f]{64})")
 
 
@@ -127,6 +129,13 @@ class Processes:
                         yield parse_stat(_read(f"{name}/stat", STAT_BYTES, folder))
         finally:
             os.close(folder)
+
+    def are_hidden(self) -> bool:
+        """Return whether /proc is mounted so that other users' processes are not in it."""
+        with contextlib.suppress(OSError, ValueError):
+            options = [m.super_options for m in mounts_of(self.proc / "self") if m.fstype == "proc"]
+            return any(_HIDEPID.search(option) for option in options)
+        return False
 
     def argv(self, pid: int) -> list[str]:
         """Return the arguments of a process, unredacted; empty when it has none, or has ended."""

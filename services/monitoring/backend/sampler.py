@@ -49,6 +49,11 @@ Tick = Callable[[Sample], None]
 logger = logging.getLogger(__name__)
 
 
+def _awake() -> float:
+    """Return seconds that go on while the machine sleeps; only Linux has such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """Where times come from.
@@ -61,7 +66,7 @@ class Clocks:
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    awake: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    awake: Callable[[], float] = _awake
 
 
 class Sampler:

@@ -234,8 +234,6 @@ class ProcessTools:
     ) -> ProcessList:
         stats = seen.scan.stats.values()
         kernel = sum(stat.is_kernel for stat in stats)
-        scope = self._desk.backend.scope
-        notes = [f"Pids as in the {'container' if scope.kind == 'container' else 'host'}."]
         return ProcessList(
             **page,
             processes=rows,
@@ -243,9 +241,19 @@ class ProcessTools:
             running=len(stats) - kernel,
             kernel_threads=kernel,
             cpu_over_s=None if seen.over_s is None else round(seen.over_s, 1),
-            notes=[*notes, *([scope.note] if scope.kind == "container" else [])],
+            notes=self._notes(),
             summary=_summary(rows, matching),
         )
+
+    def _notes(self) -> list[str]:
+        """Return what has to be known to read the list."""
+        scope = self._desk.backend.scope
+        notes = [f"Pids are those of the {scope.kind}."]
+        if scope.kind == "container":
+            notes.append(scope.note)
+        if self._processes.are_hidden():
+            notes.append("/proc hides other users' processes here (hidepid).")
+        return notes
 
 
 def _order(stat: Stat, seen: _Seen, sort: Sort) -> tuple[Any, ...]:

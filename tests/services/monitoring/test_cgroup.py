@@ -228,6 +228,12 @@ def test_the_use_of_a_quota_is_told_in_cores_and_percent(tmp_path: Path) -> None
     assert (use.cores, use.percent, use.throttled_percent) == (0.75, 50, 0)
 
 
+def test_a_machine_with_a_controller_that_says_nothing_of_use_is_no_error(tmp_path: Path) -> None:
+    """Only freezer is mounted: there is a group, and no numbers."""
+    reading = _v1(tmp_path, "/app", {"freezer": {"app/freezer.state": "THAWED\n"}}).read()
+    assert (reading.path, reading.memory, reading.cpu) == ("/app", None, None)
+
+
 def test_a_machine_without_control_groups_says_so(tmp_path: Path) -> None:
     """The sampler makes a reason of it."""
     proc = plant(tmp_path, {"cgroup": "", "mountinfo": mount_line("/", "ext4")})

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.monitoring.backend.host import CpuTimes, Host, parse_pressure
 from services.monitoring.backend.mounts import parse_mount
 from services.monitoring.backend.names import printable
 from services.monitoring.backend.rates import cpu_use, device_rates, interface_rates
+from services.monitoring.backend.sample import Attempts
 from services.monitoring.backend.scope import scope_of
 from tests.services.monitoring.trees import plant
 
@@ -141,6 +146,31 @@ def test_names_that_are_no_utf_8_can_be_told() -> None:
     name = os.fsdecode(b"/mnt/\xff\xe2\x80\x8bx\ny")
     assert printable(name) == "/mnt/\ufffdx y"
     printable(name).encode()
+
+
+READERS = {
+    "stat": (Host.cpus, Host.booted_at),
+    "meminfo": (Host.memory,),
+    "vmstat": (Host.paging,),
+    "loadavg": (Host.load,),
+    "diskstats": (Host.devices,),
+    "net/dev": (Host.interfaces,),
+    "pressure/cpu": (Host.pressure,),
+}
+LIKELY = st.text("cpu0 12:.-/=\n\tavgMemTotal|\u00e9\ud800", max_size=60)
+
+
+@given(st.sampled_from(sorted(READERS)), st.one_of(LIKELY, st.binary(max_size=60)))
+def test_no_contents_of_a_file_are_an_unforeseen_error(name: str, contents: str | bytes) -> None:
+    """What a reader raises is what the sampler makes a reason of."""
+    data = contents if isinstance(contents, bytes) else contents.encode("utf-8", "surrogatepass")
+    with tempfile.TemporaryDirectory() as folder:
+        plant(Path(folder), {name: ""})
+        (Path(folder) / name).write_bytes(data)
+        for read in READERS[name]:
+            attempts = Attempts()
+            attempts.get(name, partial(read, Host(folder)))
+            assert all("/" not in reason for reason in attempts.problems.values())
 
 
 # --- rates --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from services.monitoring.backend.processes import (
     parse_stat,
 )
 from tests.services.monitoring.served import server_on
-from tests.services.monitoring.trees import plant, stat_line
+from tests.services.monitoring.trees import mount_line, plant, stat_line
 
 SECRET = "hunter2hunter2"
 MANY = 400
@@ -135,6 +135,21 @@ def test_a_new_process_with_an_old_pid_does_not_get_the_old_ones_time() -> None:
 def test_containers_are_named_by_their_groups(groups: str | None, found: str | None) -> None:
     """Docker, podman, containerd and Kubernetes, v1 and v2."""
     assert container_of(groups) == found
+
+
+@pytest.mark.parametrize(
+    ("options", "hidden"),
+    [
+        ("rw", False),
+        ("rw,hidepid=0", False),
+        ("rw,hidepid=invisible", True),
+        ("rw,hidepid=2", True),
+    ],
+)
+def test_a_proc_that_hides_processes_is_known(tmp_path: Path, options: str, hidden: bool) -> None:
+    """proc(5), mount options; otherwise a short list would look like an idle machine."""
+    proc = plant(tmp_path, {"self/mountinfo": mount_line("/proc", "proc", options)})
+    assert Processes(proc).are_hidden() is hidden
 
 
 # --- against readings by hand ---------------------------------------------------------------------

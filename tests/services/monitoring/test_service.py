@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.testing import Client
 from tests.services.monitoring.served import server_on
+from tests.services.monitoring.trees import plant, stat_line
 
 MAX_ANSWER_BYTES = 64_000
 MAX_PNG_BYTES = 60_000
@@ -59,6 +60,31 @@ async def test_a_machine_that_tells_nothing_has_reasons_in_place_of_numbers(
     assert (overview["cpu"], overview["memory"], overview["load"]) == (None, None, None)
     assert {"cpu", "memory", "load", "io", "network"} <= set(overview["unavailable"])
     assert overview["processes"]["total"] == 0
+
+
+async def test_a_mounted_proc_of_the_host_is_what_is_told(tmp_path: Path) -> None:
+    """In a container whose operator mounted it; the answer says what is whose."""
+    net = "a\nb\n  host0: 1000 1 0 0 0 0 0 0 2000 1 0 0 0 0 0 0\n"
+    proc = plant(
+        tmp_path / "proc",
+        {
+            "stat": "cpu 1 1 1 1\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nbtime 1700000000\n",
+            "1/stat": stat_line(1, "systemd", parent=0),
+            "1/net/dev": net,
+            "777/stat": stat_line(777, "hosts-own"),
+            "777/status": "Uid:\t0 0 0 0\n",
+        },
+    )
+    async with Client(server_on(None, tmp_path, host_proc=str(proc))) as client:
+        overview = await _call(client, "system_overview")
+        processes = await _call(client, "processes", q="hosts-own")
+        network = await _call(client, "network")
+    assert overview["scope"]["kind"] == "host"
+    assert "File systems and control group are this container's" in overview["scope"]["note"]
+    assert overview["cpu"]["cores"] == 2
+    assert [(row["pid"], row["user"]) for row in processes["processes"]] == [(777, "0")]
+    assert [row["name"] for row in network["interfaces"]] == ["host0"]
+    assert network["interfaces"][0]["addresses"] == []
 
 
 # --- metrics_history ------------------------------------------------------------------------------
