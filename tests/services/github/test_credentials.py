@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from services.github.errors import (
 )
 from services.github.settings import GithubSettings
 from tests.services.github.certificates import private_pem, public_pem
-from tests.services.github.connected import REPO, TOKEN, USER, connected, error_of
+from tests.services.github.connected import CREATE, REPO, TOKEN, USER, connected, error_of
 from tests.services.github.doubles.own import Octo, refusal, reply, silence, unicorn
 
 NOW = 1_800_000_000.0
@@ -99,6 +100,18 @@ def test_credentials_show_nowhere() -> None:
     client.close()
     assert "secret-" not in shown
     assert "PRIVATE KEY" not in shown
+
+
+async def test_the_log_holds_neither_tokens_nor_bodies(caplog: pytest.LogCaptureFixture) -> None:
+    """PyGithub logs whole requests for debugging; issues of private repositories are in them."""
+    with caplog.at_level("DEBUG"):
+        async with connected(clock=lambda: NOW, **app()) as (double, client):
+            installed(double, octo=7)
+            double.on("POST", f"{HOME}/issues", reply({"title": "very private"}, 201))
+            await client.send(replace(CREATE, body={"title": "very private"}), owner="octo")
+    assert "ghs_7_1" not in caplog.text
+    assert "Bearer" not in caplog.text
+    assert "very private" not in caplog.text
 
 
 # --- an App ---------------------------------------------------------------------------------------
