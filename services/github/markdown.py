@@ -28,7 +28,7 @@ TANGLED = "[left out: this text hides things within things]"
 OWN_MARK = re.compile(r"(?:\n\n)?<!-- mcp-github:[0-9a-f]{32} -->")
 """What this service puts into what it creates; nothing that a reader would miss."""
 
-_SUSPICIOUS = re.compile(r"[<\[&\]]|[`~]{3}")
+_SUSPICIOUS = re.compile(r"[<\[&\]|]|[`~]{3}")
 _LANGUAGE = re.compile(r"([`~]+[ \t]*)([A-Za-z0-9+#._-]{0,30}(?![^ \t]))?")
 _SPECIAL = re.compile(r"[\\`<\[\]&]")
 _BACKTICKS = re.compile(r"`+")
@@ -54,7 +54,6 @@ _LOOSE_TAG = re.compile(
 )
 _OPEN_QUOTE = re.compile(r"=\s*+[\"']")
 _ATTRIBUTE = re.compile(r"([^\s\"'<>/=]++)(?:\s*+=\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\"'=<>`]++))?+")
-_BLANK_LINK = re.compile(r"\[\s*+\]\(")
 _LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.){1,999})\]", re.S)
 _NOTE = re.compile(r"\[\^([^\[\]\s]{1,999})\]")
 _TARGET = re.compile(r"\(\s*+(<(?:[^<>\n\\]|\\.)*+>|(?!<)(?:[^\s()\\]|\\.)*+)")
@@ -99,6 +98,7 @@ SILENT_TAGS = frozenset(
 )
 """Elements whose content is not shown either."""
 _LOWER = {ord(char): char.lower() for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+MAX_LABEL_CHARS = 999
 MAX_PARENTHESES = 32
 """Within each other in the target of a link; the same limit as cmark's."""
 
@@ -473,7 +473,9 @@ class Inline(Html):
         super().__init__(leaf)
         self._begins = leaf.begins
         self._definitions = definitions
-        self._title: tuple[int, int] | None = None
+        self._openers: list[tuple[int, bool]] = []  # where brackets are open, and if of images
+        self._dead = 0  # how many of them are before a link
+        self._cell = self._next_cell = 0
         self._work = 0
         self._runs: dict[int, list[int]] = {}
         for run in reversed(list(_BACKTICKS.finditer(self.text))):
@@ -490,25 +492,16 @@ class Inline(Html):
         while at < self.end:
             found = _SPECIAL.search(self.text, at)
             place = self.end if found is None else found.start()
-            if (cut := self._cut_before(place)) is not None:
-                yield hidden(*cut)
-                at = max(at, cut[1])
+            if self._cuts and self._cuts[-1][0] <= place:
+                start, end = self._cuts.pop()
+                yield hidden(start, end)
+                at = max(at, end)
                 continue
             if found is None:
                 return
             edit, at = self._special(place)
             if edit is not None:
                 yield edit
-
-    def _cut_before(self, place: int) -> tuple[int, int] | None:
-        """Return the next title or unshown cells when they begin before a place."""
-        if self._title is not None and self._title[0] <= place:
-            start, end = self._title
-            self._title = None
-            return start, self._behind_tags(start, end)
-        if self._cuts and self._cuts[-1][0] <= place:
-            return self._cuts.pop()
-        return None
 
     def _special(self, at: int) -> tuple[Edit | None, int]:
         """Return what becomes of a special character, and where to go on."""
@@ -517,13 +510,12 @@ class Inline(Html):
             return None, at + 2
         if char == "`":
             return None, self._after_code(at)
-        if char == "]":
-            if self.text.startswith("](", at):
-                self._title = self._title_of(at + 1) or self._title
+        if char == "[":
+            self._openers.append((at, self.text.startswith("!", max(0, at - 1))))
             return None, at + 1
-        edit = {"<": self._html, "&": lambda at: entity(self.text, at), "[": self._bracket}[char](
-            at
-        )
+        if char == "]":
+            return self._closed(at)
+        edit = self._html(at) if char == "<" else entity(self.text, at)
         if edit is None:
             return None, at + 1
         nothing = edit.start == edit.end and not edit.text
@@ -584,43 +576,63 @@ class Inline(Html):
 
     # -- links ------------------------------------------------------------------------------------
 
-    def _bracket(self, at: int) -> Edit | None:
-        """Return what becomes of a `[`: a link without text, or one by reference."""
-        text = self.text
-        if _BLANK_LINK.match(text, at) and text[at - 1 : at] != "!":
-            end = self._tail_end(text.index("(", at))
-            return None if end is None else hidden(at, end)
-        found = _LABEL.match(text, at)
-        is_text = found is not None and text.startswith(("(", "["), found.end())
-        if found is None or (is_text and text[at - 1 : at] != "]"):
-            return self._collapsed(found)
-        target = self._definitions.target(found[1])
-        if target is None:
+    def _closed(self, at: int) -> tuple[Edit | None, int]:
+        """Return what becomes of a `]`, and where to go on: behind the link that it may end.
+
+        Links hold no links: where one is, brackets that were opened before it open none
+        (CommonMark, "look for link or image").
+        """
+        if not self._openers:
+            return None, at + 1
+        opened, is_image = self._openers.pop()
+        is_dead = not is_image and len(self._openers) < self._dead
+        self._dead = min(self._dead, len(self._openers))
+        if is_dead or opened < self._cell_of(at):
+            return None, at + 1
+        found = self._link(opened, at, is_image=is_image)
+        if found is None:
+            return None, at + 1
+        if not is_image:
+            self._dead = len(self._openers)
+        return found
+
+    def _cell_of(self, at: int) -> int:
+        """Return where the cell of a table begins that a place is in; links end with it."""
+        while self._next_cell <= at:
+            self._cell = self._next_cell
+            found = _CELL_END.search(self.text, self._cell) if self._is_table else None
+            self._next_cell = self.end + 1 if found is None else found.end()
+        return self._cell
+
+    def _link(self, opened: int, at: int, *, is_image: bool) -> tuple[Edit | None, int] | None:
+        """Return what becomes of a link whose text stands between two brackets; None for none."""
+        if (tail := self._tail(at + 1)) is not None:
+            title, end = tail
+            if not is_image and not self.text[opened + 1 : at].strip():
+                return hidden(opened, end), end
+            return (None if title is None else hidden(*title)), end
+        label = _LABEL.match(self.text, at + 1)
+        if label is not None:
+            return self._reference(label[1], at + 1, label.end())
+        end = at + 3 if self.text.startswith("[]", at + 1) else at + 1
+        if at - opened > MAX_LABEL_CHARS:
             return None
-        if text[at - 1 : at] == "]":
-            return Edit(at, found.end(), target)
-        return Edit(found.end(), found.end(), target)
+        return self._reference(self.text[opened + 1 : at], at + 1, end)
 
-    def _collapsed(self, found: re.Match[str] | None) -> Edit | None:
-        """Return what becomes of `[label][]`."""
-        if found is None or not self.text.startswith("[]", found.end()):
-            return None
-        target = self._definitions.target(found[1])
-        return None if target is None else Edit(found.end(), found.end() + 2, target)
+    def _reference(self, label: str, start: int, end: int) -> tuple[Edit, int] | None:
+        """Return the link's target in place of its label, if it is defined."""
+        target = self._definitions.target(label)
+        return None if target is None else (Edit(start, end, target), end)
 
-    def _title_of(self, at: int) -> tuple[int, int] | None:
-        """Return where the title stands in the tail of a link, with the blanks before it."""
-        place = self._after_target(at)
-        found = None if place is None else _LINK_TITLE.match(self.text, place)
-        return None if found is None else found.span(1)
-
-    def _tail_end(self, at: int) -> int | None:
-        """Return where the tail of a link ends, its parenthesis included."""
+    def _tail(self, at: int) -> tuple[tuple[int, int] | None, int] | None:
+        """Return where the title stands in the tail of a link, and where the tail ends."""
         place = self._after_target(at)
         if place is None:
             return None
-        found = _LINK_TITLE.match(self.text, place) or _LINK_END.match(self.text, place)
-        return None if found is None else found.end()
+        if titled := _LINK_TITLE.match(self.text, place):
+            return titled.span(1), titled.end()
+        ended = _LINK_END.match(self.text, place)
+        return None if ended is None else (None, ended.end())
 
     def _after_target(self, at: int) -> int | None:
         """Return where the target ends in the tail of a link, whose parentheses are balanced."""
