@@ -21,6 +21,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 VARIABLE = "<*>"
 MAX_SHAPE_BYTES = 12 * 1024 * 1024
@@ -36,7 +37,7 @@ MERGE_ROUNDS = 4
 
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _DIGIT_RUN = re.compile(rb"0[0a-fA-F.:-]*")
-_LETTERS_BEFORE = re.compile(rb"[a-fA-F]+0")
+_LETTERS_BEFORE = re.compile(rb"[a-fA-F]{1,32}+0")  # no more, or a line of letters takes hours
 
 
 _FAILED = ((re.compile(rb'" 4\d\d\b'), b'" four'), (re.compile(rb'" 5\d\d\b'), b'" five'))
@@ -278,15 +279,18 @@ class Miner:
         """
         shapes, raw = shapes_of(block, is_access=is_access), block.split(b"\n")
         last = dict(zip(shapes, range(len(shapes)), strict=True))
-        first: dict[bytes, int] | None = None
+        first: dict[bytes, int] = {}
+        starts: list[int] = []
         for shape, count in Counter(shapes).items():
             key = (file, shape)
             if key in self._shapes:
                 pattern = self._shapes[key]
             else:
-                if first is None:
+                if not first:
                     first = dict(zip(reversed(shapes), range(len(raw) - 1, -1, -1), strict=True))
-                pattern = self._shape(key, raw, first[shape], read, offset)
+                    starts = list(accumulate((len(line) + 1 for line in raw), initial=offset))
+                index = first[shape]
+                pattern = self._shape(key, raw[index], read, (starts[index], offset, index))
             if pattern is not None:
                 pattern.counts[bucket] += count
                 end = last[shape]
@@ -298,19 +302,22 @@ class Miner:
             self._fold()
 
     def _shape(
-        self, key: tuple[int, bytes], raw: list[bytes], index: int, read: Reader, offset: int
+        self, key: tuple[int, bytes], line: bytes, read: Reader, place: tuple[int, int, int]
     ) -> Pattern | None:
-        """Return the pattern of a shape that is seen for the first time."""
-        line, file = raw[index], key[0]
+        """Return the pattern of a shape that is seen for the first time.
+
+        Args:
+            place: The line's offset, that of its block, and its number there.
+        """
+        file, (start, *in_block) = key[0], place
         told = read(line) if line.strip() else None
         pattern = None
         if told is not None and told.message:
             template = told.template or mask(told.message)
             pattern = self._pattern((told.level, template), is_final=told.template is not None)
-            at = offset + sum(map(len, raw[:index])) + index
             cut = line[:MAX_EXAMPLE_BYTES]
             if file not in pattern.files:
-                pattern.files[file] = Ends(cut, at, cut, (offset, index))
+                pattern.files[file] = Ends(cut, start, cut, (in_block[0], in_block[1]))
         self._shapes[key] = pattern
         self._shape_bytes += len(key[1]) + 200
         return pattern

@@ -42,4 +42,6 @@ class WhatChanged(Result):
     scanned_bytes: int
     partial: str | None
     notes: list[str]
-    untrusted: bool
+    redacted: int
+    removed: int
+    skipped: list[str]

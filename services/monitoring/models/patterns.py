@@ -53,7 +53,9 @@ class LogPatterns(Page):
     scanned_bytes: int
     partial: str | None
     notes: list[str]
-    untrusted: bool
+    redacted: int
+    removed: int
+    skipped: list[str]
 
 
 class ExceptionFacts(Facts):
@@ -152,4 +154,6 @@ class ErrorSummary(Result):
     scanned_bytes: int
     partial: str | None
     notes: list[str]
-    untrusted: bool
+    redacted: int
+    removed: int
+    skipped: list[str]
