@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from core.settings import ServiceSettings
 from services.monitoring import registry
 from services.monitoring.alerts import Rule, rules_of
+from services.monitoring.logs.sources import LogRoot
 from services.monitoring.registry import Target
 from services.monitoring.rules import DEFAULT_RULES
 
@@ -74,6 +75,21 @@ class MonitoringSettings(ServiceSettings):
         "/var/run/docker.sock", description="Socket of the Docker engine; only asked with GET."
     )
 
+    # --- logs ----------------------------------------------------------------------------------
+    log_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Where logs are besides those of this suite, as name=/path or "
+        "name=/path/**/*.log, comma-separated; names may repeat. Rotated and compressed files "
+        "belong to the log they were made of; links that lead out of a root are refused.",
+    )
+    log_max_bytes: int = Field(
+        256_000_000, ge=1_000_000, le=100_000_000_000, description="Bytes that one call may read."
+    )
+    log_time_limit_s: float = Field(
+        5, ge=0.5, le=60, description="Seconds that one call may read logs."
+    )
+    log_workers: int = Field(2, ge=1, le=8, description="Processes that read logs.")
+
     @field_validator("services", mode="before")
     @classmethod
     def _targets(cls, value: Any) -> Any:
@@ -97,7 +113,14 @@ class MonitoringSettings(ServiceSettings):
         rules_of(value, DEFAULT_RULES)
         return value
 
-    @field_validator("watch_processes", mode="before")
+    @field_validator("log_roots")
+    @classmethod
+    def _are_roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for root in value:
+            LogRoot.parse(root)
+        return value
+
+    @field_validator("watch_processes", "log_roots", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -38,6 +38,8 @@ from services.monitoring.backend.sampler import Sampler
 from services.monitoring.backend.scope import scope_of
 from services.monitoring.backend.siblings import Limits, Siblings
 from services.monitoring.backend.trust import Trust
+from services.monitoring.logs.pool import Logs
+from services.monitoring.logs.sources import log_roots
 from services.monitoring.rules import DEFAULT_RULES
 from services.monitoring.settings import MonitoringSettings
 
@@ -95,6 +97,12 @@ class Backend:
             stale_s=max(STALE_S, STALE_PROBES * settings.probe_interval_s),
         )
         self.docker = Docker(settings.docker_socket)
+        self.logs = Logs(
+            log_roots(settings.log_roots),
+            max_bytes=settings.log_max_bytes,
+            seconds=settings.log_time_limit_s,
+            workers=settings.log_workers,
+        )
         self.containers = ContainerWatch(
             self.docker, self.sampler.note, every_s=settings.probe_interval_s
         )
@@ -106,6 +114,7 @@ class Backend:
             await stack.enter_async_context(self.sampler.running())
             await stack.enter_async_context(self.siblings.running())
             await stack.enter_async_context(self.alerts.running())
+            await stack.enter_async_context(self.logs.running())
             await stack.enter_async_context(self.containers.running())
             yield
 

@@ -17,6 +17,7 @@ its letters.
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import os
 import re
@@ -55,6 +56,8 @@ MAX_MESSAGE_CHARS = 4_000
 MAX_VALUE_CHARS = 500
 MAX_CONTEXT_CHARS = 500
 MAX_FIELDS_SHOWN = 40
+MAX_FIELD_CHARS_SHOWN = 6_000
+MAX_AROUND_CHARS = 6_000
 MAX_BUCKETS = 60
 SAMPLE_BYTES = 64 * 1024
 WIDTHS_S = (60, 300, 900, 1_800, 3_600, 3 * 3_600, 6 * 3_600, 86_400, 7 * 86_400, 30 * 86_400)
@@ -604,12 +607,12 @@ def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         payload: `sources`, `text` or `regex`, `ignore_case`, `fields`, `level`, `exclude`, `since`,
-            `until` (seconds), `order`, `limit`, `context`, `count_all`, `places` (where a page
-            before has ended).
+            `until` (seconds), `order`, `limit`, `max_bytes` (of JSON, about), `context`,
+            `count_all`, `places` (where a page before has ended).
 
     Returns:
         `entries`, `matched`, `histogram`, `places` (None when there is nothing more), `more`
-        ("limit", "bytes", "seconds" or None), and what `Scan.told` says.
+        ("limit", "bytes", "scanned_bytes", "seconds" or None), and what `Scan.told` says.
     """
     query, order = Query.of(payload), payload.get("order", "newest")
     places = payload.get("places") or {}
@@ -644,18 +647,23 @@ def key_of(name: str) -> str:
 
 def _fill(page: Page, merge: _Merge, payload: dict[str, Any]) -> str | None:
     """Take entries until the page is full; returns why there may be more."""
-    limit = payload.get("limit", 100)
-    count_all = payload.get("count_all", False)
-    for hit in merge.hits(lambda: len(page.entries) < limit or count_all):
+    limit, room = payload.get("limit", 100), payload.get("max_bytes", MAX_PAGE_BYTES)
+    count_all, why = payload.get("count_all", False), None
+    for hit in merge.hits(lambda: count_all or not merge.is_full):
         page.matched += 1
         if hit.at is not None:
             page.times[int(hit.at // 60)] += 1
-        if len(page.entries) < limit:
-            page.entries.append(_told(page, hit))
-            merge.is_full = len(page.entries) >= limit
-    if merge.is_full and any(not stream.is_done for stream in merge.streams):
-        return "limit"
-    return merge.why
+        if why is None:
+            entry = _told(page, hit)
+            page.entries.append(entry)
+            room -= len(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace"))
+            why = "limit" if len(page.entries) >= limit else "bytes" if room <= 0 else None
+            merge.is_full = why is not None
+    return why or _LIMITS.get(merge.why or "")
+
+
+_LIMITS = {"bytes": "scanned_bytes", "seconds": "seconds"}
+MAX_PAGE_BYTES = 1_000_000
 
 
 class _Merge:
@@ -747,11 +755,14 @@ def told_entry(
     page.undecodable += raw.decode("utf-8", "replace").count("\ufffd") - raw.count(_REPLACEMENT)
     message = _shown(page, line.message)
     fields = {}
+    room = MAX_FIELD_CHARS_SHOWN
     for name, value in list(line.fields.items())[:MAX_FIELDS_SHOWN]:
         fit = shown_field(name, value)
         page.redacted += fit.redacted
         page.removed += fit.removed
-        fields[shown(name[:100]).text] = fit.text[:MAX_VALUE_CHARS]
+        if room > 0:
+            fields[shown(name[:100]).text] = fit.text[: min(room, MAX_VALUE_CHARS)]
+        room -= len(fit.text[:MAX_VALUE_CHARS])
     return {
         "at": iso(at) if at is not None else None,
         "source": file.name,
@@ -778,7 +789,8 @@ def shown_lines(page: Page, lines: Sequence[bytes]) -> list[str]:
     texts = [line[:_CONTEXT_BYTES].decode("utf-8", "replace").rstrip("\r") for line in lines]
     if any("PRIVATE KEY" in text for text in texts):
         return _shown(page, "\n".join(texts)).split("\n")
-    return [_shown(page, text)[:MAX_CONTEXT_CHARS] for text in texts]
+    limit = min(MAX_CONTEXT_CHARS, MAX_AROUND_CHARS * 4 // max(1, len(texts)))
+    return [_shown(page, text)[:limit] for text in texts]
 
 
 def histogram(minutes: Counter[int]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from core.errors import ToolError
-from core.files import NotAFile, OutsideRoot, Rel, Root, kind_of, shown
+from core.files import NotAFile, OutsideRoot, Rel, Root, kind_of
 
 MAX_DEPTH = 6
 MAX_SEEN = 20_000
@@ -76,6 +76,19 @@ def suite_root() -> LogRoot | None:
     return LogRoot(SUITE, str(folder), "*.log") if folder.is_dir() else None
 
 
+def log_roots(configured: Iterable[str]) -> list[LogRoot]:
+    """Return the roots that a setting names, and this suite's own unless one has its name.
+
+    Raises:
+        ValueError: As `LogRoot.parse`.
+    """
+    roots = [LogRoot.parse(text) for text in configured]
+    own = suite_root()
+    if own is not None and all(root.name != SUITE for root in roots):
+        roots.insert(0, own)
+    return roots
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One file of a family.
@@ -99,7 +112,7 @@ class Member:
     @property
     def name(self) -> str:
         """Its path below the root, for people."""
-        return shown(self.rel) or ascii(b"/".join(self.rel))[2:-1]
+        return _shown(self.rel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +223,9 @@ def _discover(configured: LogRoot, root: Root, found: Found, seen: set[tuple[int
             seen.add((member.dev, member.ino))
             groups.setdefault(family, []).append(member)
     for family, members in groups.items():
-        shown_name = family.encode("utf-8", "backslashreplace").decode()
-        found.families.append(Family(f"{configured.name}/{shown_name}", root, tuple(members)))
+        found.families.append(
+            Family(f"{configured.name}/{printable(family)}", root, tuple(members))
+        )
 
 
 def _depth(glob: str) -> int:
@@ -269,7 +283,14 @@ def member_of(rel: Rel, status: os.stat_result, packing: str | None) -> Member:
 
 
 def _shown(rel: Rel) -> str:
-    return shown(rel) or ascii(b"/".join(rel))[2:-1]
+    return printable("/".join(map(os.fsdecode, rel)))
+
+
+def printable(name: str) -> str:
+    """Return a name with what cannot be printed, or hides something, as escapes."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def reason_of(error: ToolError) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
-from services.monitoring.tools import containers, health, host, network, processes
+from services.monitoring.tools import containers, health, host, logs, network, processes
 from services.monitoring.tools.desk import Desk
 
-SUBJECTS = (host, processes, network, health, containers)
+SUBJECTS = (host, processes, network, health, containers, logs)
 
 
 def register(server: MCPServer, desk: Desk) -> None:
