@@ -418,11 +418,15 @@ def page(
     room = max_bytes
     for position in _positions(files, start, style):
         piece = _piece(files, position)
-        size = _size(piece, position.char, len(piece.text), style)
+        end = len(piece.text)
+        # Most of what does not fit is known not to by its characters alone.
+        size = end - position.char
+        if size <= room:
+            size = _size(piece, position.char, end, style)
         if size > room:
             upto = _upto(files, slices, position, room, style)
             return PageOfDiff(_text(files, slices, style), _shown(files, slices, style), upto)
-        slices.append(_Slice(position, len(piece.text)))
+        slices.append(_Slice(position, end))
         room -= size
     return PageOfDiff(_text(files, slices, style), _shown(files, slices, style), None)
 

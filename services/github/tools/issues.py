@@ -19,7 +19,7 @@ from core.errors import InvalidArguments, ToolError
 from core.models import Arguments
 from core.paging import fitting
 from core.tools import Annotations, Listing
-from services.github.errors import BadName, NotFoundOrNoAccess
+from services.github.errors import BadName, NotFoundOrNoAccess, ValidationFailed
 from services.github.excerpts import excerpt
 from services.github.models.common import (
     PageArguments,
@@ -57,7 +57,12 @@ MAX_PER_PAGE = 100
 FRAME_BYTES = 4_000
 """Room for what is told of an issue besides its body."""
 ALWAYS = ("number", "trust", "withheld")
-OFFICIAL_NAMES = {"user": "author", "assignee": "assignees", "repository_url": "repository"}
+OFFICIAL_NAMES = {
+    "user": "author",
+    "assignee": "assignees",
+    "repository_url": "repository",
+    "pull_request": "html_url",
+}
 """Names of members in the argument `fields` of the official server, where ours are others."""
 
 CLOSING = """query($owner: String!, $repo: String!, $number: Int!) {
@@ -261,7 +266,15 @@ class IssueTools:
         """Find issues."""
         call = self._desk.call(context)
         kind = arguments.search_type or default_search(call, arguments.owner)
-        return await found_issues(call, arguments, "issue", None if kind == "lexical" else kind)
+        if kind == "lexical":
+            return await found_issues(call, arguments, "issue", None)
+        try:
+            return await found_issues(call, arguments, "issue", kind)
+        except ValidationFailed as error:
+            if arguments.search_type is not None:
+                raise
+            call.warnings.append(f"Compared by words only, not by meaning: {error.message}")
+            return await found_issues(call, arguments, "issue", None)
 
     async def issue_read(self, arguments: ReadIssue, context: Context) -> IssueRead:
         """Return one issue, or a list that belongs to it."""
@@ -425,7 +438,7 @@ def page_members(
     more = position is not None
     return {
         "returned": returned,
-        "total": None if more else returned,
+        "total": None,
         "truncated": more,
         "truncated_by": ("bytes" if by_bytes else "limit") if more else None,
         "next_cursor": window.cursors.make(list(position or ()), window.digest) if more else None,

@@ -67,6 +67,8 @@ MAX_FILE_PAGES = 10
 DIFF_SHARE = 0.75
 """Of an answer, for the diff; the rest is for what is told of its files."""
 MIN_DIFF_BYTES = 1_000
+INLINE_CHARS = 500_000
+"""Up to here a diff is taken apart in some ten milliseconds; longer ones are in a thread."""
 FAILED = frozenset({"failure", "timed_out", "cancelled", "action_required", "startup_failure"})
 DONE = frozenset({*FAILED, "success", "neutral", "skipped", "stale"})
 
@@ -370,7 +372,9 @@ class PullReading:
             return diffs.from_files(await self._all_files(item.get("changed_files") or 0))
         if not isinstance(text, str):
             raise BadResponse("GitHub's answer to a request for a diff is none.")
-        return diffs.parse(text)
+        if len(text) <= INLINE_CHARS:
+            return diffs.parse(text)
+        return await asyncio.to_thread(diffs.parse, text)
 
     async def _all_files(self, count: int) -> list[Json]:
         wanted = range(1, min(-(-count // MAX_PER_PAGE), MAX_FILE_PAGES) + 1)

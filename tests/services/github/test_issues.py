@@ -19,6 +19,7 @@ from tests.services.github.stage import (
     issue,
     paged,
     person,
+    pull,
     staged,
 )
 
@@ -26,7 +27,7 @@ ISSUES = "/repos/octo/hello/issues"
 ONE = {**REPO, "issue_number": 1}
 SUB_ISSUE = {"issue_number": 1, "sub_issue_id": 2}
 WRITING = {"write": "issues", "write_interval_s": 0}
-PULL = {"pull_request": {"url": "https://api.github.com/repos/octo/hello/pulls/1"}}
+IS_PULL = {"pull_request": {"url": "https://api.github.com/repos/octo/hello/pulls/1"}}
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ async def test_pages_of_issues_have_each_issue_once_and_no_pull_request(
 ) -> None:
     """GitHub's list of issues has pull requests in it, which the official server leaves out."""
     numbers = range(60, 0, -1)
-    stage.on("GET", ISSUES, paged([issue(n, **(PULL if n % 3 else {})) for n in numbers]))
+    stage.on("GET", ISSUES, paged([issue(n, **(IS_PULL if n % 3 else {})) for n in numbers]))
     async with github(stage.url) as client:
         found = await all_pages(client, "list_issues", **REPO, perPage=per_page)
     assert [item["number"] for item in found] == [n for n in numbers if n % 3 == 0]
@@ -76,7 +77,9 @@ async def test_a_page_of_issues_is_filled_up_past_pull_requests(
     stage: Stage, github: Github
 ) -> None:
     """Who asks for five issues gets five, although GitHub's page had fewer of them."""
-    stage.on("GET", ISSUES, paged([issue(n, **(PULL if n > 12 else {})) for n in range(30, 0, -1)]))
+    stage.on(
+        "GET", ISSUES, paged([issue(n, **(IS_PULL if n > 12 else {})) for n in range(30, 0, -1)])
+    )
     async with github(stage.url) as client:
         page = told(await client.call("list_issues", **REPO, perPage=5))
     assert [item["number"] for item in page["items"]] == [12, 11, 10, 9, 8]
@@ -86,7 +89,7 @@ async def test_a_list_that_is_nearly_all_pull_requests_goes_on_by_its_cursor(
     stage: Stage, github: Github
 ) -> None:
     """One call reads five pages at most; what it found and where it stopped is told."""
-    stage.on("GET", ISSUES, paged([*(issue(n, **PULL) for n in range(300)), issue(999)]))
+    stage.on("GET", ISSUES, paged([*(issue(n, **IS_PULL) for n in range(300)), issue(999)]))
     async with github(stage.url) as client:
         first = told(await client.call("list_issues", **REPO, perPage=10))
         assert (first["returned"], first["truncated"]) == (0, True)
@@ -197,6 +200,73 @@ async def test_fields_choose_members_by_the_official_names_too(
     assert "title" in wrong.error["message"]
 
 
+OFFICIAL_FIELDS = {
+    "list_issues": "number title body state user labels assignees comments created_at updated_at "
+    "field_values",
+    "search_issues": "number title body state state_reason draft locked html_url user "
+    "author_association labels assignee assignees milestone comments reactions created_at "
+    "updated_at closed_at closed_by type repository_url pull_request field_values",
+    "list_pull_requests": "number title body state draft merged mergeable_state html_url user "
+    "labels assignees requested_reviewers merged_by head base additions deletions changed_files "
+    "commits comments created_at updated_at closed_at merged_at milestone",
+}
+
+
+@pytest.mark.parametrize("tool", OFFICIAL_FIELDS)
+async def test_fields_of_the_official_server_are_known(
+    stage: Stage, github: Github, tool: str
+) -> None:
+    """Habits of agents keep working when the server is exchanged."""
+    stage.on("GET", ISSUES, [issue(1)])
+    stage.on("GET", "/search/issues", hits(issue(1)))
+    stage.on("GET", "/repos/octo/hello/pulls", [pull(1)])
+    where = {"query": "crash"} if tool == "search_issues" else REPO
+    async with github(stage.url) as client:
+        page = told(await client.call(tool, **where, fields=OFFICIAL_FIELDS[tool].split()))
+    assert page["items"][0]["title"] == "Issue 1"
+
+
+OFFICIAL_ARGUMENTS = {
+    "list_issues": "after direction field_filters fields labels orderBy owner perPage repo since "
+    "state",
+    "search_issues": "fields order owner page perPage query repo sort",
+    "issue_read": "issue_number method owner page perPage repo",
+    "issue_write": "assignees body duplicate_of issue_fields issue_number labels method milestone "
+    "owner repo state state_reason title type",
+    "add_issue_comment": "body comment_id issue_number owner reaction repo",
+    "sub_issue_write": "after_id before_id issue_number method owner replace_parent repo "
+    "sub_issue_id",
+    "list_issue_types": "owner repo",
+    "list_label": "owner repo",
+    "get_label": "name owner repo",
+    "label_write": "color description method name new_name owner repo",
+    "list_pull_requests": "base direction fields head owner page perPage repo sort state",
+    "search_pull_requests": "fields order owner page perPage query repo sort",
+    "pull_request_read": "after method owner page perPage pullNumber repo",
+    "create_pull_request": "base body draft head maintainer_can_modify owner repo reviewers title",
+    "update_pull_request": "base body draft maintainer_can_modify owner pullNumber repo reviewers "
+    "state title",
+    "merge_pull_request": "commit_message commit_title merge_method owner pullNumber repo",
+    "update_pull_request_branch": "expectedHeadSha owner pullNumber repo",
+    "pull_request_review_write": "body commitID event method owner pullNumber repo threadId",
+    "add_comment_to_pending_review": "body line owner path pullNumber repo side startLine "
+    "startSide subjectType",
+    "add_reply_to_pull_request_comment": "body commentId owner pullNumber reaction repo",
+    "request_copilot_review": "owner pullNumber repo",
+    "request_pull_request_reviewers": "owner pullNumber repo reviewers",
+}
+
+
+async def test_arguments_of_the_official_server_are_taken(github: Github) -> None:
+    """What it requires is all that is required here."""
+    async with github("http://127.0.0.1:9", write="all") as client:
+        listed = (await client.rpc("tools/list"))["result"]["tools"]
+    schemas = {tool["name"]: tool["inputSchema"] for tool in listed}
+    for tool, names in OFFICIAL_ARGUMENTS.items():
+        assert set(names.split()) <= set(schemas[tool]["properties"]), tool
+        assert set(schemas[tool].get("required", ())) <= set(names.split()), tool
+
+
 async def test_issues_are_listed_without_a_credential(stage: Stage, github: Github) -> None:
     """The official server needs GraphQL for this, and so a token."""
     stage.on("GET", ISSUES, [issue(1, **STRANGER)])
@@ -279,6 +349,22 @@ async def test_words_are_compared_by_meaning_where_github_does_that(
         await client.call("search_issues", query="crash")
     kinds = [query.get("search_type") for query in stage.queries("/search/issues")]
     assert kinds == ["hybrid", None, None, None]
+
+
+async def test_a_search_by_meaning_that_github_refuses_is_made_by_words(
+    stage: Stage, github: Github
+) -> None:
+    """It is our default, not the caller's wish; their own wish is answered as GitHub does."""
+    refused = json_answer({"message": "Semantic search is not available"}, 422)
+    found = hits(issue(1))
+    stage.on("GET", "/search/issues", lambda one: refused if "hybrid" in one.query else found)
+    async with github(stage.url) as client:
+        page = told(await client.call("search_issues", query="crash"))
+        wished = await client.call("search_issues", query="crash", search_type="hybrid")
+    assert page["returned"] == 1
+    assert "by words only" in page["warnings"][0]
+    assert wished.error is not None
+    assert wished.error["code"] == "VALIDATION_FAILED"
 
 
 async def test_hits_in_repositories_that_may_not_be_read_are_left_out(
