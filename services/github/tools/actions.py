@@ -364,16 +364,14 @@ def _parts(member: str, items: Sequence[Mapping[str, Any]]) -> tuple[list[Any], 
 async def jobs_of(call: Call, repo: Repo, run_id: int) -> list[Mapping[str, Any]]:
     """Return the jobs of a run's newest attempt: the first 300, which is more than most have."""
     jobs: list[Mapping[str, Any]] = []
-    page: int | None = 1
-    while page is not None and page <= 3:
-        query = {"filter": "latest"}
+    for page in range(1, MAX_JOB_PAGES + 1):
         reply = await call.page(
-            JOBS, repo=repo, run_id=run_id, query=query, page=page, per_page=100
+            JOBS, repo=repo, run_id=run_id, query={"filter": "latest"}, page=page, per_page=100
         )
         jobs += reply.data["jobs"]
-        page = reply.next_page
-    if page is not None:
-        call.warnings.append(f"The run has more than {len(jobs)} jobs; the first were looked at.")
+        if reply.next_page is None or len(jobs) >= reply.data.get("total_count", 0):
+            return jobs
+    call.warnings.append(f"The run has more than {len(jobs)} jobs; the first were looked at.")
     return jobs
 
 

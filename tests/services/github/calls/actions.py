@@ -76,13 +76,11 @@ ROWS = [
         tool="actions_get",
         arguments={**REPO, "method": "download_workflow_run_artifact", "resource_id": "11"},
         operations=("actions/get-artifact", "actions/download-artifact"),
-        error="BAD_RESPONSE",
     ),
     Row(
         tool="actions_get",
         arguments={**REPO, "method": "get_workflow_run_logs_url", "resource_id": "30433642"},
         operations=(RUN, "actions/download-workflow-run-logs"),
-        error="BAD_RESPONSE",
     ),
     Row(
         tool="get_job_logs",
@@ -91,7 +89,6 @@ ROWS = [
             "actions/get-job-for-workflow-run",
             "actions/download-job-logs-for-workflow-run",
         ),
-        error="BAD_RESPONSE",
     ),
     Row(
         tool="failure_report",
