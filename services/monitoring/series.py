@@ -14,6 +14,8 @@ from services.monitoring.backend.rings import Point
 MAX_STEPS = 300
 MAX_TREND_POINTS = 100
 MIN_TREND_POINTS = 8
+LONG = 1.5
+"""Of a step: how much longer a point has to be to fill further steps than its own."""
 SURE_Z = 3.0
 """Deviations of Mann and Kendall's statistic from which a trend is no chance; neighbouring readings
 depend on each other, so more than the usual 2 are asked for."""
@@ -84,19 +86,21 @@ def steps_of(points: Sequence[Point], start: float, end: float, step_s: float) -
     count = max(1, min(MAX_STEPS, math.ceil((end - start) / step_s - 1e-9)))
     parts: list[list[Point]] = [[] for _ in range(count)]
     for point in points:
-        first = max(0, math.floor((point.at - start) / step_s))
-        last = math.floor((point.at + point.span_s - start) / step_s - 1e-9)
-        for index in range(first, min(count - 1, max(first, last)) + 1):
-            if _belongs(point, start + index * step_s, step_s):
-                parts[index].append(point)
+        first = math.floor((point.at - start) / step_s)
+        if 0 <= first < count:
+            parts[first].append(point)
+        if point.span_s > LONG * step_s:
+            for index in _covered(point, start, step_s):
+                if first < index < count:
+                    parts[index].append(point)
     return [_step(start + i * step_s, part) if part else None for i, part in enumerate(parts)]
 
 
-def _belongs(point: Point, begin: float, step_s: float) -> bool:
-    """Return whether a point begins in a step, or is much longer and covers its middle."""
-    if begin <= point.at < begin + step_s:
-        return True
-    return point.span_s > 1.5 * step_s and point.at <= begin + step_s / 2 <= point.at + point.span_s
+def _covered(point: Point, start: float, step_s: float) -> range:
+    """Return the steps whose middle lies within a point."""
+    first = math.ceil((point.at - start) / step_s - 0.5)
+    last = math.floor((point.at + point.span_s - start) / step_s - 0.5)
+    return range(max(0, first), last + 1)
 
 
 def _step(at: float, points: list[Point]) -> Step:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 FINE_S = 15 * 60.0
 COARSE_STEP_S = 30.0
@@ -21,8 +21,7 @@ _NEVER = -1
 """The number of a span that no reading fell into."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One reading, or what readings came to within a span of time that begins at `at`.
 
     Attributes:
@@ -158,7 +157,8 @@ class Track:
         fine = [Point(at, span_s, value, value, value) for at, value in readings]
         coarse = self.buckets.window(start, min(end, first)) if first > start else []
         return [
-            *(replace(p, span_s=min(p.span_s, first - p.at)) for p in coarse if p.at < first),
+            *coarse[:-1],
+            *(p._replace(span_s=min(p.span_s, first - p.at)) for p in coarse[-1:] if p.at < first),
             *fine,
         ]
 

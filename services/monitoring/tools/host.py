@@ -58,6 +58,7 @@ from services.monitoring.times import told_at, told_at_or_none
 from services.monitoring.tools.desk import Desk
 
 MAX_METRICS = 4
+MAX_TITLE_NAMES = 2
 MAX_EVENTS = 20
 FIRST_SAMPLE_S = 5.0
 RECENT_S = 3_600.0
@@ -121,7 +122,8 @@ class HostTools:
         now = self._desk.clock()
         booted_at = self._sampler.booted_at
         events = self._sampler.events(now - RECENT_S, now + 1)
-        found = findings_of(Evidence(sample, self._sampler.history, events, now, booted_at))
+        evidence = Evidence(sample, self._sampler.history, events, now, booted_at)
+        found = await asyncio.to_thread(findings_of, evidence)
         return overview_of(sample, found, booted_at, self._desk)
 
     async def metrics_history(self, arguments: MetricsHistory) -> History | ToolResult:
@@ -133,27 +135,25 @@ class HostTools:
         names = list(dict.fromkeys(arguments.metrics))
         if not names:
             return _names(self._sampler.metrics(), arguments.agg)
+        # A day of four metrics is some 10,000 points, too many to hold up the event loop.
+        return await asyncio.to_thread(self._history, names, arguments)
+
+    def _history(self, names: list[str], arguments: MetricsHistory) -> History | ToolResult:
         now = self._desk.clock()
         end = min(_moment(arguments.until, now), now)
         start = end - arguments.window_s
         step_s = step_for(arguments.window_s, arguments.step_s, self._sampler.interval_s)
         found = [self._sampler.history(name, start, end) for name in names]
         lines = [self._line(series, start, end, step_s) for series in found]
-        if arguments.plot and len(charts.units_of(lines)) > charts.MAX_UNITS:
-            raise InvalidArguments(
-                f"A chart has two axes; these metrics have {len(charts.units_of(lines))} units.",
-                hint="Ask for metrics of at most two units, or without plot.",
-            )
-        events = self._sampler.events(start, end)[-MAX_EVENTS:]
         rows = [
             _series_facts(series, line, arguments.agg)
             for series, line in zip(found, lines, strict=True)
         ]
+        events = self._sampler.events(start, end)[-MAX_EVENTS:]
         history = _history(rows, events, start, end, step_s, arguments.agg)
         if not arguments.plot:
             return history
-        title = f"{', '.join(names) if len(names) < 3 else f'{len(names)} metrics'}"
-        png = await asyncio.to_thread(charts.draw, title, lines, start, end)
+        png = _chart(lines, start, end)
         return ToolResult([content.image(png, "image/png")], structured=history)
 
     def _line(self, series: Series, start: float, end: float, step_s: float) -> Line:
@@ -193,6 +193,23 @@ def limit_of(metric: str, sample: Sample | None) -> float | None:
         "cpu.cgroup_cores": group.cpu.cores if group and group.cpu else None,
     }
     return limits.get(metric)
+
+
+def _chart(lines: Sequence[Line], start: float, end: float) -> bytes:
+    """Return a PNG.
+
+    Raises:
+        InvalidArguments: The metrics have more units than a chart has axes.
+    """
+    units = charts.units_of(lines)
+    if len(units) > charts.MAX_UNITS:
+        raise InvalidArguments(
+            f"A chart has two axes; these metrics have {len(units)} units.",
+            hint="Ask for metrics of at most two units, or without plot.",
+        )
+    few = len(lines) <= MAX_TITLE_NAMES
+    title = ", ".join(line.name for line in lines) if few else f"{len(lines)} metrics"
+    return charts.draw(title, lines, start, end)
 
 
 def _names(metrics: list[str], agg: str) -> History:
