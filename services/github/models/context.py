@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.models import Facts
-from services.github.models.common import GitHubPage, GitHubResult, Selectable
+from services.github.models.common import GitHubPage, GitHubResult, Selectable, WriteResult
 
 
 class Me(GitHubResult, Facts):
@@ -141,3 +141,12 @@ class Users(GitHubPage, Facts):
 
     items: list[User]
     incomplete: bool = False
+
+
+class RepositoryMade(WriteResult, Facts):
+    """A repository that was created or forked, or would be."""
+
+    full_name: str
+    html_url: str | None = None
+    private: bool | None = None
+    default_branch: str | None = None

@@ -206,3 +206,22 @@ async def test_a_recorded_folder_is_listed(fixtures_server: Recordings, github: 
         folder = await client.call("get_file_contents", **names)
     assert folder.structured is not None, folder.error
     assert [entry["path"] for entry in folder.structured["entries"]] == ["README.md"]
+
+
+async def test_a_repository_is_made_only_where_the_lists_allow_it(
+    api: Scripted, github: Github
+) -> None:
+    """Private unless it is said otherwise; a name that the operator does not list sends nothing."""
+    api.on("GET", "/user", {"login": "octo", "id": 1, "html_url": ""})
+    made = repository("octo/lab-1", private=True, default_branch="main")
+    api.on("POST", "/user/repos", made, 201)
+    settings = {"write": "context", "write_repositories": "octo/lab-*", "write_interval_s": 0}
+    async with github(api.url, **settings) as client:
+        refused = await client.call("create_repository", name="tools")
+        done = await client.call("create_repository", name="lab-1")
+    assert refused.error is not None
+    assert refused.error["code"] == "REPOSITORY_NOT_ALLOWED"
+    assert done.structured is not None, done.error
+    assert done.structured["private"]
+    assert api.sent() == ["POST /user/repos"]
+    assert api.requests[-1].json()["private"] is True

@@ -29,4 +29,19 @@ ROWS = [
         arguments={"query": "octo", "sort": "followers", "order": "asc", "perPage": 3},
         operations=("search/users",),
     ),
+    Row(
+        tool="create_repository",
+        arguments={"name": "new", "description": "A new one", "autoInit": True},
+        operations=("repos/create-for-authenticated-user",),
+    ),
+    Row(
+        tool="create_repository",
+        arguments={"name": "new", "organization": "octo-org", "private": False},
+        operations=("repos/create-in-org",),
+    ),
+    Row(
+        tool="fork_repository",
+        arguments={**REPO, "organization": "octo-org"},
+        operations=("repos/create-fork",),
+    ),
 ]
