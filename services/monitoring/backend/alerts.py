@@ -18,6 +18,7 @@ from services.monitoring.backend.state import StateFile
 
 STATE_FILE = "monitoring-alerts.json"
 MAX_HISTORY = 500
+MAX_NAMES = 20_000
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,8 @@ class Alerts:
                 yield Reading(metric, *newest)
 
     def _is_concerned(self, metric: str) -> bool:
+        if len(self._concerned) > MAX_NAMES:
+            self._concerned.clear()
         if metric not in self._concerned:
             rules = self.rules.values()
             self._concerned[metric] = any(r.subject_in(metric) is not None for r in rules)
