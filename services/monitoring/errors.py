@@ -5,7 +5,7 @@ ToolError
 ├── NotFound
 │   ├── UnknownLog            no log of that name, or nothing where a reference leads
 │   ├── UnknownService        not in the registry; facts: nearest, services
-│   ├── UnknownMetric         no such series; facts: nearest, metrics
+│   ├── UnknownMetric         no such series; fact: nearest
 │   └── UnknownProcess        no process has that pid; fact: pid
 └── DependencyUnavailable
     ├── LogsUnavailable       the process that reads logs failed or hangs
