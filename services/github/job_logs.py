@@ -25,7 +25,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1
 _SAYS_ERROR = re.compile(
     r"^##\[error\]"
     r"|^\s*(?:error|fatal|panic|failure)(?:\[\w+\])?\s*:"
-    r"|\b(?:[A-Z]\w*(?:Error|Exception|Failure))\b"
+    r"|\b(?-i:[A-Z]\w*(?:Error|Exception|Failure))\b"
     r"|^(?:FAILED|ERROR|FAIL|---\s*FAIL|not ok)\b"
     r"|^E\s{2,}\S|^npm (?:ERR!|error)|^(?:\S+:\d+(?::\d+)?:\s*(?:fatal )?error\b)"
     r"|Traceback \(most recent call last\)|^thread '.*' panicked|^##vso\[task\.logissue type=error"
