@@ -495,7 +495,8 @@ def changes(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
     for window in windows:
         for number, file, chunk in reading.chunks(payload["sources"], window):
             _mine_chunk(miner, number, file, chunk, window.first + chunk.bucket)
-            notables.add(chunk.data, reader_of(file), file=number, offset=chunk.offset)
+            read, name = reader_of(file), file.name
+            notables.add(chunk.data, read, log=name, file=number, offset=chunk.offset)
     numbers = range(len(reading.files))
     steps = [(step_in(pattern.counts)[1], pattern) for pattern in miner.merged()]
     steps = sorted(steps, key=lambda row: (-row[0], row[1].template))[:MAX_ROWS]

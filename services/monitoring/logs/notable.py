@@ -104,7 +104,7 @@ class Notable:
 
 @dataclass(slots=True)
 class _Group:
-    """The candidates of one template in one file."""
+    """The candidates of one template in one log, over its rotated files."""
 
     count: int = 0
     changes: int = 0
@@ -116,30 +116,32 @@ class Notables:
     """Gathers such lines of any number of files, in fixed memory."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[int, str], _Group] = {}
-        self._shapes: dict[tuple[int, bytes], _Group | None] = {}
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self._shapes: dict[tuple[str, bytes], _Group | None] = {}
 
-    def add(self, block: bytes, read: Reader, *, file: int, offset: int = 0) -> None:
-        """Look at whole lines; the blocks of a file come in the order of time.
+    def add(self, block: bytes, read: Reader, *, log: str, file: int = 0, offset: int = 0) -> None:
+        """Look at whole lines; the blocks of a log come in the order of time.
 
         Args:
+            log: Its name, the same for all of its files.
+            file: The file's number.
             offset: Of the block in its file, in bytes.
         """
         for candidate in candidates(block):
             (shape,) = shapes_of(candidate.line)
-            key = (file, shape)
+            key = (log, shape)
             if key not in self._shapes:
                 if len(self._shapes) >= MAX_SHAPES:
                     self._shapes.clear()
-                self._shapes[key] = self._group(file, read(candidate.line))
+                self._shapes[key] = self._group(log, read(candidate.line))
             if (group := self._shapes[key]) is not None:
                 _take(group, candidate, file, offset)
 
-    def _group(self, file: int, told: Told | None) -> _Group | None:
+    def _group(self, log: str, told: Told | None) -> _Group | None:
         """Return what the lines of a template are gathered in; None for one template too many."""
         if told is None:
             return None
-        key = (file, mask(told.message))
+        key = (log, mask(told.message))
         if key not in self._groups and len(self._groups) >= MAX_TEMPLATES:
             return None
         return self._groups.setdefault(key, _Group())

@@ -1,7 +1,8 @@
 """What log_patterns and error_summary return.
 
 Times are UTC; `histogram` counts lines in equal parts of the window, oldest first. `ref` names a
-line for log_context. What lines say is text of strangers, with secrets and hidden characters taken out.
+line for log_context. What lines say is text of strangers, with secrets and hidden characters taken
+out.
 """
 
 from __future__ import annotations

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
-from services.monitoring.tools import containers, health, host, logs, network, processes
+from services.monitoring.tools import (
+    changes,
+    containers,
+    health,
+    host,
+    logs,
+    network,
+    patterns,
+    processes,
+)
 from services.monitoring.tools.desk import Desk
 
-SUBJECTS = (host, processes, network, health, containers, logs)
+SUBJECTS = (host, processes, network, health, containers, logs, patterns, changes)
 
 
 def register(server: MCPServer, desk: Desk) -> None:

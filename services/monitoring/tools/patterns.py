@@ -217,7 +217,7 @@ def _http(found: Mapping[str, Any] | None, limit: int, max_bytes: int) -> HttpFa
     )
 
 
-# --- what was read ---------------------------------------------------------------------------------------
+# --- what was read -----------------------------------------------------------------------------
 
 
 def read_of(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.testing import Client
 from services.monitoring.backend.events import Event
 from services.monitoring.changes import (
     Onset,
@@ -26,6 +31,7 @@ from services.monitoring.changes import (
 from services.monitoring.logs.notable import Notables, candidates
 from services.monitoring.logs.patterns import Told
 from services.monitoring.shifts import shift_of, turning_point
+from tests.services.monitoring.incidents import watched
 
 MB = 1024 * 1024
 MINUTE = 60.0
@@ -175,7 +181,7 @@ def notables(*lines: str) -> list[tuple[str, str | None, str | None]]:
     """Return (kind, version before, version) of what counts in lines of one file."""
     gathered = Notables()
     block = "\n".join(lines).encode()
-    gathered.add(block, lambda line: Told(None, line.decode()), file=0)
+    gathered.add(block, lambda line: Told(None, line.decode()), log="app")
     return [(found.kind, found.before, found.version) for found in gathered.found()]
 
 
@@ -285,3 +291,162 @@ def test_a_line_is_told_once() -> None:
     rows = [pattern("deployed <*>", [0] * 30 + [9] * 30, ref="r1")]
     findings = [*notable_findings([line]), *pattern_findings(rows, EDGES, WINDOWS)]
     assert [finding.kind for finding in without_doubles(findings)] == ["deployed"]
+
+
+# --- a prepared incident, through the public door ------------------------------------------------
+
+NOW = 1_795_176_000.0  # 2026-11-20 12:00:00 UTC
+DEPLOY = NOW - 1_500.0
+FIRST_ERROR = DEPLOY + 40
+GROWTH = DEPLOY + 120
+
+
+def _stamp(at: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _incident() -> list[str]:
+    """Return an hour of a shop's log: a deploy at DEPLOY, and a new error soon after it."""
+    chance = random.Random(11)
+    lines: list[tuple[float, str, str]] = []
+    for second in range(3_600):
+        at = NOW - 3_600 + second + chance.random() * 0.9
+        order = chance.randrange(10**6)
+        lines.append((at, "INFO", f"order {order} accepted in {chance.random() * 90:.1f} ms"))
+        if second % 7 == 0:
+            lines.append((at, "INFO", f"cache miss for key {chance.getrandbits(64):016x}"))
+        if chance.random() < 0.01:
+            lines.append((at, "ERROR", f"order {order} declined: card expired"))
+        if at > FIRST_ERROR and second % 5 == 0:
+            lines.append((at, "ERROR", f"tax service answered {order} with no rate for region EU"))
+    lines.append((NOW - 3_590, "INFO", "shop starting up, version 1.4.1"))
+    lines.append((DEPLOY, "INFO", "shop starting up, version 1.5.0"))
+    return [
+        json.dumps({"timestamp": _stamp(at), "level": level, "message": message})
+        for at, level, message in sorted(lines)
+    ]
+
+
+@pytest.fixture
+async def incident(anyio_backend: str, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service that has the incident's log and metrics."""
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "shop.log"
+    log.write_text("\n".join(_incident()) + "\n", encoding="utf-8")
+    os.utime(log, (NOW, NOW))
+    server, backend = watched(tmp_path, log_roots=(f"shop={tmp_path / 'logs'}",))
+    chance = random.Random(12)
+    for at in range(int(NOW - 3_600), int(NOW), 10):
+        grown = max(0.0, at - GROWTH) * MB / 4
+        backend.sampler.record(
+            "process.shop.rss_bytes", at, 200 * MB + grown + chance.random() * MB
+        )
+        backend.sampler.record("cpu.percent", at, 20 + chance.gauss(0, 4))
+        backend.sampler.record("memory.used_percent", at, 40 + chance.gauss(0, 0.3))
+    async with Client(server) as client:
+        yield client
+
+
+async def _call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call(tool, **arguments)
+    assert result.structured is not None, result.text
+    assert len(json.dumps(result.structured)) < 64_000
+    return result.structured
+
+
+AROUND = {
+    "before": f"{_stamp(NOW - 3_600)}/{_stamp(DEPLOY)}",
+    "after": f"{_stamp(DEPLOY)}/{_stamp(NOW)}",
+}
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"at": _stamp(DEPLOY), "minutes": 120}, AROUND], ids=["found", "at", "two"]
+)
+async def test_a_deploy_with_a_new_error_and_growing_memory_is_named_in_all_three_parts(
+    incident: Client, asked: dict[str, Any]
+) -> None:
+    """The mission's incident, whether the moment is given, found, or two windows are compared."""
+    answer = await _call(incident, "what_changed", **asked)
+    assert answer["at_is"] == ("given" if asked else "found")
+    assert abs(datetime.fromisoformat(answer["at"]).timestamp() - DEPLOY) < 1
+    by_kind = {change["kind"]: change for change in answer["changes"]}
+    deploy, error = by_kind["version_changed"], by_kind["pattern_new"]
+    growth = by_kind["metric_growth"]
+    assert (deploy["evidence"]["version_before"], deploy["evidence"]["version"]) == (
+        "1.4.1",
+        "1.5.0",
+    )
+    assert error["evidence"]["template"].startswith("tax service answered <*> with no rate")
+    assert error["evidence"]["level"] == "error"
+    assert error["evidence"]["before_count"] == 0
+    assert error["evidence"]["after_count"] > 200
+    assert growth["evidence"]["metric"] == "process.shop.rss_bytes"
+    assert growth["evidence"]["per_minute"] == pytest.approx(15 * MB, rel=0.25)
+    times = [datetime.fromisoformat(c["at"]).timestamp() for c in (deploy, error, growth)]
+    assert times == sorted(times)
+    assert abs(times[1] - FIRST_ERROR) < 6
+    assert abs(times[2] - GROWTH) < 90
+    assert {change["rank"] for change in (deploy, error, growth)} <= set(range(1, 5))
+    assert [change["kind"] for change in answer["changes"]].count("pattern_new") == 1
+    assert "1.5.0" in answer["summary"]
+
+
+async def test_what_stays_the_same_is_not_told(incident: Client) -> None:
+    """Orders, cache misses and declined cards went on as before, as did the processor."""
+    answer = await _call(incident, "what_changed")
+    told = json.dumps([change["evidence"] for change in answer["changes"]])
+    for steady in ("accepted in", "cache miss", "card expired", "cpu.percent"):
+        assert steady not in told
+
+
+async def test_references_lead_to_the_lines(incident: Client) -> None:
+    """Evidence can be looked at: the new error's first line and the deploy's."""
+    answer = await _call(incident, "what_changed")
+    for change in answer["changes"]:
+        if ref := change["evidence"].get("ref"):
+            found = await _call(incident, "log_context", ref=ref, before=0, after=0)
+            assert found["entry"]["at"] == change["at"]
+
+
+async def test_a_quiet_time_has_no_moment(incident: Client) -> None:
+    """Before the deploy nothing changed, and that is what is said."""
+    spans = {"before": f"{_stamp(NOW - 3_500)}/{_stamp(NOW - 2_700)}"}
+    spans["after"] = f"{_stamp(NOW - 2_700)}/{_stamp(DEPLOY - 100)}"
+    answer = await _call(incident, "what_changed", **spans)
+    assert answer["changes"] == []
+
+
+async def test_the_moment_before_anything_was_logged_is_none(
+    anyio_backend: str, tmp_path: Path
+) -> None:
+    """Without logs and metrics there is no moment to find, and the notes say why."""
+    (tmp_path / "logs").mkdir()
+    server, _ = watched(tmp_path, log_roots=(f"shop={tmp_path / 'logs'}",))
+    async with Client(server) as client:
+        answer = await _call(client, "what_changed", sources=["shop/*"])
+    assert (answer["at"], answer["at_is"], answer["changes"]) == (None, "none", [])
+    assert "no log line was written in this time" in answer["notes"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"at": "soon"},
+        {"at": "now"},
+        {"before": "2h/1h"},
+        {"before": "2h/1h", "after": "90m/30m"},
+        {"before": "1h/2h", "after": "30m/now"},
+        {"before": "2h/1h", "after": "30m/now", "at": "1h"},
+        {"minutes": 0},
+    ],
+)
+async def test_times_that_cannot_be_are_refused(
+    incident: Client, arguments: dict[str, Any]
+) -> None:
+    """With what is wrong and what to write instead."""
+    result = await incident.call("what_changed", **arguments)
+    assert result.error is not None
+    assert result.error["code"] == "INVALID_ARGUMENTS"
+    assert result.error["hint"]
