@@ -106,13 +106,13 @@ class ListIssues(RepositoryArguments):
     creator: str | None = None
     assignee: str | None = None
     milestone: str | None = Field(None, description="A number, or * or none.")
-    since: str | None = Field(None, description="Time of ISO 8601.")
+    since: str | None = None
     field_filters: list[FieldFilter] = Field([])
     orderBy: Literal["CREATED_AT", "UPDATED_AT", "COMMENTS"] | None = None  # the official name
     direction: Literal["ASC", "DESC"] | None = None
     fields: list[str] = Field([])
     perPage: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)  # official name
-    after: str | None = Field(None, description="A next_cursor; so is cursor.")
+    after: str | None = None
     cursor: str | None = None
 
 
@@ -170,7 +170,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_issues",
             title="List issues",
-            description="Issues of a repository, open and closed, without pull requests.",
+            description="Issues of a repository, without pull requests.",
             handler=tools.list_issues,
             arguments=ListIssues,
             result=Issues,

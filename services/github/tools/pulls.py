@@ -124,8 +124,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_pull_requests",
             title="List pull requests",
-            description="Pull requests of a repository, open ones by default; those of an author: "
-            "search_pull_requests.",
+            description="Pull requests of a repository; by author: search_pull_requests.",
             handler=tools.list_pull_requests,
             arguments=ListPullRequests,
             result=PullRequests,
@@ -143,8 +142,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="pull_request_read",
             title="Read a pull request",
-            description="A pull request (get), its diff in pages of hunks without lock files "
-            "(unless paths name them), or a list; get_review_comments: threads.",
+            description="A pull request (get), its diff in pages (lock files folded unless paths "
+            "name them), or a list; get_review_comments: threads.",
             handler=tools.pull_request_read,
             arguments=ReadPullRequest,
             result=PullRequestRead,

@@ -10,6 +10,7 @@ import pytest
 from core.testing import CallResult, Client
 from tests.services.github.conftest import Github
 from tests.services.github.doubles.loopback import Answer, Asked, json_answer
+from tests.services.github.doubles.recordings import Recordings
 from tests.services.github.stage import (
     ME,
     REPO,
@@ -755,3 +756,43 @@ async def test_a_repository_that_may_only_be_read_is_not_written_to(
     assert result.error is not None
     assert result.error["code"] == "REPOSITORY_NOT_ALLOWED"
     assert stage.sent("POST") == []
+
+
+# --- recorded ------------------------------------------------------------------------------------
+
+
+async def test_a_recorded_label_is_made_changed_and_deleted(
+    fixtures_server: Recordings, github: Github
+) -> None:
+    """The requests have to be those that GitHub once answered so, in their order and bodies."""
+    api = fixtures_server.play("labels")
+    names = {"owner": "octokit-fixture-org", "repo": "labels"}
+    label = {**names, "name": "test-label"}
+    delete = {**names, "method": "delete", "name": "test-label-updated"}
+    async with github(api, **WRITING) as client:
+        listed = told(await client.call("list_label", **names))
+        made = told(await client.call("label_write", **label, method="create", color="#663399"))
+        found = told(await client.call("get_label", **label))
+        update = {"method": "update", "new_name": "test-label-updated", "color": "BADA55"}
+        changed = told(await client.call("label_write", **label, **update))
+        tried = told(await client.call("label_write", **delete, dry_run=True))
+        told(await client.call("label_write", **delete, confirm=tried["dry_run"]["confirm"]))
+    assert "bug" in [one["name"] for one in listed["labels"]]
+    assert (made["name"], found["label"]["color"]) == ("test-label", "663399")
+    assert changed["name"] == "test-label-updated"
+
+
+async def test_a_recorded_conversation_is_locked_and_unlocked(
+    fixtures_server: Recordings, github: Github
+) -> None:
+    """GitHub answers both with nothing."""
+    api = fixtures_server.play("lock-issue")
+    target = {"owner": "octokit-fixture-org", "repo": "lock-issue", "issue_number": 1}
+    async with github(api, **WRITING) as client:
+        tried = told(await client.call("lock_issue", **target, dry_run=True))
+        locked = told(
+            await client.call("lock_issue", **target, confirm=tried["dry_run"]["confirm"])
+        )
+        unlocked = told(await client.call("lock_issue", **target, locked=False))
+    assert "lock the conversation" in locked["what"]
+    assert unlocked["dry_run"] is None
