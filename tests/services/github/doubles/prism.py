@@ -24,7 +24,7 @@ import httpx
 from pydantic_core import from_json
 
 from tests.services.github.doubles.description import Description
-from tests.services.github.doubles.graphql import Graphql
+from tests.services.github.doubles.graphql import Graphql, patient
 from tests.services.github.doubles.loopback import Answer, Asked, json_answer, serving
 from tests.services.github.doubles.programs import MODULES, running
 
@@ -48,6 +48,7 @@ class Prism:
 
     description: Description
     upstream: str
+    client: httpx.Client
     graphql: Graphql
     url: str = ""
     requests: list[Asked] = field(default_factory=list)
@@ -83,12 +84,11 @@ class Prism:
 
     def _from_prism(self, asked: Asked, path: str) -> Answer:
         kept = {k: v for k, v in asked.headers.items() if k in ("content-type", "authorization")}
-        response = httpx.request(
+        response = self.client.request(
             asked.method,
             f"{self.upstream}{path}" + (f"?{asked.query}" if asked.query else ""),
             content=asked.body,
             headers={**kept, "Accept": "application/json"},
-            trust_env=False,
         )
         told = from_json(response.headers.get("sl-violations", "[]"))
         if response.headers.get("content-type", "").startswith("application/problem+json"):
@@ -132,8 +132,8 @@ def checking(folder: Path, checker: str) -> Iterator[Prism]:
     description, file = Description(), folder / "api.github.com.json"
     description.write(file)
     options = ("mock", "--host", "127.0.0.1", "--port", "0", str(file))
-    with running(PROGRAM, *options) as upstream:
-        double = Prism(description, upstream, Graphql(checker))
+    with running(PROGRAM, *options) as upstream, patient() as client:
+        double = Prism(description, upstream, client, Graphql(checker, client))
         with serving(double.answer) as url:
             double.url = url
             yield double
