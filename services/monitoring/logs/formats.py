@@ -178,7 +178,7 @@ def _flat(data: dict[str, Any], above: str = "", depth: int = 0) -> Iterator[tup
 
 # --- containers ----------------------------------------------------------------------------------
 
-_DOCKER = re.compile(rb'\{"log":"')
+_DOCKER = re.compile(rb'\{"log": ?"')
 _CRI = re.compile(rb"(\d{4}-\d\d-\d\dT\S{9,28}) (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 
 
@@ -530,7 +530,7 @@ def _spread(lines: list[bytes]) -> list[bytes]:
 # --- the lines of one file -----------------------------------------------------------------------
 
 _MIXED_KINDS = ("iso", "syslog", "clf", "ctime", "json", "syslog5424", "klog", "day_first")
-_DOCKER_INDENTED = re.compile(rb'\{"log":"(?: |\\t|\\n"|Caused by:)')
+_DOCKER_INDENTED = re.compile(rb'\{"log": ?"(?: |\\t|\\n"|Caused by:)')
 _CRI_INDENTED = re.compile(rb"\S{10,40} std(?:out|err) [FP](?::\S*)? (?:[ \t]|Caused by:)")
 _CRI_PARTIAL = re.compile(rb"\S{10,40} std(?:out|err) P(?::\S*)? ")
 _JOINED = re.compile(
