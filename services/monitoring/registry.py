@@ -20,6 +20,7 @@ from core.settings import PROJECT_ROOT, SettingsError
 REGISTRY_FILE = PROJECT_ROOT / "config" / "services.yaml"
 ITSELF = "monitoring"
 MAX_TARGETS = 50
+_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -76,7 +77,7 @@ def base_url(url: str, name: str) -> str:
         raise ValueError(f"{name}: not a URL") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"{name}: the URL holds credentials; the key has a setting of its own")
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\]", url):
+    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host):
         raise ValueError(f"{name}: expected http://host:port or https://host:port")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(f"{name}: the URL has more than scheme, host and port")

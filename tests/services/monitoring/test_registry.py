@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.settings import SettingsError
 from services.monitoring import registry
@@ -36,6 +40,7 @@ def test_names_and_addresses_are_read() -> None:
         ("fetch=http://a?b=c", "more than scheme, host and port"),
         ("fetch=http://me:secret@a", "credentials"),
         ("fetch=http://a b", "expected http://host:port"),
+        ("fetch=http://ä%", "expected http://host:port"),
         ("a=http://a,a=http://b", "named twice: a"),
         (",".join(f"s{i}=http://a:{i + 1}" for i in range(51)), "the limit is 50"),
     ],
@@ -45,6 +50,21 @@ def test_what_is_no_address_of_a_service_is_refused(text: str, says: str) -> Non
     with pytest.raises(SettingsError, match=says) as caught:
         MonitoringSettings.from_dict({"services": text})
     assert "secret" not in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_whatever_is_given_a_target_is_an_address_and_nothing_more(url: str) -> None:
+    """Or it is refused: no path, no credentials, no blanks get through."""
+    try:
+        (target,) = registry.parse(f"one=http://{url}".replace(",", ""))
+    except ValueError:
+        return
+    parts = urlsplit(target.url)
+    assert parts.scheme == "http"
+    assert parts.hostname
+    assert target.url == f"http://{parts.netloc}"
+    assert not set(target.url) & set(" \\@\t\n")
+    assert httpx.URL(target.url).host == parts.hostname
 
 
 def test_a_file_may_have_them_as_a_table() -> None:
