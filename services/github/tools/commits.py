@@ -59,11 +59,11 @@ class ListCommits(RepositoryArguments, PageArguments):
     """Arguments of list_commits."""
 
     sha: str | None = Field(None, description="Branch, tag, SHA")
-    path: str | None = Field(None, description="History of a file or folder")
+    path: str | None = Field(None, description="Its history")
     author: str | None = None
     since: Moment | None = Field(None, description="ISO 8601")
     until: Moment | None = None
-    query: SearchQuery | None = Field(None, description="Search messages of the default branch")
+    query: SearchQuery | None = Field(None, description="Search messages instead")
     fields: list[str] = Field([])
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_commits",
             title="List commits",
-            description="Commits of a branch, or the history of a path.",
+            description="Commits of a branch.",
             handler=tools.list_commits,
             arguments=ListCommits,
             result=Commits,

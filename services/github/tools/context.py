@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from core.context import Context
 from core.models import NoArguments
@@ -53,8 +53,8 @@ SearchQuery = Annotated[str, AfterValidator(_query)]
 class ListRepos(PageArguments):
     """Arguments of list_repos."""
 
-    owner: str | None = Field(None, description="You, when left out.")
-    sort: Literal["pushed", "updated", "created", "full_name"] = "pushed"
+    owner: str | None = None
+    sort: Literal["pushed", "updated", "created", "full_name"] | None = None
 
 
 class SearchRepositories(PageArguments):
@@ -63,7 +63,7 @@ class SearchRepositories(PageArguments):
     query: SearchQuery
     sort: Literal["stars", "forks", "help-wanted-issues", "updated"] | None = None
     order: Order | None = None
-    minimal_output: bool = Field(True, description="false: all members.")
+    minimal_output: bool = True
 
 
 class SearchUsers(PageArguments):
@@ -81,7 +81,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_me",
             title="Who am I",
-            description="Whose credential is used, and what it may (scopes).",
+            description="Whose credential this is, with its scopes.",
             handler=tools.get_me,
             arguments=NoArguments,
             result=Me,
@@ -89,8 +89,8 @@ def listings(desk: Desk) -> list[Listing]:
         ),
         Listing(
             name="rate_limit",
-            title="What is left of the quotas",
-            description="Requests left, for each of GitHub's quotas. Costs none.",
+            title="Rate limits",
+            description="What is left of each quota. Costs nothing.",
             handler=tools.rate_limit,
             arguments=NoArguments,
             result=Quotas,
@@ -99,7 +99,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_repos",
             title="List repositories",
-            description="Repositories of an owner, or those that you can reach.",
+            description="Repositories of an owner, or your own.",
             handler=tools.list_repos,
             arguments=ListRepos,
             result=Repositories,
@@ -107,8 +107,8 @@ def listings(desk: Desk) -> list[Listing]:
         ),
         Listing(
             name="get_repo",
-            title="Look at a repository",
-            description="A repository: default branch, your permissions, features, state.",
+            title="Get a repository",
+            description="Default branch, your permissions, features, state.",
             handler=tools.get_repo,
             arguments=RepositoryArguments,
             result=RepositoryDetails,
@@ -263,7 +263,7 @@ async def search(
 async def _list_of(call: Call, arguments: ListRepos, window: Window) -> Request:
     """Return the request that lists an owner's repositories, those of organisations too."""
     query: dict[str, Any] = {
-        "sort": arguments.sort,
+        "sort": arguments.sort or "pushed",
         "page": window.page,
         "per_page": window.per_page,
     }

@@ -9,9 +9,10 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from core import content, untrusted
 from core.content import Block, ResourceContents, ToolResult
@@ -45,7 +46,7 @@ from services.github.policy.names import (
     parse_sha,
 )
 from services.github.policy.trust import TrustLabel
-from services.github.tools.context import Order, SearchQuery, note_left_out
+from services.github.tools.context import SearchQuery, note_left_out
 from services.github.tools.desk import Call, Desk
 
 CONTENTS = "/repos/{owner}/{repo}/contents/"
@@ -110,7 +111,7 @@ class GetFileContents(RepositoryArguments):
     path: str = "/"
     paths: list[str] = Field([], description="Several files instead")
     ref: str | None = Field(None, description="Branch, tag, SHA, refs/pull/1/head")
-    sha: str | None = Field(None, description="Goes before ref")
+    sha: str | None = Field(None, description="Commit")
     fields: list[str] = Field([])
     start_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
     end_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
@@ -145,11 +146,11 @@ class GetRepositoryTree(RepositoryArguments):
 
 
 class SearchCode(PageArguments):
-    """Arguments of search_code; `sort` and `order` are taken, but GitHub ignores them now."""
+    """Arguments of search_code; `sort` and `order` are taken, though GitHub knows them no more."""
 
     query: SearchQuery
-    sort: Literal["indexed"] | None = None
-    order: Order | None = None
+    sort: SkipJsonSchema[str | None] = None
+    order: SkipJsonSchema[str | None] = None
     fields: list[str] = Field([])
 
 
@@ -170,7 +171,7 @@ def listings(desk: Desk) -> list[Listing]:
     return [
         Listing(
             name="get_file_contents",
-            title="Read a file or directory",
+            title="Read files",
             description="Read a file, lines of it, or several; or list a directory.",
             handler=tools.get_file_contents,
             arguments=GetFileContents,

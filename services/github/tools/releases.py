@@ -59,7 +59,7 @@ class GetRelease(RepositoryArguments):
     """Arguments of get_release_by_tag."""
 
     tag: str
-    asset: str | None = Field(None, description="Text file of it to read")
+    asset: str | None = Field(None, description="Text file to read")
     cursor: str | None = None
 
 
@@ -109,7 +109,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_latest_release",
             title="Newest release",
-            description="The newest release that is no draft or prerelease.",
+            description="No draft, no prerelease.",
             handler=tools.get_latest_release,
             arguments=RepositoryArguments,
             result=ReleaseDetails,
@@ -118,7 +118,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_release_by_tag",
             title="Look at a release",
-            description="A release with its text and assets.",
+            description="A release, or the text of one of its assets.",
             handler=tools.get_release_by_tag,
             arguments=GetRelease,
             result=ReleaseDetails,
