@@ -303,7 +303,7 @@ class Scan:
         members = sorted(family.members, key=lambda m: (m.packing is not None, -m.mtime_ns))
         for member in members:
             with self.noting(family, member), self.reading(family, member) as file:
-                if member.size == 0 and len(members) > 1:
+                if not file.fingerprint[0] and len(members) > 1:
                     continue
                 if file.fingerprint in prints and file.fingerprint[0] >= 256:
                     continue  # rotation is copying or compressing it at this moment
@@ -418,7 +418,7 @@ class Scan:
             if moment < edge:
                 low, above = line, high
             else:
-                high, above = min(high, start), line
+                high, above = min(high, start), middle
         return max(high, at + 1)
 
     def _last(self, file: LogFile, block: Block) -> float:
