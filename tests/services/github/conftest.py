@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from services.github.settings import GithubSettings
 from tests.services.github.doubles import git, graphql, prism, recordings
 from tests.services.github.doubles.git import Repository
 from tests.services.github.doubles.graphql import Graphql
+from tests.services.github.doubles.own import Octo, octo
 from tests.services.github.doubles.prism import Prism
 from tests.services.github.doubles.recordings import Recordings
 
@@ -106,4 +107,11 @@ def fixtures_server() -> Iterator[Recordings]:
 def repository(tmp_path: Path) -> Iterator[Repository]:
     """Give the API of a repository that git itself keeps; it is empty."""
     with git.repository(tmp_path) as double:
+        yield double
+
+
+@pytest.fixture
+async def own(anyio_backend: str) -> AsyncIterator[Octo]:
+    """Give our own double, which misbehaves as it is told."""
+    async with octo() as double:
         yield double
