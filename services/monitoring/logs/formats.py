@@ -417,7 +417,8 @@ def _klog(line: bytes, kinds: Sequence[str]) -> Parts | None:
 
 _PYTHON = re.compile(
     r"\s?(?:- (?P<logger>[\w.]+) - (?P<a>[A-Z]{4,8}) - "
-    r"|(?P<b>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\[?(?P<logger2>[\w.]+)\]?:?\s"
+    r"|(?P<b>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
+    r"(?:\[(?P<logger2>[\w.]+)\]:?|(?P<logger4>[\w.]+):)\s"
     r"|\[(?P<c>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*\]\s(?:(?P<logger3>[\w.]+): )?)"
 )
 
@@ -430,7 +431,7 @@ def _python(line: bytes, kinds: Sequence[str]) -> Parts | None:
     match = _PYTHON.match(rest)
     if match is None or (level := level_of(match["a"] or match["b"] or match["c"])) is None:
         return None
-    logger = match["logger"] or match["logger2"] or match["logger3"]
+    logger = next((v for k, v in match.groupdict().items() if k.startswith("logger") and v), None)
     return Parts(stamp, level, rest[match.end() :], {"logger": logger} if logger else {})
 
 

@@ -590,10 +590,12 @@ class Page:
     """What a search has found.
 
     Attributes:
+        text: What was looked for, which is to be seen in long messages.
         times: Of all that was found, by minute.
         matched: Entries, those counted only included.
     """
 
+    text: Wanted | None = None
     entries: list[dict[str, Any]] = field(default_factory=list)
     times: Counter[int] = field(default_factory=Counter)
     matched: int = 0
@@ -617,16 +619,20 @@ def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
     query, order = Query.of(payload), payload.get("order", "newest")
     places = payload.get("places") or {}
     streams = []
+    is_begun = True
     for family in scan.families(payload.get("sources") or ()):
         place = places.get(key_of(family.name))
-        if place != 0 and not scan.budget.is_over:
+        if scan.budget.is_over:
+            is_begun = False
+        elif place != 0:
             known = Place(*place) if place is not None else None
             streams.append(Stream(scan, family, query, payload.get("context", 0), known))
     merge = _Merge(scan, streams, order)
-    page = Page()
+    page = Page(query.text)
     why = _fill(page, merge, payload)
     left = {key_of(s.name): list(s.place) for s in streams if not s.is_done and s.place}
     done = {key_of(s.name): 0 for s in streams if s.is_done}
+    is_whole = is_begun and all(stream.is_done for stream in streams)
     return {
         "entries": page.entries,
         "matched": page.matched,
@@ -634,8 +640,8 @@ def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
         "removed": page.removed,
         "undecodable": page.undecodable,
         "histogram": histogram(page.times),
-        "places": None if all(s.is_done for s in streams) else {**places, **done, **left},
-        "more": why,
+        "places": None if is_whole else {**places, **done, **left},
+        "more": why or _LIMITS.get(scan.budget.over or ""),
         **scan.told(),
     }
 
@@ -767,11 +773,24 @@ def told_entry(
         "at": iso(at) if at is not None else None,
         "source": file.name,
         "level": line.level,
-        "message": message[:MAX_MESSAGE_CHARS],
+        "message": _cut(message, page.text),
         "fields": fields,
         "ref": file.ref(start),
         "cut": cut + max(0, len(message) - MAX_MESSAGE_CHARS),
     }
+
+
+def _cut(message: str, text: Wanted | None) -> str:
+    """Return a message, where it is long its beginning and what is around the match."""
+    if len(message) <= MAX_MESSAGE_CHARS:
+        return message
+    data = bytearray(message.encode("utf-8", "replace"))
+    match = text.finder(b"")(data, 0, len(data)) if text is not None else None
+    at = len(data[: match[0]].decode("utf-8", "replace")) if match is not None else 0
+    if at < MAX_MESSAGE_CHARS // 2:
+        return message[:MAX_MESSAGE_CHARS]
+    quarter = MAX_MESSAGE_CHARS // 4
+    return f"{message[:quarter]} … {message[at - quarter : at + 2 * quarter]}"
 
 
 _REPLACEMENT = "\ufffd".encode()
