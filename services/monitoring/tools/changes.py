@@ -33,7 +33,8 @@ from services.monitoring.logs.times import iso
 from services.monitoring.models.changes import ChangeFacts, WhatChanged
 from services.monitoring.shifts import Series
 from services.monitoring.tools.desk import Desk
-from services.monitoring.tools.patterns import MAX_SOURCES, read_of, told_notes
+from services.monitoring.tools.logs import MAX_SOURCES, refuse_unknown
+from services.monitoring.tools.patterns import read_of, told_notes
 from services.monitoring.tools.windows import Window, interval, moment
 
 BUCKETS = 60
@@ -137,6 +138,7 @@ class ChangeTools:
         logs = await self._desk.backend.logs.run(
             "changes", {"sources": sources, "windows": windows}
         )
+        await refuse_unknown(self._desk, sources, logs)
         events = sampler.events(asked.since, asked.until)
         own = [*event_findings(events), *notable_findings(logs["notables"])]
         series = {name: self._series(name, asked) for name in sampler.metrics()}

@@ -144,7 +144,7 @@ class LogTools:
         }
         Query.of(payload)  # says what is wrong with it before anything is read
         found = await desk.backend.logs.run("search", payload)
-        await self._refuse_unknown(arguments.sources, found)
+        await refuse_unknown(desk, arguments.sources, found)
         go_on = [since, until, found["places"]] if found["places"] is not None else None
         return FoundEntries(
             returned=len(found["entries"]),
@@ -155,23 +155,6 @@ class LogTools:
             histogram=Histogram(**found["histogram"]),
             notes=_notes(found),
             **{name: found[name] for name in _SAME},
-        )
-
-    async def _refuse_unknown(self, asked: list[str], found: Mapping[str, Any]) -> None:
-        """Refuse a call of which no source exists; of some, a note tells.
-
-        Raises:
-            UnknownLog: As said.
-        """
-        unknown = found["unknown_sources"]
-        if not unknown or len(unknown) < len(asked):
-            return
-        logs = await self._desk.backend.logs.run("sources", {})
-        names = [row["name"] for row in logs["logs"]]
-        raise UnknownLog(
-            f"No log is named {unknown[0][:80]!r}.",
-            nearest=get_close_matches(unknown[0], names, 5, 0.4),
-            logs=names[:20],
         )
 
     # -- log_context ----------------------------------------------------------------------------
@@ -197,6 +180,24 @@ class LogTools:
                 for name in ("file", "before", "after", "redacted", "removed", "undecodable")
             },
         )
+
+
+async def refuse_unknown(desk: Desk, asked: list[str], found: Mapping[str, Any]) -> None:
+    """Refuse a call of which no source exists; of some, a note tells.
+
+    Raises:
+        UnknownLog: As said.
+    """
+    unknown = found["unknown_sources"]
+    if not unknown or len(unknown) < len(asked):
+        return
+    logs = await desk.backend.logs.run("sources", {})
+    names = [row["name"] for row in logs["logs"]]
+    raise UnknownLog(
+        f"No log is named {unknown[0][:80]!r}.",
+        nearest=get_close_matches(unknown[0], names, 5, 0.4),
+        logs=names[:20],
+    )
 
 
 _SAME = (

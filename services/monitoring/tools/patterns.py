@@ -24,13 +24,12 @@ from services.monitoring.models.patterns import (
     RouteFacts,
 )
 from services.monitoring.tools.desk import Desk
+from services.monitoring.tools.logs import MAX_SOURCES, Level, refuse_unknown
 from services.monitoring.tools.windows import Window, interval, window_of
 
 BUCKETS = 30
 ERROR_BUCKETS = 20
-MAX_SOURCES = 50
 
-Level = Literal["trace", "debug", "info", "notice", "warning", "error", "critical"]
 Kind = Literal["new", "gone", "spike", "drop", "few", "same"]
 
 
@@ -110,6 +109,7 @@ class PatternTools:
             "order": arguments.order,
         }
         found = await desk.backend.logs.run("patterns", payload)
+        await refuse_unknown(desk, arguments.sources, found)
         rows = [_pattern(row) for row in found["patterns"][offset:]]
         shown, how = cut(
             rows,
@@ -145,6 +145,7 @@ class PatternTools:
             "buckets": ERROR_BUCKETS,
         }
         found = await desk.backend.logs.run("errors", payload)
+        await refuse_unknown(desk, arguments.sources, found)
         budget = desk.settings.answer_bytes // 3
         exceptions, cut_1 = cut(
             [_exception(row) for row in found["exceptions"]], limit=limit, max_bytes=budget

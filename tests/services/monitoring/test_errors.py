@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitoring.logs import errors
+from core.testing import Client
+from services.monitoring.logs import errors, mining
 from services.monitoring.logs.errors import Faults, Trace, find, parse
+from tests.services.monitoring.incidents import NOW, watched
 
 AFTER = "2026-11-20 11:00:09 INFO next"
 
@@ -250,3 +256,96 @@ def test_ten_thousand_lines_of_a_stack_take_no_time() -> None:
     started = time.perf_counter()
     list(find(text.encode()))
     assert time.perf_counter() - started < 5
+
+
+# --- through the public door ---------------------------------------------------------------------
+
+
+def _log(folder: Path, name: str, text: str) -> None:
+    path = folder / "logs" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    os.utime(path, (NOW, NOW))
+
+
+def _access() -> str:
+    lines = []
+    for second in range(0, 600, 2):
+        status = 502 if second >= 300 and second % 10 == 0 else 200
+        stamp = f"{datetime.fromtimestamp(NOW - 600 + second, UTC):%d/%b/%Y:%H:%M:%S} +0000"
+        took = 2.5 if status == 502 else 0.02
+        path = f"/api/orders/{second}"
+        lines.append(f'10.0.0.1 - - [{stamp}] "GET {path} HTTP/1.1" {status} 12 "-" "a b" {took}\n')
+    return "".join(lines)
+
+
+@pytest.fixture
+async def shop(anyio_backend: str, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service that has logs of a program, of PostgreSQL and of nginx."""
+    entry = PYTHON.replace("2026-11-20 11:00:00", "2026-11-20 11:5{}:00")
+    program = "".join(f"{entry.format(n)}\n2026-11-20 11:5{n}:01 INFO fine\n" for n in range(8))
+    _log(tmp_path, "app.log", program)
+    database = (
+        '2026-11-20 11:51:00.000 UTC [12] 42P01 app@shop ERROR:  relation "tax" does not exist\n'
+        "2026-11-20 11:51:00.000 UTC [12] 42P01 app@shop STATEMENT:  SELECT * FROM tax\n"
+        "2026-11-20 11:52:00.000 UTC [13] 28P01 a@b FATAL:  "
+        'password authentication failed for user "a"\n'
+    )
+    _log(tmp_path, "postgresql.log", database)
+    _log(tmp_path, "access.log", _access())
+    server, _ = watched(tmp_path, log_roots=(f"shop={tmp_path / 'logs'}",))
+    async with Client(server) as client:
+        yield client
+
+
+async def test_what_went_wrong_is_summed_up(shop: Client) -> None:
+    """Exceptions by fingerprint, messages by template with SQLSTATE, HTTP failures by route."""
+    result = await shop.call("error_summary", sources=["shop"])
+    assert result.structured is not None, result.text
+    answer = result.structured
+    (fault,) = answer["exceptions"]
+    assert (fault["type"], fault["count"]) == ("app.errors.DatabaseDown", 8)
+    assert fault["causes"] == ["OSError"]
+    assert fault["frames"][0] == "connect (/app/db.py:12)"
+    assert (fault["first_at"], fault["last_at"]) == (
+        "2026-11-20T11:50:00.000Z",
+        "2026-11-20T11:57:00.000Z",
+    )
+    messages = {row["template"]: row for row in answer["messages"]}
+    assert messages["relation <*> does not exist"]["sqlstate"] == "42P01"
+    assert messages["password authentication failed for user <*>"]["sqlstate"] == "28P01"
+    assert messages["password authentication failed for user <*>"]["level"] == "critical"
+    assert messages["request failed"]["count"] == 8
+    http = answer["http"]
+    assert (http["requests"], http["status_5xx"], http["status_4xx"]) == (300, 30, 0)
+    (failure,) = http["failures"]
+    assert (failure["route"], failure["status"]) == ("/api/orders/{id}", 502)
+    assert (failure["count"], failure["requests"]) == (30, 300)
+    assert failure["p95_ms"] == pytest.approx(2_500, rel=0.03)
+    assert http["p50_ms"] == pytest.approx(20, rel=0.03)
+    assert failure["first_at"] == "2026-11-20T11:55:00.000Z"
+
+
+async def test_a_window_limits_what_is_summed_up(shop: Client) -> None:
+    """Before half past ten nothing was logged."""
+    result = await shop.call("error_summary", sources=["shop"], since="5h", until="2h")
+    assert result.structured is not None
+    assert result.structured["lines"] == 0
+    assert result.structured["exceptions"] == result.structured["messages"] == []
+    assert result.structured["http"] is None
+
+
+@pytest.mark.parametrize(
+    ("line", "sqlstate"),
+    [
+        ("2026-11-20 UTC [12] ERROR:  42P01: relation does not exist", "42P01"),
+        ("2026-11-20 UTC [12] 23505 a@b ERROR:  duplicate key", "23505"),
+        ("2026-11-20 UTC [23505] ERROR:  duplicate key", None),
+        ('{"error_severity":"ERROR","state_code":"22012","message":"division by zero"}', "22012"),
+        ("2026-11-20 UTC [12] XX000 FATAL:  internal", "XX000"),
+        ("2026-11-20 UTC [12] LOG:  00000 is fine", None),
+    ],
+)
+def test_sqlstates_are_told_from_process_ids(line: str, sqlstate: str | None) -> None:
+    """Five digits in brackets are a process; a state stands where log_line_prefix puts %e."""
+    assert mining.sqlstate_of(line) == sqlstate

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.testing import Client
 from services.monitoring.logs import patterns
 from services.monitoring.logs.comparison import Counted, compare, dispersion, step_in, upper_tail
 from services.monitoring.logs.patterns import Miner, Told, mask, merge, shapes_of
+from tests.services.monitoring.incidents import NOW, watched
 
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
 TEMPLATES = (
@@ -291,3 +298,120 @@ def test_the_step_in_a_rate_is_found() -> None:
     assert step_in([0, 0, 0, 5])[0] == 3
     assert step_in([4, 4, 4, 4])[1] == 0
     assert step_in([])[1] == 0
+
+
+# --- through the public door ---------------------------------------------------------------------
+
+
+def _stamp(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _shop() -> str:
+    """Return two hours of a log: what is new, gone, spiking, rare and steady in the second one."""
+    chance = random.Random(9)
+    lines = []
+    for second in range(0, 7_200, 5):
+        at, late = NOW - 7_200 + second, second >= 3_600
+        user = chance.choice(USERS)
+        lines.append((at, f"INFO user {user} logged in from 10.0.0.{chance.randrange(256)}"))
+        if not late:
+            lines.append((at, "INFO old cache warmed"))
+        if late and second % 20 == 0:
+            lines.append((at, f"ERROR tax service gave no rate for order {chance.randrange(9**9)}"))
+        if second % (10 if late else 100) == 0:
+            lines.append(
+                (at, f"WARNING slow query: {chance.randrange(9_000)} ms, token=abcdef123456")
+            )
+    lines.append((NOW - 30, "INFO certificate renewed"))
+    return "".join(f"{_stamp(at)} {text}\n" for at, text in lines)
+
+
+@pytest.fixture
+async def shop(anyio_backend: str, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service that has the shop's log."""
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "shop.log"
+    log.write_text(_shop(), encoding="utf-8")
+    os.utime(log, (NOW, NOW))
+    server, _ = watched(tmp_path, log_roots=(f"shop={tmp_path / 'logs'}",))
+    async with Client(server) as client:
+        yield client
+
+
+async def _call(client: Client, **arguments: Any) -> dict[str, Any]:
+    result = await client.call("log_patterns", sources=["shop"], **arguments)
+    assert result.structured is not None, result.text
+    return result.structured
+
+
+async def test_patterns_are_compared_with_the_hour_before(shop: Client) -> None:
+    """New, gone and more frequent ones are told as such; one line proves nothing."""
+    answer = await _call(shop, order="change", changes=["new", "gone", "spike", "few", "same"])
+    told = {row["template"]: row for row in answer["patterns"]}
+    assert {template: row["change"] for template, row in told.items()} == {
+        "tax service gave no rate for order <*>": "new",
+        "old cache warmed": "gone",
+        "slow query: <*> ms, token=<*>": "spike",
+        "certificate renewed": "few",
+        "user <*> logged in from <*>": "same",
+    }
+    assert [row["change"] for row in answer["patterns"][:3]] == ["new", "gone", "spike"]
+    spike = told["slow query: <*> ms, token=<*>"]
+    assert (spike["count"], spike["baseline_count"], spike["factor"]) == (360, 36, 10.0)
+    assert sum(spike["histogram"]) == 360
+    assert "abcdef123456" not in spike["example"]
+    assert answer["redacted"] > 0
+
+
+async def test_a_pattern_tells_when_and_where_it_was_seen(shop: Client) -> None:
+    """First and last time, share, level, and a reference that leads to the line."""
+    (row,) = (await _call(shop, level="error"))["patterns"]
+    assert (row["level"], row["count"]) == ("error", 180)
+    assert row["first_at"] == "2026-11-20T11:00:00.000Z"
+    assert row["last_at"] == "2026-11-20T11:59:40.000Z"
+    assert row["sources"] == ["shop/shop.log"]
+    found = await shop.call("log_context", ref=row["ref"], before=0, after=0)
+    assert found.structured is not None
+    assert found.structured["entry"]["at"] == row["first_at"]
+
+
+async def test_pages_are_of_one_window(shop: Client) -> None:
+    """The patterns of all pages together are those of one large page, each once."""
+    whole = await _call(shop, baseline="none")
+    pages, cursor = [], None
+    while True:
+        page = await _call(shop, baseline="none", limit=2, cursor=cursor)
+        pages += page["patterns"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert pages == whole["patterns"]
+    assert len(pages) == whole["total"] == 4
+    assert all(row["change"] is None for row in pages)
+
+
+async def test_an_empty_baseline_is_said_and_makes_nothing_new(shop: Client) -> None:
+    """A log that began later than the baseline would otherwise be new altogether."""
+    answer = await _call(shop, since="2h", baseline="9h/8h")
+    assert {row["change"] for row in answer["patterns"]} == {None}
+    assert any("nothing to compare" in note for note in answer["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"since": "yesterdayish"}, "INVALID_ARGUMENTS"),
+        ({"since": "1h", "until": "2h"}, "INVALID_ARGUMENTS"),
+        ({"baseline": "1h"}, "INVALID_ARGUMENTS"),
+        ({"sources": ["shpo"]}, "UNKNOWN_LOG"),
+        ({"changes": ["newish"]}, "INVALID_ARGUMENTS"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused(
+    shop: Client, arguments: dict[str, Any], code: str
+) -> None:
+    """With a code, and what to do instead."""
+    result = await shop.call("log_patterns", **arguments)
+    assert result.error is not None
+    assert (result.error["code"], bool(result.error["hint"])) == (code, True)
