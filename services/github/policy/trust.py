@@ -27,6 +27,8 @@ Lockdown = Literal["public", "always", "off"]
 
 PERMISSION = "/repos/{owner}/{repo}/collaborators/{username}/permission"
 PUSHING = frozenset({"admin", "maintain", "write"})
+RIGHTS = ("read", "triage", "write", "maintain", "admin")
+"""GraphQL's `RepositoryPermission`, each of which includes those before it."""
 CLOSE = frozenset({"MEMBER", "COLLABORATOR"})
 """Who may have push access, or may not."""
 MAX_LOOKUPS = 8
@@ -84,6 +86,20 @@ class Repository:
             archived=bool(data.get("archived")),
             default_branch=str(data.get("default_branch") or ""),
             permissions=frozenset(name for name, given in given.items() if given),
+        )
+
+    @classmethod
+    def of_graphql(cls, data: Mapping[str, Any]) -> Repository:
+        """Read the fields of GraphQL's `Repository`."""
+        given = str(data.get("viewerPermission") or "").lower()
+        rank = RIGHTS.index(given) + 1 if given in RIGHTS else 0
+        return cls(
+            full_name=str(data.get("nameWithOwner") or ""),
+            private=bool(data.get("isPrivate", True)),
+            visibility=str(data.get("visibility") or "private").lower(),
+            archived=bool(data.get("isArchived")),
+            default_branch=str((data.get("defaultBranchRef") or {}).get("name") or ""),
+            permissions=frozenset(("pull", "triage", "push", "maintain", "admin")[:rank]),
         )
 
     @property

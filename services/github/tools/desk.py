@@ -49,6 +49,14 @@ DEFAULT_PER_PAGE = 30
 WITHHELD = "[withheld: written by someone without push access]"
 MAX_TITLE_CHARS = 1_000
 REPOSITORY = "/repos/{owner}/{repo}"
+FACTS = """fragment facts on Repository {
+  nameWithOwner
+  isPrivate
+  visibility
+  isArchived
+  defaultBranchRef { name }
+  viewerPermission
+}"""
 MUTATION = re.compile(r"\b(?:mutation|subscription)\b")
 OWNERS = ("owner", "org", "login", "username", "organization")
 """Values of routes that choose the credential."""
@@ -65,9 +73,19 @@ class GitHub(Protocol):
         """Send a request; raises the errors of `services.github.errors`."""
 
     async def graphql(
-        self, query: str, variables: Mapping[str, Any], *, owner: str | None, timeout_s: float
+        self,
+        query: str,
+        variables: Mapping[str, Any],
+        *,
+        owner: str | None,
+        timeout_s: float,
+        partial: bool = False,
     ) -> Reply:
-        """Send a query; the reply's data is the member `data`."""
+        """Send a query; the reply's data is the member `data`.
+
+        Args:
+            partial: Parts that failed are null instead of an error.
+        """
 
     async def download(
         self,
@@ -87,7 +105,7 @@ class Desk:
 
     Attributes:
         known: Repositories by their keys.
-        viewers: Logins of credentials' users by owner; "" where there is none.
+        viewers: Logins of credentials' users by owner, "" for the general one; "" for no user.
     """
 
     github: GitHub
@@ -121,6 +139,8 @@ class Desk:
 
 
 MAX_KNOWN, KNOWN_S = 10_000, 300.0
+MAX_ASKED_ABOUT = 10
+"""Repositories that one call asks about one by one."""
 
 
 class Call:
@@ -140,6 +160,7 @@ class Call:
         self.untrusted = False
         self._rate: Rate | None = None
         self._withheld = 0
+        self._asked_about = 0
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -291,11 +312,40 @@ class Call:
             self.read_private(found.full_name)
 
     async def facts(self, repo: Repo) -> Repository | None:
-        """Return what is known of a repository, None where GitHub does not say."""
+        """Return what is known of a repository, None where GitHub does not say.
+
+        One call asks about a few repositories at most; `learn` asks about many at once.
+        """
+        if self.desk.known.get(repo.key) is None:
+            self._asked_about += 1
+            if self._asked_about > MAX_ASKED_ABOUT:
+                return None
         try:
             return await self.repository(repo)
         except ToolError:
             return None
+
+    async def learn(self, repos: Iterable[Repo]) -> None:
+        """Ask what several repositories are, in one request; for lists over many of them."""
+        unknown = {repo.key: repo for repo in repos if self.desk.known.get(repo.key) is None}
+        if len(unknown) < 2 or not self.has_credential(None):
+            return
+        names = [{"owner": repo.owner, "name": repo.name} for repo in unknown.values()]
+        variables = {f"{part}{i}": name[part] for i, name in enumerate(names) for part in name}
+        try:
+            reply = await self.desk.github.graphql(
+                many_repositories(len(names)),
+                variables,
+                owner=None,
+                timeout_s=self.timeout_s,
+                partial=True,
+            )
+        except ToolError:  # what is not known counts as private for reading, public for writing
+            return
+        for found in (reply.data or {}).values():
+            if found is not None:
+                known = Repository.of_graphql(found)
+                self.desk.known.put(known.full_name.lower(), known)
 
     def has_credential(self, owner: str | None) -> bool:
         """Whether requests for an owner carry a credential."""
@@ -310,10 +360,13 @@ class Call:
         """Return the login of the credential's user; None for Apps and without one."""
         if not self.has_credential(owner):
             return None
-        known = self.desk.viewers.get(owner.lower())
+        settings = self.desk.settings
+        has_own = settings.app_id is not None or owner.lower() in settings.tokens
+        whose = owner.lower() if has_own else ""
+        known = self.desk.viewers.get(whose)
         if known is None:
             known = await self._ask_viewer(owner)
-            self.desk.viewers.put(owner.lower(), known)
+            self.desk.viewers.put(whose, known)
         return known or None
 
     async def _ask_viewer(self, owner: str) -> str:
@@ -548,6 +601,15 @@ class Window:
             "truncated_by": reason if more else None,
             "next_cursor": self.cursors.make(position, self.digest) if more else None,
         }
+
+
+def many_repositories(count: int) -> str:
+    """Return the query for what is known of so many repositories."""
+    holes = ", ".join(f"$owner{i}: String!, $name{i}: String!" for i in range(count))
+    asked = "\n".join(
+        f"  r{i}: repository(owner: $owner{i}, name: $name{i}) {{ ...facts }}" for i in range(count)
+    )
+    return f"query({holes}) {{\n{asked}\n}}\n{FACTS}"
 
 
 def owner_of(values: Mapping[str, Any]) -> str | None:

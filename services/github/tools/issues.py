@@ -515,6 +515,7 @@ async def issues_of(
     note_left_out(call, len(items) - len(allowed))
     rest = window.rest(allowed)
     repos = {repo.key: repo for repo, _ in rest}
+    await call.learn(repos.values())
     ears = dict(
         await asyncio.gather(
             *(

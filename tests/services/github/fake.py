@@ -75,7 +75,13 @@ class FakeGitHub:
         return Reply(200, answer, {}, rate=RATE, next_page=self.next_page)
 
     async def graphql(
-        self, query: str, variables: Mapping[str, Any], *, owner: str | None, timeout_s: float
+        self,
+        query: str,
+        variables: Mapping[str, Any],
+        *,
+        owner: str | None,
+        timeout_s: float,
+        partial: bool = False,
     ) -> Reply:
         """Answer a query as a POST."""
         body = {"query": query, "variables": dict(variables)}

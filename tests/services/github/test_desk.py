@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from core.errors import CursorRefused, InvalidArguments
 from core.models import Part, output_schema_of
+from services.github.backend.client import Client
 from services.github.backend.requests import Request
 from services.github.errors import BadName, NotFoundOrNoAccess, RepositoryNotAllowed
 from services.github.models.common import (
@@ -21,7 +22,9 @@ from services.github.models.common import (
     select,
 )
 from services.github.policy.names import Repo
-from services.github.tools.desk import clipped, owner_of
+from services.github.settings import GithubSettings
+from services.github.tools.desk import Desk, clipped, owner_of
+from tests.services.github.doubles.graphql import Graphql
 from tests.services.github.fake import HELLO, FakeGitHub, context_of, desk_of, moving
 
 ISSUES = "/repos/{owner}/{repo}/issues"
@@ -192,6 +195,83 @@ async def test_strangers_files_are_remembered_and_ours_are_not() -> None:
     assert await call.origin(theirs, "main") == "untrusted"
     assert call.untrusted is True
     assert call.desk.flow.seen(call.reader).untrusted == ("eve/theirs",)
+
+
+async def test_many_repositories_are_asked_about_in_one_request() -> None:
+    """Lists over many name them all; what GitHub does not tell stays unknown."""
+    fake = FakeGitHub()
+
+    def answer(request: Request) -> dict[str, Any]:
+        names = request.body["variables"]
+        found = [f"{names[f'owner{i}']}/{names[f'name{i}']}" for i in range(len(names) // 2)]
+        facts = {"isPrivate": True, "visibility": "PRIVATE", "isArchived": False}
+        more = {"defaultBranchRef": {"name": "main"}, "viewerPermission": "WRITE"}
+        return {
+            f"r{i}": None if name.endswith("/r3") else {"nameWithOwner": name, **facts, **more}
+            for i, name in enumerate(found)
+        }
+
+    fake.on("POST", "/graphql", answer)
+    call = desk_of(fake).call(context_of())
+    repos = [Repo("octo", f"r{number}") for number in range(30)]
+    await call.learn(repos)
+    await call.learn(repos[:3])
+    known = [await call.facts(repo) for repo in repos]
+    assert [facts is None for facts in known] == [number == 3 for number in range(30)]
+    assert known[0] is not None
+    assert known[0].private
+    assert known[0].can_push
+    assert known[0].permissions == {"pull", "triage", "push"}
+    assert fake.paths("POST") == ["/graphql"]
+    assert fake.paths() == ["/repos/octo/r3"]
+
+
+async def test_the_question_about_many_repositories_fits_githubs_schema(
+    graphql_double: Graphql,
+) -> None:
+    """As its own schema has it; the answer of the double has the shape of the question."""
+    graphql_double.data = {
+        "repository": {
+            "nameWithOwner": "octo/hello",
+            "isPrivate": False,
+            "visibility": "PUBLIC",
+            "isArchived": True,
+            "defaultBranchRef": None,
+            "viewerPermission": "READ",
+        }
+    }
+    own = GithubSettings.from_dict({"api_url": graphql_double.url, "token": "t" * 20})
+    client = Client(own)
+    async with client.running():
+        desk = Desk.of(client, own, desk_of(FakeGitHub()).cursors)
+        call = desk.call(context_of())
+        await call.learn([HELLO, Repo("octo", "other")])
+        facts = await call.facts(HELLO)
+    assert facts is not None
+    assert (facts.private, facts.archived, facts.default_branch) == (False, True, "")
+    assert facts.permissions == {"pull"}
+
+
+async def test_one_call_asks_about_a_few_repositories_one_by_one() -> None:
+    """Beyond them a repository is unknown: private for what is read, public for lockdown."""
+    fake = FakeGitHub()
+    call = desk_of(fake).call(context_of())
+    repos = [Repo("octo", f"r{number}") for number in range(30)]
+    for repo in repos:
+        fake.repository(repo)
+    known = [await call.facts(repo) for repo in repos]
+    assert [facts is not None for facts in known] == [number < 10 for number in range(30)]
+    again = desk_of(fake).call(context_of())
+    assert await again.facts(repos[29]) is not None
+
+
+async def test_the_general_credential_has_one_user_whoever_the_owner_is() -> None:
+    """So it is asked once; an owner with a token of their own has another."""
+    fake = FakeGitHub()
+    desk = desk_of(fake, token="t" * 20, tokens="acme=" + "u" * 20)
+    for owner in ("octo", "eve", "acme", "ACME"):
+        assert await desk.call(context_of()).viewer(owner) == "me"
+    assert fake.paths() == ["/user", "/user"]
 
 
 # --- lists ---------------------------------------------------------------------------------------
