@@ -38,8 +38,10 @@ class OutputModel(BaseModel):
 def _compact_input(schema: dict[str, Any]) -> None:
     """Show optional arguments as plain types; null is accepted for them but needs no words.
 
-    Nor does it have to be said that what is left out is false, or an empty list.
+    Nor does it have to be said that what is left out is false, or an empty list. What a model's
+    docstring says of arguments within arguments is for people.
     """
+    schema.pop("description", None)
     for name, prop in schema.get("properties", {}).items():
         options = prop.get("anyOf", ())
         if len(options) == 2 and {"type": "null"} in options:

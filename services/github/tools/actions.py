@@ -119,7 +119,7 @@ class ListActions(RepositoryArguments, PageArguments):
     """Arguments of actions_list."""
 
     method: ListMethod
-    resource_id: str | None = Field(None, description="Workflow id or file; run id.")
+    resource_id: str | None = Field(None, description="Of a workflow or run.")
     workflow_runs_filter: RunsFilter | None = None
     workflow_jobs_filter: JobsFilter | None = None
     per_page: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)
@@ -130,7 +130,7 @@ class GetAction(RepositoryArguments):
 
     method: GetMethod
     resource_id: str = Field(description="Id of that thing.")
-    path: str | None = Field(None, description="File of the artifact or logs to read.")
+    path: str | None = Field(None, description="File in it to read.")
 
 
 class GetJobLogs(RepositoryArguments):
@@ -178,7 +178,7 @@ def listings(desk: Desk) -> list[Listing]:
     return [
         Listing(
             name="actions_list",
-            title="List things of Actions",
+            title="List Actions",
             description="Workflows, runs, jobs or artifacts.",
             handler=tools.actions_list,
             arguments=ListActions,
@@ -187,8 +187,8 @@ def listings(desk: Desk) -> list[Listing]:
         ),
         Listing(
             name="actions_get",
-            title="Look at a thing of Actions",
-            description="One workflow, run or job; files of an artifact or of a run's logs.",
+            title="Look at Actions",
+            description="A workflow, run, job; files of an artifact or of logs.",
             handler=tools.actions_get,
             arguments=GetAction,
             result=ActionsItem,
@@ -196,8 +196,8 @@ def listings(desk: Desk) -> list[Listing]:
         ),
         Listing(
             name="get_job_logs",
-            title="Read logs of jobs",
-            description="Log of a job, or of a run's failed ones; failure_report says more.",
+            title="Read job logs",
+            description="Log of a job, or of a run's failed ones.",
             handler=tools.get_job_logs,
             arguments=GetJobLogs,
             result=JobLogs,

@@ -60,8 +60,8 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="failure_report",
             title="Why did CI fail?",
-            description="Why a run failed: jobs, steps, annotations, log lines around errors; "
-            "without run_id the newest failed one.",
+            description="Why a run (the newest failed one) failed: steps, annotations, log "
+            "lines around errors.",
             handler=tools.failure_report,
             arguments=FailureReportOf,
             result=FailureReport,
