@@ -58,7 +58,7 @@ Moment = Annotated[str, AfterValidator(_moment)]
 class ListCommits(RepositoryArguments, PageArguments):
     """Arguments of list_commits."""
 
-    sha: str | None = Field(None, description="Branch, tag, SHA")
+    sha: str | None = None
     path: str | None = Field(None, description="Its history")
     author: str | None = None
     since: Moment | None = Field(None, description="ISO 8601")
@@ -77,7 +77,7 @@ class GetCommit(RepositoryArguments, PageArguments):
     """Arguments of get_commit."""
 
     sha: str = Field(description="Or branch, tag")
-    detail: Detail = "stats"
+    detail: Detail | None = None
 
 
 class Compare(RepositoryArguments, PageArguments):
@@ -85,7 +85,7 @@ class Compare(RepositoryArguments, PageArguments):
 
     base: str
     head: str = Field(description="Or owner:branch")
-    detail: Detail = "stats"
+    detail: Detail | None = None
 
 
 class GetCommitStatus(RepositoryArguments):
@@ -101,7 +101,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="list_commits",
             title="List commits",
-            description="Commits of a branch.",
+            description="Commits of a branch, tag or SHA.",
             handler=tools.list_commits,
             arguments=ListCommits,
             result=Commits,
@@ -341,7 +341,7 @@ def _person(person: Mapping[str, Any] | None, trust: TrustLabel) -> dict[str, An
 
 
 def _file(
-    item: Mapping[str, Any], detail: Detail, trust: TrustLabel, max_chars: int
+    item: Mapping[str, Any], detail: Detail | None, trust: TrustLabel, max_chars: int
 ) -> ChangedFile:
     patch = item.get("patch") if detail == "full_patch" else None
     if patch is not None:

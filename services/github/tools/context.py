@@ -54,7 +54,7 @@ class ListRepos(PageArguments):
     """Arguments of list_repos."""
 
     owner: str | None = None
-    sort: Literal["pushed", "updated", "created", "full_name"] | None = None
+    sort: Literal["pushed", "updated", "full_name"] | None = None
 
 
 class SearchRepositories(PageArguments):

@@ -108,10 +108,10 @@ fragment blame on Commit {
 class GetFileContents(RepositoryArguments):
     """Arguments of get_file_contents: those of the official server, and parts and several files."""
 
-    path: str = "/"
+    path: str | None = None
     paths: list[str] = Field([], description="Several files instead")
     ref: str | None = Field(None, description="Branch, tag, SHA, refs/pull/1/head")
-    sha: str | None = Field(None, description="Commit")
+    sha: str | None = None
     fields: list[str] = Field([])
     start_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
     end_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
@@ -124,7 +124,7 @@ class GetFileContents(RepositoryArguments):
         if len(self.paths) > MAX_FILES:
             raise ValueError(f"at most {MAX_FILES} paths are read in one call")
         parts = (self.start_line, self.end_line, self.cursor, self.fields)
-        if self.paths and (self.path != "/" or any(parts)):
+        if self.paths and (self.path or any(parts)):
             raise ValueError("paths goes with owner, repo, ref and sha only")
         return self
 
@@ -141,7 +141,7 @@ class GetRepositoryTree(RepositoryArguments):
 
     tree_sha: str | None = Field(None, description="Or branch, tag")
     recursive: bool = False
-    path_filter: str | None = Field(None, description="Prefix")
+    path_filter: str | None = None
     cursor: str | None = None
 
 
@@ -162,7 +162,7 @@ class GetFileBlame(RepositoryArguments):
     start_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
     end_line: int | None = Field(None, ge=1, json_schema_extra=unbounded)
     perPage: int | None = Field(None, ge=1, le=100, json_schema_extra=unbounded)  # official name
-    after: str | None = Field(None, description="next_cursor")
+    after: str | None = None  # the official name; takes next_cursor
 
 
 def listings(desk: Desk) -> list[Listing]:
@@ -181,7 +181,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="get_repository_tree",
             title="List files",
-            description="List the files and folders of a repository.",
+            description="Files and folders, below a prefix (path_filter).",
             handler=tools.get_repository_tree,
             arguments=GetRepositoryTree,
             result=Tree,
@@ -190,7 +190,7 @@ def listings(desk: Desk) -> list[Listing]:
         Listing(
             name="search_code",
             title="Search code",
-            description='Search default branches: `"exact phrase" repo:o/r path:src language:go`.',
+            description='Such as `"exact phrase" repo:o/r path:src language:go`.',
             handler=tools.search_code,
             arguments=SearchCode,
             result=CodeHits,
@@ -373,7 +373,7 @@ class FileTools:
         repo, at = Repo.parse(arguments.owner, arguments.repo), arguments.at
         if arguments.paths:
             return await _several(call, repo, arguments.paths, at)
-        path = parse_path(arguments.path, root=True)
+        path = parse_path(arguments.path or "/", root=True)
         digest = digest_of("contents", repo.key, path, at, arguments.start_line, arguments.end_line)
         state = call.desk.cursors.position_of(arguments.cursor, digest)
         reading = Reading(call, repo, path, at, arguments, digest)
