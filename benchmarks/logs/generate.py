@@ -54,7 +54,7 @@ class Set:
     """A set of logs.
 
     Attributes:
-        path: Its folder, with one folder for each source.
+        path: Its folder, with `plain` and `packed`, each with one folder for each source.
         plain: The files that are not compressed.
         packed: The others.
     """
@@ -151,11 +151,12 @@ def generate(folder: Path, megabytes: int) -> Set:
         total = int(megabytes * 1e6 * share)
         lines = _lines(make, number, total)
         for ending, part in GENERATIONS:
-            path = folder / f"{name}{ending}"
+            kind = "packed" if ending.endswith(".gz") else "plain"
+            path = folder / kind / f"{name}{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
             last = _write(path, lines, int(total * part))
             os.utime(path, (last, last))
-            (packed if ending.endswith(".gz") else plain).append(path)
+            (packed if kind == "packed" else plain).append(path)
     return Set(folder, plain, packed)
 
 
