@@ -107,11 +107,23 @@ def _after_agent(rest: bytes) -> float | None:
 
 
 def _morgan(block: bytes) -> Iterator[Request]:
-    for found in _MORGAN.finditer(block):
-        start = block.rfind(b"\n", 0, found.start()) + 1
+    for found, start, _ in _first_in_lines(_MORGAN, block):
         if block[start : start + 1] != b"{":
             method, path, status, ms = found.groups()
             yield Request(start, method.decode(), _text(path), int(status), _milliseconds(ms))
+
+
+def _first_in_lines(
+    pattern: re.Pattern[bytes], block: bytes
+) -> Iterator[tuple[re.Match[bytes], int, int]]:
+    """Yield the first match in each line, and where the line begins and ends."""
+    at = 0
+    while found := pattern.search(block, at):
+        start = block.rfind(b"\n", at, found.start()) + 1 or at
+        end = block.find(b"\n", found.end())
+        at = end if end >= 0 else len(block)
+        yield found, start, at
+        at += 1
 
 
 def _milliseconds(text: bytes) -> float | None:
@@ -129,13 +141,11 @@ def _logfmt(block: bytes) -> Iterator[Request]:
 
 
 def _json(block: bytes) -> Iterator[Request]:
-    for found in _JSON_START.finditer(block):
-        start = block.rfind(b"\n", 0, found.start()) + 1
+    for _, start, end in _first_in_lines(_JSON_START, block):
         if block[start : start + 1] != b"{":
             continue
-        end = block.find(b"\n", found.end())
         try:
-            entry = from_json(block[start : end if end >= 0 else len(block)])
+            entry = from_json(block[start:end])
         except ValueError:
             continue
         if request := _of_members(start, _flat(entry)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -62,6 +63,16 @@ def test_every_format_of_requests_is_read(
 def test_what_is_no_request_is_none(line: str) -> None:
     """Method, path and a status of HTTP have to stand there."""
     assert list(requests_of(line.encode())) == []
+
+
+@pytest.mark.parametrize(
+    "part", ["GET /a 200 5 ms ", '{"method": "GET" ', '"GET /a HTTP/1.1" 200 5 ', "method=GET "]
+)
+def test_a_line_is_one_request_however_often_it_looks_like_one(part: str) -> None:
+    """A megabyte of such a line takes time that grows with its length only."""
+    started = time.perf_counter()
+    assert len(list(requests_of((part * 60_000).encode()))) <= 1
+    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize(

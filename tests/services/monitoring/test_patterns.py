@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -106,6 +107,14 @@ def test_any_text_has_a_template_without_digits_of_ascii(text: str) -> None:
 def test_a_block_has_as_many_shapes_as_lines(lines: list[bytes]) -> None:
     """Shapes are matched with lines by number, so blurring must never touch a line's end."""
     assert len(shapes_of(b"\n".join(lines))) == len(lines)
+
+
+@pytest.mark.parametrize("letters", [b"a", b"ab", b"a0", b"0", b"-"])
+def test_an_endless_line_is_blurred_in_time_that_grows_with_it(letters: bytes) -> None:
+    """A megabyte of hex letters without a digit once took minutes."""
+    started = time.perf_counter()
+    shapes_of(letters * (1_000_000 // len(letters)))
+    assert time.perf_counter() - started < 2
 
 
 def test_statuses_of_access_logs_are_told_apart_by_class() -> None:
