@@ -282,6 +282,8 @@ _RULES: tuple[tuple[Any, _Places], ...] = tuple(
             r"(?:-----END [a-z0-9 ]*PRIVATE KEY[a-z ]*-----|\z)",
             _first,
         ),
+        # And one of which only the end is left.
+        (r"((?:[a-z0-9+/=]{16,}\s{1,4}|\\n)+)-----END [a-z0-9 ]*PRIVATE KEY", _first),
         (f"({'|'.join(_SHAPES)})", _first),
         (r"[a-z][a-z0-9+.\-]*://([^\s/?#:@\[\"'<>]*)(?::([^\s\"'<>]*))?@", _userinfo),
         (
@@ -310,7 +312,7 @@ _RULES: tuple[tuple[Any, _Places], ...] = tuple(
 )
 # Every rule needs one of these words, which a test holds against all examples.
 _HINT = _compiled(
-    rf"{_STEMS}|://|bearer|basic|digest|aws4|-----BEGIN|identified|curl|redis|mysql|mariadb"
+    rf"{_STEMS}|://|bearer|basic|digest|aws4|PRIVATE KEY|identified|curl|redis|mysql|mariadb"
     r"|gh[opsur]_|github_|gl[a-z]+-|AKIA|ASIA|xox|xapp-|hooks\.slack|discord|sk-|[sr]k_|whsec_|AIza"
     r"|ya29|GOCSPX|npm_|pypi-|dckr_|hf_|SG\.|shp[a-z]+_|_v1_|hv[bsr]\.|:AA|eyJ"
 )

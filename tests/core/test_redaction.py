@@ -70,6 +70,7 @@ HIDDEN = [
     f"<password>{S}</password>",
     f"-----BEGIN RSA PRIVATE KEY-----\n{S}\n-----END RSA PRIVATE KEY-----",
     f"-----BEGIN OPENSSH PRIVATE KEY-----\\n{S}\\n",
+    f"{'MIIE' * 16}zQ9\n{'a' * 40}\n-----END RSA PRIVATE KEY-----",
     f"client_secret = {S}",
     f"passphrase => {S}",
     f"\x80\xffpassword={S}",
@@ -200,7 +201,15 @@ def test_a_quoted_value_of_a_secret_name_is_never_seen(
         ),
         *("cookie: a=b;", "<password>", "password=[", 'password="\\', "eyJaaaaaaa.", "mysql "),
         *("curl -u ", "mysql -p", "authorization: ", "://a:b@", "x://a:b@c ", "password '", "\\"),
-        *('password=\\"a', "token=a ", "-p", "sk-", "aws4-hmac-sha256 a=\n", "bearer a1"),
+        *(
+            'password=\\"a',
+            "token=a ",
+            "-p",
+            "sk-",
+            "a" * 16 + "\n",
+            "aws4-hmac-sha256 a=\n",
+            "bearer a1",
+        ),
     ],
 )
 def test_hostile_text_takes_time_that_grows_with_it(part: str) -> None:

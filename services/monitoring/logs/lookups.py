@@ -13,7 +13,7 @@ from services.monitoring.logs.scan import Scan, Spent, entry_lines
 from services.monitoring.logs.search import (
     Page,
     around_in,
-    lines_of,
+    near_lines,
     shown_lines,
     told_entry,
 )
@@ -122,9 +122,9 @@ def _shown(
     if not lines:
         return None
     line = file.reader.entry(lines)
-    following = lines_of(data[end:] + after)
+    following = near_lines(data[end:] + after)
     wanted = (payload.get("before", 10), payload.get("after", 10))
-    above = lines_of(before)
+    above = near_lines(before)
     texts = shown_lines(page, above[len(above) - wanted[0] :] if wanted[0] < len(above) else above)
     entry = told_entry(page, file, offset, line.at, line, lines, cut)
     return {

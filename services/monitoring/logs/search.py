@@ -27,6 +27,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from core.redaction import redact_bytes
 from services.monitoring.logs.finding import (
     EVERYTHING,
     Find,
@@ -525,7 +526,7 @@ class _OfFile:
         after = bytes(data[end : min(block.end, end + _CONTEXT_BYTES)])
         if self._file.size is not None:  # blocks end somewhere; the file can be asked
             before, after = around_in(self._file, block.offset + start, block.offset + end)
-        return lines_of(before)[-count:], lines_of(after)[:count]
+        return near_lines(before)[-count:], near_lines(after)[:count]
 
     def _first_time(self, block: Block) -> float | None:
         at = block.begin
@@ -576,8 +577,10 @@ def around_in(file: LogFile, start: int, end: int, times: int = 1) -> tuple[byte
     return before, os.pread(file.fd, room, end)
 
 
-def lines_of(data: bytes) -> list[bytes]:
-    """Return the lines of some bytes, without their ends."""
+def near_lines(data: bytes) -> list[bytes]:
+    """Return the lines of some bytes, without their ends, and without keys that span some."""
+    if b"PRIVATE KEY" in data:
+        data = redact_bytes(data).data
     lines = data.split(b"\n")
     return lines[:-1] if lines and not lines[-1] else lines
 
@@ -804,11 +807,9 @@ def _shown(page: Page, text: str) -> str:
 
 
 def shown_lines(page: Page, lines: Sequence[bytes]) -> list[str]:
-    """Return lines as results show them; a key that spans some is one secret."""
-    texts = [line[:_CONTEXT_BYTES].decode("utf-8", "replace").rstrip("\r") for line in lines]
-    if any("PRIVATE KEY" in text for text in texts):
-        return _shown(page, "\n".join(texts)).split("\n")
-    limit = min(MAX_CONTEXT_CHARS, MAX_AROUND_CHARS * 4 // max(1, len(texts)))
+    """Return lines as results show them."""
+    texts = (line[:_CONTEXT_BYTES].decode("utf-8", "replace").rstrip("\r") for line in lines)
+    limit = min(MAX_CONTEXT_CHARS, MAX_AROUND_CHARS * 4 // max(1, len(lines)))
     return [_shown(page, text)[:limit] for text in texts]
 
 
