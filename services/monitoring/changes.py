@@ -113,20 +113,28 @@ def _followed(at: float, onsets: Sequence[Onset], grace: float, lasts_s: float) 
     return round(total, 6)
 
 
-def pattern_onsets(patterns: Iterable[Mapping[str, Any]], edges: Sequence[float]) -> list[Onset]:
+def pattern_onsets(
+    patterns: Iterable[Mapping[str, Any]], edges: Sequence[float], *, is_whole: bool = True
+) -> list[Onset]:
     """Return when patterns began, ended or changed their rate.
 
     Args:
         patterns: With `counts` by bucket, `level`, `first_at`.
         edges: One more than buckets.
+        is_whole: Whether the logs were read to their end; if not, fewer lines mean nothing.
     """
     found = []
     for pattern in patterns:
-        bucket, evidence = step_in(pattern["counts"])
-        if evidence >= LEAST_EVIDENCE:
+        counts = pattern["counts"]
+        bucket, evidence = step_in(counts)
+        if evidence >= LEAST_EVIDENCE and (is_whole or _rises(counts, bucket)):
             weight = (0.6 if pattern["level"] in ERROR_LEVELS else 0.3) * _sure(evidence)
             found.append(Onset(_began(pattern, bucket, edges), weight))
     return found
+
+
+def _rises(counts: Sequence[int], bucket: int) -> bool:
+    return sum(counts[:bucket]) * (len(counts) - bucket) < sum(counts[bucket:]) * bucket
 
 
 def _sure(evidence: float) -> float:
@@ -177,13 +185,19 @@ _PATTERN_WEIGHTS = {"new": 0.75, "spike": 0.65, "gone": 0.45, "drop": 0.35}
 
 
 def pattern_findings(
-    patterns: Sequence[Mapping[str, Any]], edges: Sequence[float], windows: Windows
+    patterns: Sequence[Mapping[str, Any]],
+    edges: Sequence[float],
+    windows: Windows,
+    *,
+    is_whole: bool = True,
 ) -> list[Finding]:
     """Return the patterns that are new, gone, more or less frequent after the moment.
 
     Args:
         edges: Of the buckets of `counts`; the bucket in which the moment lies counts as after.
+        is_whole: Whether the logs were read to their end; if not, fewer lines mean nothing.
     """
+    telling = {kind for kind in _PATTERN_WEIGHTS if is_whole or kind in ("new", "spike")}
     split = max(1, min(bisect_right(edges, windows.moment + TINY) - 1, len(edges) - 2))
     found = []
     for pattern in patterns:
@@ -191,7 +205,7 @@ def pattern_findings(
         before = Counted(sum(counts[:split]), _seconds(windows.before), counts[:split])
         after = Counted(sum(counts[split:]), _seconds(windows.after), counts[split:])
         change = compare(before, after, tests=len(patterns))
-        if change.kind in _PATTERN_WEIGHTS:
+        if change.kind in telling:
             found.append(_pattern(pattern, before, after, change, _onset(pattern, edges, split)))
     return found
 

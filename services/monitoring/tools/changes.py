@@ -116,6 +116,11 @@ class Observed:
     series: Mapping[str, Series]
     own: Sequence[Finding]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the logs were read to their end."""
+        return self.logs["partial"] is None
+
 
 class ChangeTools:
     """The handler."""
@@ -230,7 +235,7 @@ def _compared(asked: Asked, seen: Observed) -> tuple[float | None, list[tuple[fl
     windows = asked.windows(at)
     findings = [
         *seen.own,
-        *pattern_findings(seen.logs["patterns"], seen.edges, windows),
+        *pattern_findings(seen.logs["patterns"], seen.edges, windows, is_whole=seen.is_whole),
         *metric_findings(seen.series, windows),
     ]
     return at, ranked(without_doubles(findings), windows)
@@ -238,7 +243,7 @@ def _compared(asked: Asked, seen: Observed) -> tuple[float | None, list[tuple[fl
 
 def _moment(asked: Asked, seen: Observed) -> float | None:
     onsets = [
-        *pattern_onsets(seen.logs["patterns"], seen.edges),
+        *pattern_onsets(seen.logs["patterns"], seen.edges, is_whole=seen.is_whole),
         *metric_onsets(seen.series),
         *(Onset(finding.at, finding.weight) for finding in seen.own),
     ]
@@ -278,6 +283,8 @@ def _summary(at: float | None, findings: Sequence[tuple[float, Finding]]) -> str
 
 def _notes(asked: Asked, seen: Observed) -> list[str]:
     notes = told_notes(seen.logs)
+    if not seen.is_whole:
+        notes.append("since not all was read, patterns that are gone are not told")
     firsts = [points[0][0] for points in seen.series.values() if points]
     first = min(firsts, default=None)
     if first is None:

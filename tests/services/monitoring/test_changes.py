@@ -25,6 +25,7 @@ from services.monitoring.changes import (
     nearness,
     notable_findings,
     pattern_findings,
+    pattern_onsets,
     ranked,
     without_doubles,
 )
@@ -244,6 +245,15 @@ def test_patterns_that_are_new_gone_or_more_frequent_are_found() -> None:
     assert found["fresh"].evidence["after_count"] == 116
     assert "fresh" in found["fresh"].sentence
     assert max(found.values(), key=lambda f: f.weight) is found["fresh"]
+
+
+def test_what_was_not_read_is_not_gone() -> None:
+    """Where reading ended early, later lines are missing; earlier ones that are new are not."""
+    rows = [pattern("fresh", [0] * 31 + [4] * 29), pattern("unread", [3] * 30 + [0] * 30)]
+    found = pattern_findings(rows, EDGES, WINDOWS, is_whole=False)
+    assert [finding.evidence["template"] for finding in found] == ["fresh"]
+    assert len(pattern_onsets(rows, EDGES, is_whole=False)) == 1
+    assert len(pattern_onsets(rows, EDGES)) == 2
 
 
 def test_metrics_of_one_family_are_told_once() -> None:
