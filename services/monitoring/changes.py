@@ -286,6 +286,8 @@ def _line(line: Mapping[str, Any]) -> Finding:
     part, kind, weight = _NOTABLE[line["kind"]]
     source, at = line["source"], line["at"]
     said = f"{source} says at {iso(at)}: {line['line'][:300]}"
+    if line["others"]:
+        said += f" ({line['others']} more lines like it)"
     if line["version_before"]:
         change = f"from {line['version_before']} to {line['version']}"
         said = f"The version in {source} changed {change} at {iso(at)}."
@@ -294,6 +296,7 @@ def _line(line: Mapping[str, Any]) -> Finding:
         "ref": line["ref"],
         "version": line["version"],
         "version_before": line["version_before"],
+        "others": line["others"],
     }
     return Finding(part, kind, source, at, weight, said, evidence)
 

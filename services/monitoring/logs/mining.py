@@ -529,4 +529,5 @@ def _notable(reading: Reading, line: Notable) -> dict[str, Any]:
         "ref": reading.scan.ref(file, line.offset),
         "version": line.version,
         "version_before": line.before,
+        "others": line.others,
     }

@@ -1,7 +1,8 @@
 """Lines that tell of a deploy, a new version, a start, an end or a package, wherever they are.
 
-Words alone deceive ("lock released"), so what a line is taken for also depends on how often its
-template occurs: what happens all the time is not what has changed. Versions are followed from line
+Words alone deceive ("deployed chunk 7"), so what a line is taken for also depends on how often its
+template occurs: what happens all the time is not what has changed. Of packages, starts and ends,
+whose words are sure, the first of many is told, with their number. Versions are followed from line
 to line of the same template; one that differs from the one before is what counts.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import re2
@@ -92,6 +93,7 @@ class Notable:
         file: Its number.
         offset: In the file, in bytes.
         version: What it names; `before` is what the line before it with that template named.
+        others: Lines of its template after it that are not told: a large upgrade, a restart loop.
     """
 
     kind: Kind
@@ -100,6 +102,7 @@ class Notable:
     line: bytes
     version: str | None = None
     before: str | None = None
+    others: int = 0
 
 
 @dataclass(slots=True)
@@ -168,6 +171,8 @@ def _take(group: _Group, candidate: Candidate, file: int, offset: int) -> None:
 def _told(group: _Group) -> list[Notable]:
     if group.count <= RARE:
         return group.kept
-    if group.changes >= MAX_VERSIONS:
-        return []
-    return [line for line in group.kept if line.kind == "version"]
+    versions = [line for line in group.kept if line.kind == "version"]
+    if versions and group.changes < MAX_VERSIONS:
+        return versions
+    sure = [line for line in group.kept if line.kind in ("package", "start", "end", "oom")]
+    return [replace(sure[0], others=group.count - 1)] if sure else []

@@ -200,6 +200,8 @@ def test_what_is_said_all_the_time_is_no_news() -> None:
     """Of a template that occurs often, only another version counts; if that is rare itself."""
     chatter = [f"deployed chunk {n}" for n in range(50)]
     assert notables(*chatter) == []
+    loop = [("start", None, None)]
+    assert notables(*["Application startup complete."] * 40) == loop
     constant = ["ping version=1.0.0"] * 40 + ["ping version=1.0.1"] * 40
     assert notables(*constant) == [("version", "1.0.0", "1.0.1")]
     assert notables(*(f"built version 1.0.{n}" for n in range(60))) == []
@@ -297,6 +299,7 @@ def test_a_line_is_told_once() -> None:
         "ref": "r1",
         "version": "1.1",
         "version_before": None,
+        "others": 0,
     }
     rows = [pattern("deployed <*>", [0] * 30 + [9] * 30, ref="r1")]
     findings = [*notable_findings([line]), *pattern_findings(rows, EDGES, WINDOWS)]
