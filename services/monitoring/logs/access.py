@@ -67,6 +67,11 @@ _JSON_START = re.compile(
 )
 
 
+_OWN = re.compile(
+    rb'"http_method":"(?P<method>[A-Z]+)","path":"(?P<path>[^"\\?]{1,200})"'
+    rb',"status":(?P<status>[1-5]\d\d),"duration_ms":(?P<ms>\d{1,12}(?:\.\d{1,6})?)[,}]'
+)
+"""Our own request lines, which need not be parsed as JSON."""
 _IS_QUOTED = re2.compile(rb'"(?:' + METHODS + rb') [^"\n]*HTTP/[\d.]+" [1-5]\d\d\b')
 _IS_JSON = re2.compile(_JSON_START.pattern)
 _IS_LOGFMT = re2.compile(rb'\bmethod="?(?:' + METHODS + rb")\b")
@@ -141,8 +146,12 @@ def _logfmt(block: bytes) -> Iterator[Request]:
 
 
 def _json(block: bytes) -> Iterator[Request]:
-    for _, start, end in _first_in_lines(_JSON_START, block):
+    for found, start, end in _first_in_lines(_JSON_START, block):
         if block[start : start + 1] != b"{":
+            continue
+        if own := _OWN.match(block, found.start()):
+            method, path, status, ms = own.groups()
+            yield Request(start, method.decode(), _text(path), int(status), float(ms))
             continue
         try:
             entry = from_json(block[start:end])
