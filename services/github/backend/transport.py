@@ -17,9 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from github import Github
+from typing import TYPE_CHECKING, Any
 
 from core.errors import Busy, ToolError
 from core.observability.health import Component
@@ -45,6 +43,9 @@ from services.github.errors import (
     NotReady,
 )
 from services.github.settings import GithubSettings
+
+if TYPE_CHECKING:
+    from github import Github
 
 API_VERSION = "2022-11-28"
 NOT_READY_S = 5.0
@@ -170,8 +171,11 @@ class Transport:
         )
 
     def _github(self, prepared: Prepared) -> Github:
+        from github import Github  # see `credentials` for why not above
+
+        auth = prepared.credential.auth
         return Github(
-            auth=prepared.credential.auth,
+            auth=None if auth is None else auth(),
             base_url=self._settings.api_url,
             user_agent=USER_AGENT,
             per_page=50,
