@@ -40,6 +40,8 @@ MAX_START_BYTES = 64 * 1024
 _WINDOW_BYTES = 128 * 1024 * 1024
 _XZ_MEMORY = 128 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
+_TAIL_BYTES = (8 * 1024, 64 * 1024, 1024 * 1024)
+_TAIL_LINES = 20
 _NUL_SHARE = 0.002
 TRUNCATED = "truncated while it was read"
 
@@ -245,8 +247,12 @@ class LogFile:
     def _last_at(self, reader: Reader) -> float | None:
         if self.size is None:
             return None
-        lines = self.tail(8 * 1024).split(b"\n")[-20:]
-        return max(filter(None, map(reader.at, lines)), default=None)
+        for count in _TAIL_BYTES:
+            lines = self.tail(count).split(b"\n")[-_TAIL_LINES:]
+            times = [at for at in map(reader.at, lines) if at is not None]
+            if times or count >= self.size:
+                return max(times, default=None)
+        return None
 
     def head(self, count: int) -> bytes:
         """Return the first bytes, decompressed.

@@ -47,10 +47,10 @@ def span(file: LogFile, since: float, until: float) -> tuple[int, int]:
     if file.first_at is None or size <= 2 * FINE_BYTES:
         return 0, size
     count = min(PROBES, size // FINE_BYTES)
-    probes = [_Probe(0, file.first_at)]
-    probes += [probe(file, size * number // count, size) for number in range(1, count)]
+    inner = (probe(file, size * number // count, size) for number in range(1, count))
+    probes = [_Probe(0, file.first_at), *(one for one in inner if one.at is not None)]
     probes.append(_Probe(size, file.last_at))
-    steps = [n for n in range(count) if _may_hold(probes[n], probes[n + 1], since, until)]
+    steps = [n for n in range(len(probes) - 1) if _may_hold(probes[n], probes[n + 1], since, until)]
     if not steps:
         return size, size
     return (
@@ -60,9 +60,9 @@ def span(file: LogFile, since: float, until: float) -> tuple[int, int]:
 
 
 def _may_hold(low: _Probe, high: _Probe, since: float, until: float) -> bool:
-    if low.at is None or high.at is None:
-        return True
-    return max(low.at, high.at) >= since - LATE_S and min(low.at, high.at) <= until + LATE_S
+    times = [probe.at for probe in (low, high) if probe.at is not None]
+    is_open = high.at is None  # the end of a file whose last lines tell no time
+    return (is_open or max(times) >= since - LATE_S) and min(times) <= until + LATE_S
 
 
 def _lower(file: LogFile, probes: list[_Probe], step: int, since: float) -> int:

@@ -214,6 +214,16 @@ def test_what_has_no_times_is_read_as_a_whole(tmp_path: Path, fine: None) -> Non
     assert high == len(data)
 
 
+@pytest.mark.parametrize("length", [3_000, 20_000])
+def test_long_lines_hide_no_times(tmp_path: Path, fine: None, length: int) -> None:
+    """Longer than a probe, or than all probes: what has no time near is left out of account."""
+    rows = [line(NOON + n * 100, f"n{n} " + "x" * length) for n in range(100)]
+    path = write(tmp_path / "a.log", "".join(rows))
+    low, high, data = span_of(path, NOON + 3_000, NOON + 3_100)
+    assert b" n30 " in data[low:high]
+    assert high - low < len(data) * (0.3 if length == 3_000 else 0.9)
+
+
 def test_one_line_with_a_wrong_time_misleads_nobody(tmp_path: Path, fine: None) -> None:
     """Each probe takes the middle one of three times."""
     chance = random.Random(1)
