@@ -9,6 +9,10 @@ pool.Logs.run(job, payload, …) ── frame ──▶  worker.main ─ JOBS[jo
                                               formats.py     what a line says
                                               times.py       where in a file a time is
                                               search.py      the jobs "search", "context", "sources"
+                                              mining.py      "patterns", "errors", "changes"
+                                                patterns.py    templates; comparison.py  of rates
+                                                errors.py      exceptions; access.py  HTTP requests
+                                                notable.py     lines of deploys, versions, starts
 ```
 
 On the service's side (an event loop)::
