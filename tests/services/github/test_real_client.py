@@ -98,7 +98,7 @@ async def test_tools_are_listed_and_issues_read(server: ServerProcess, era: str)
         found = await called(client, "issue_read", method="get", issue_number=1)
     assert {"list_issues", "issue_read", "lock_issue", "failure_report"} <= names
     assert [row["number"] for row in listed["items"]] == [1, 2]
-    assert (found["title"], found["body"]) == ("Issue 1", "Body 1")
+    assert (found["issue"]["title"], found["issue"]["body"]) == ("Issue 1", "Body 1")
 
 
 @pytest.mark.parametrize("era", ERAS)
