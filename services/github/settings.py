@@ -16,7 +16,15 @@ MIB = 1024 * 1024
 DEFAULT_API_URL = "https://api.github.com"
 
 DEFAULT_TOOLSETS = ("context", "files", "branches", "issues", "pulls", "actions", "releases")
-FURTHER_TOOLSETS = ("discussions", "projects", "gists", "notifications", "security", "orgs")
+FURTHER_TOOLSETS = (
+    "discussions",
+    "projects",
+    "gists",
+    "notifications",
+    "security",
+    "orgs",
+    "stargazers",
+)
 TOOLSETS = DEFAULT_TOOLSETS + FURTHER_TOOLSETS
 
 # What github-mcp-server calls them, so that its lists keep working.
@@ -33,7 +41,6 @@ TOOLSET_ALIASES: dict[str, tuple[str, ...]] = {
     "dependabot": ("security",),
     "secret_protection": ("security",),
     "security_advisories": ("security",),
-    "stargazers": ("context",),
 }
 
 Names = Annotated[tuple[str, ...], NoDecode]

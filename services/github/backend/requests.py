@@ -168,6 +168,16 @@ def pages(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
     return _page_of(links.get("next")), _page_of(links.get("last"))
 
 
+def after_of(headers: Mapping[str, str]) -> str | None:
+    """Return where the next page of a list begins that has positions instead of page numbers.
+
+    Such are alerts, advisories and projects: their Link header says ``?after=…``.
+    """
+    links = {rel: url for url, rel in _LINK.findall(headers.get("link", ""))}
+    found = parse_qs(urlsplit(links.get("next", "")).query).get("after")
+    return found[0] if found else None
+
+
 def _page_of(url: str | None) -> int | None:
     if url is None:
         return None

@@ -35,10 +35,22 @@ class Access:
         """Whether the repository may be written to; only what may be read may be."""
         return self.may_read(repo) and (not self._write or _matches(repo, self._write))
 
-    def may_use_owner(self, owner: str) -> bool:
-        """Whether some repository of the owner may be read."""
-        names = (pattern.split("/", 1)[0] for pattern in self._read)
-        return not self._read or any(fnmatchcase(owner.lower(), name) for name in names)
+    def may_use_owner(self, owner: str, *, writes: bool = False) -> bool:
+        """Whether some repository of the owner may be read, or written to."""
+        lists = (self._read, self._write) if writes else (self._read,)
+        return all(not patterns or _names_owner(owner, patterns) for patterns in lists)
+
+    def check_owner(self, owner: str, *, writes: bool = False) -> None:
+        """Raise `RepositoryNotAllowed` for an owner of whom no repository may be used.
+
+        What belongs to an owner and to no repository (projects, teams) is decided by this.
+        """
+        if not self.may_use_owner(owner, writes=writes):
+            raise RepositoryNotAllowed(
+                f"Nothing of {owner} may be {'written to' if writes else 'read'} through this "
+                "service.",
+                owner=owner,
+            )
 
     def check_read(self, repo: Repo) -> None:
         """Raise `RepositoryNotAllowed` when the repository may not be read."""
@@ -71,6 +83,10 @@ def _matches(repo: Repo, patterns: tuple[str, ...]) -> bool:
         fnmatchcase(repo.owner.lower(), owner) and fnmatchcase(repo.name.lower(), name)
         for owner, _, name in (pattern.partition("/") for pattern in patterns)
     )
+
+
+def _names_owner(owner: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(owner.lower(), pattern.split("/", 1)[0]) for pattern in patterns)
 
 
 def _refusal(repo: Repo, what: str, variable: str) -> RepositoryNotAllowed:

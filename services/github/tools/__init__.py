@@ -13,18 +13,25 @@ from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
 from services.github.tools import (
     actions,
+    advisories,
+    alerts,
     branches,
     changes,
     commits,
     context,
+    discussions,
     failures,
     files,
+    gists,
     issue_writes,
     issues,
+    notifications,
+    orgs,
     pull_writes,
     pulls,
     releases,
     repositories,
+    stargazers,
 )
 from services.github.tools.desk import Desk
 
@@ -50,6 +57,13 @@ SUBJECTS: tuple[tuple[str, Subject], ...] = (
     ("actions", failures),
     ("actions", actions),
     ("releases", releases),
+    ("discussions", discussions),
+    ("gists", gists),
+    ("notifications", notifications),
+    ("security", alerts),
+    ("security", advisories),
+    ("orgs", orgs),
+    ("stargazers", stargazers),
 )
 """The toolset of each module, in the order in which their tools are listed."""
 

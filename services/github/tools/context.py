@@ -172,9 +172,9 @@ class ContextTools:
         window = call.window(arguments)
         request = await _list_of(call, arguments, window)
         reply = await call.reply(request)
-        items = _allowed(call, reply.data)
+        items = allowed(call, reply.data)
         shown, members = window.cut(
-            [_repository(item) for item in window.rest(items)], reply.next_page
+            [repository_of(item) for item in window.rest(items)], reply.next_page
         )
         call.heard_in_public("descriptions of repositories")
         return Repositories(items=shown, **members, **call.members())
@@ -201,10 +201,10 @@ class ContextTools:
             sort=arguments.sort,
             order=arguments.order,
         )
-        items = window.rest(_allowed(call, data["items"]))
+        items = window.rest(allowed(call, data["items"]))
         whole = not arguments.minimal_output
         shown, members = window.cut(
-            [_repository(item, whole) for item in items], following, total=data["total_count"]
+            [repository_of(item, whole) for item in items], following, total=data["total_count"]
         )
         call.heard_in_public("a search of repositories")
         return Repositories(
@@ -220,7 +220,7 @@ class ContextTools:
             call, "users", query, window, sort=arguments.sort, order=arguments.order
         )
         shown, members = window.cut(
-            [_user(item) for item in window.rest(data["items"])],
+            [account_of(item) for item in window.rest(data["items"])],
             following,
             total=data["total_count"],
         )
@@ -278,7 +278,7 @@ async def _list_of(call: Call, arguments: ListRepos, window: Window) -> Request:
     return Request(route="/users/{username}/repos", values={"username": owner}, query=query)
 
 
-def _allowed(call: Call, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def allowed(call: Call, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the repositories that may be shown; what is private is remembered."""
     shown = [item for item in items if call.may_read(item["full_name"])]
     for item in shown:
@@ -300,7 +300,8 @@ def note_left_out(call: Call, count: int) -> None:
 # --- telling -------------------------------------------------------------------------------------
 
 
-def _repository(item: Mapping[str, Any], whole: bool = False) -> RepositoryFacts:
+def repository_of(item: Mapping[str, Any], whole: bool = False) -> RepositoryFacts:
+    """Return a repository; `whole` is for all that GitHub says of it."""
     return RepositoryFacts(
         **_members(item, "full_name", "html_url", "visibility", "language", "default_branch"),
         **_members(item, "pushed_at", "updated_at"),
@@ -341,7 +342,8 @@ def _details(data: Mapping[str, Any], asked: Repo) -> dict[str, Any]:
     }
 
 
-def _user(item: Mapping[str, Any]) -> User:
+def account_of(item: Mapping[str, Any]) -> User:
+    """Return a person or organisation that a search found."""
     return User(**_members(item, "login", "id", "type", "avatar_url"), profile_url=item["html_url"])
 
 

@@ -591,6 +591,7 @@ class Window:
         """
         shown = list(parts[: fitting(parts, self.max_bytes)])
         by_bytes = len(shown) < len(parts)
+        following = following if self._leads_on(following) else None
         position = [self.start, self.skip + len(shown)] if by_bytes else [following, 0]
         more = by_bytes or following is not None
         reason: Literal["bytes", "limit"] = "bytes" if by_bytes else "limit"
@@ -601,6 +602,12 @@ class Window:
             "truncated_by": reason if more else None,
             "next_cursor": self.cursors.make(position, self.digest) if more else None,
         }
+
+    def _leads_on(self, following: int | str | None) -> bool:
+        """Whether a next page is one: a link back to this page would be followed for ever."""
+        if isinstance(following, int) and isinstance(self.start, int):
+            return following > self.start
+        return following != self.start
 
 
 def many_repositories(count: int) -> str:
