@@ -539,6 +539,9 @@ _JOINED = re.compile(
 )
 _LAST_OF_TRACE = re.compile(rb"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Group|Warning)\b")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\r?")
+_HEX = re.compile(rb"[0-9a-fA-F]+")
+_PEM_LENGTHS = frozenset((64, 70, 76))
+"""Of the lines of RFC 7468, OpenSSH and MIME."""
 _TRACEBACK = b"Traceback (most recent call last)"
 
 
@@ -636,8 +639,18 @@ def _continues(before: bytes, line: bytes) -> bool:
     """Tell whether a line ends the traceback above it, or is part of the key that began there."""
     if before[:1] in (b" ", b"\t"):
         return _LAST_OF_TRACE.match(line) is not None
-    in_key = before.startswith(b"-----BEGIN") or _BASE64.fullmatch(before) is not None
+    in_key = before.startswith(b"-----BEGIN") or _is_of_key(before)
     return in_key and (line.startswith(b"-----END") or _BASE64.fullmatch(line) is not None)
+
+
+def _is_of_key(line: bytes) -> bool:
+    """Tell whether a line is a full one of a PEM block, and no sum in hexadecimal digits."""
+    line = line.rstrip(b"\r")
+    return (
+        len(line) in _PEM_LENGTHS
+        and _BASE64.fullmatch(line) is not None
+        and _HEX.fullmatch(line) is None
+    )
 
 
 def _of_trace(line: bytes) -> str | None:

@@ -316,9 +316,12 @@ class LogFile:
             held, offset = end - cut, offset + cut
 
     def _cut(self, data: bytearray, end: int) -> int:
-        """Return where the last entry begins; 0 where a block should become longer."""
+        """Return where the last entry begins; 0 where a block should become longer.
+
+        The last line may not be all there yet, so what it is cannot be told.
+        """
         last = data.rfind(b"\n", 0, end) + 1
-        at = last
+        at = data.rfind(b"\n", 0, max(0, last - 1)) + 1
         while at > 0 and end - at < MAX_START_BYTES:
             above = data.rfind(b"\n", 0, at - 1) + 1
             if self.reader.is_start(
@@ -327,7 +330,7 @@ class LogFile:
             ):
                 return at
             at = above
-        return last
+        return last if end - at >= MAX_START_BYTES else 0
 
     def _filler(self, start: int, stop: int | None) -> Callable[[memoryview], int]:
         """Return what fills a buffer with the next bytes and returns how many; 0 at the end."""
@@ -405,19 +408,19 @@ class LogFile:
             overlap = OVERLAP_BYTES if first is None else 0
 
     def _first(self, data: bytearray, end: int) -> int | None:
-        """Return where the first entry begins; None where no line does."""
+        """Return where an entry begins, behind the first whole line; None where it is not told."""
         line = data.find(b"\n", 0, end) + 1
         if not line or line >= end:
             return None
-        at, before = line, b""
+        at, before = line, None
         while at < end and at < MAX_START_BYTES:
             stop = data.find(b"\n", at, end)
             stop = end if stop < 0 else stop
             text = bytes(data[at : min(stop, at + HEAD_BYTES)])
-            if self.reader.is_start(text, before or None):
+            if before is not None and self.reader.is_start(text, before):
                 return at
             before, at = text, stop + 1
-        return line
+        return line if end >= MAX_START_BYTES else None
 
 
 def _no_tick() -> None:

@@ -158,12 +158,13 @@ def entry_lines(
         Lines, the place behind the entry, and bytes that were left out of the lines.
     """
     lines: list[bytes] = []
-    at, kept, cut = start, 0, 0
+    at, kept, cut, before = start, 0, 0, None
     while at < end:
         stop = line_end(data, at, end)
         line = bytes(data[at : min(stop, at + MAX_ENTRY_BYTES)])
-        if lines and file.reader.is_start(line, lines[-1]):
+        if before is not None and file.reader.is_start(line, before):
             break
+        before = line
         room = MAX_ENTRY_BYTES - kept
         if len(lines) >= MAX_ENTRY_LINES or (room <= 0 and lines):
             cut += stop - at

@@ -493,7 +493,9 @@ class _OfFile:
         if outer is not None and file.format not in _INSIDE and not self._is_in_range(outer):
             return None
         line = file.reader.entry(lines)
-        at = _first(line.at, outer, near if file.first_at is not None else None)
+        at = _first(line.at, outer)
+        if at is None and file.first_at is not None:
+            at = _first(self._time_above(block, start), near)
         if at is not None and not self._is_in_range(at):
             return None
         if query.level is not None and not is_at_least(line.level, query.level):
@@ -528,6 +530,18 @@ class _OfFile:
             before, after = around_in(self._file, block.offset + start, block.offset + end)
         return near_lines(before)[-count:], near_lines(after)[:count]
 
+    def _time_above(self, block: Block, start: int) -> float | None:
+        """Return the time that the nearest line above tells: a line without one counts as that."""
+        for _ in range(_LINES_ABOVE):
+            if start <= block.begin:
+                return None
+            end, start = start - 1, block.data.rfind(b"\n", block.begin, start - 1) + 1
+            start = start or block.begin
+            moment = self._file.reader.at(bytes(block.data[start : min(end, start + SAMPLE_BYTES)]))
+            if moment is not None:
+                return moment
+        return None
+
     def _first_time(self, block: Block) -> float | None:
         at = block.begin
         for _ in range(20):
@@ -553,6 +567,7 @@ class _OfFile:
 
 _INSIDE = frozenset(("docker", "cri"))
 """Formats whose lines hold another line, which may tell the time better."""
+_LINES_ABOVE = 50
 MARK_BYTES = 2 * 1024 * 1024
 """After which a stream says how far it has come."""
 MAX_KEPT = 1_001

@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -424,3 +425,51 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
     found(tmp_path, limit=1)
     found(tmp_path, budget={"bytes": 1})
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_orders_find_the_same_entries(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Whatever is in a log, and wherever blocks end in it: entries are the same from both sides."""
+    monkeypatch.setattr(reading, "MAX_BLOCK_BYTES", 16_384)
+    monkeypatch.setattr(reading, "MAX_START_BYTES", 8_192)
+    chance = random.Random(seed)
+    at = NOON
+    pieces: tuple[Callable[[], bytes], ...] = (
+        lambda: f'{{"timestamp":{at:.0f},"level":"INFO","message":"m"}}\n'.encode(),
+        lambda: line(at, "words", "ERROR").encode(),
+        lambda: b"Traceback (most recent call last):\n  File x\nValueError: y\n",
+        lambda: chance.randbytes(chance.randrange(80)) + b"\n",
+        lambda: b"x" * chance.randrange(300) + b"\n",
+        lambda: b"\n" * chance.randrange(5),
+        lambda: f"{line(at, '')[:-7]} stdout P part\n".encode(),
+    )
+    for name in ("a.log", "b.log", "c.log.1.gz"):
+        usual, data = chance.choice(pieces), b""
+        for _ in range(80):
+            at += chance.choice((0, 1, 5, -3, 100))
+            data += (usual if chance.random() < 0.7 else chance.choice(pieces))()
+        write(tmp_path / name, data)
+    queries: tuple[dict[str, Any], ...] = ({}, {"text": "m"}, {"regex": "o+"}, {"level": "error"})
+    for query in queries:
+        seen = []
+        for order in ("newest", "oldest"):
+            for limit in (13, 1_000):
+                refs, places = [], None
+                while True:
+                    answer = found(tmp_path, order=order, limit=limit, places=places, **query)
+                    refs += [entry["ref"] for entry in answer["entries"]]
+                    places = answer["places"]
+                    if places is None:
+                        break
+                assert len(refs) == len(set(refs))
+                seen.append(sorted(refs))
+        assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_short_lines_without_times_are_entries_of_their_own(tmp_path: Path) -> None:
+    """Words and checksums look like parts of a key, but none has begun."""
+    rows = ["ok", "done", "a" * 64, "b" * 64, "OK", "done"]
+    write(tmp_path / "a.log", "\n".join(rows) + "\n")
+    assert messages(found(tmp_path, order="oldest")) == rows
