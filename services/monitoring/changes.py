@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from services.monitoring.axes import value_text
 from services.monitoring.backend.events import Event
 from services.monitoring.backend.tracks import unit_of
-from services.monitoring.charts import value_text
 from services.monitoring.logs.comparison import Change, Counted, compare, step_in
 from services.monitoring.logs.times import iso
 from services.monitoring.shifts import Series, Shift, shift_of, turning_point

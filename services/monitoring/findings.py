@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from services.monitoring.axes import value_text
 from services.monitoring.backend.events import Event
 from services.monitoring.backend.host import Pressure
 from services.monitoring.backend.sample import Sample
 from services.monitoring.backend.tracks import Series
-from services.monitoring.charts import value_text
 from services.monitoring.errors import UnknownMetric
 from services.monitoring.series import reaches_in_s, step_for, steps_of, trend_of
 

@@ -131,18 +131,17 @@ class ChangeTools:
     async def what_changed(self, arguments: WhatChangedOf, context: Context) -> WhatChanged:
         """Compare before and after."""
         asked = asked_of(arguments, self._desk.clock())
-        seen = await self._observe(asked, arguments.sources)
+        seen = await self._observe(asked, arguments.sources, context)
         at, findings = await asyncio.to_thread(_compared, asked, seen)
         return self._answer(asked, seen, at, findings, arguments.limit)
 
-    async def _observe(self, asked: Asked, sources: list[str]) -> Observed:
+    async def _observe(self, asked: Asked, sources: list[str], context: Context) -> Observed:
         """Gather what logs, sampler and events say."""
         sampler = self._desk.backend.sampler
         buckets = BUCKETS // len(asked.spans)
         windows = [[*span, buckets] for span in asked.spans]
-        logs = await self._desk.backend.logs.run(
-            "changes", {"sources": sources, "windows": windows}
-        )
+        payload = {"sources": sources, "windows": windows}
+        logs = await self._desk.read_logs(context, "changes", payload)
         await refuse_unknown(self._desk, sources, logs)
         events = sampler.events(asked.since, asked.until)
         own = [*event_findings(events), *notable_findings(logs["notables"])]

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from core.context import Context
 from core.paging import Cursors, Cut, cut, digest_of
+from core.progress import reporting
 from services.monitoring.backend import Backend
 from services.monitoring.settings import MonitoringSettings
 
@@ -60,3 +62,14 @@ class Desk:
             cursors=self.cursors,
             digest=digest,
         )
+
+    async def read_logs(
+        self, context: Context, job: str, payload: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what a job on logs returns; clients that asked for it are told that it goes on.
+
+        Raises:
+            BadPattern, LogsUnavailable, Busy: As `Logs.run`.
+        """
+        async with reporting(context, "Reading logs", self.settings.log_time_limit_s):
+            return await self.backend.logs.run(job, payload)

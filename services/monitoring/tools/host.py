@@ -14,14 +14,13 @@ from core.content import ToolResult
 from core.errors import InvalidArguments
 from core.models import Arguments, NoArguments
 from core.tools import Listing
-from services.monitoring import charts
+from services.monitoring.axes import MAX_UNITS, Line, units_of, value_text
 from services.monitoring.backend.cgroup import CgroupReading
 from services.monitoring.backend.events import Event
 from services.monitoring.backend.host import Pressure
 from services.monitoring.backend.rings import COARSE_S
 from services.monitoring.backend.sample import ProcessUse, Sample, recorded_interfaces
 from services.monitoring.backend.tracks import Series
-from services.monitoring.charts import Line, value_text
 from services.monitoring.errors import NotSampledYet
 from services.monitoring.findings import Evidence, Finding, findings_of
 from services.monitoring.logs.times import moment_of
@@ -201,15 +200,17 @@ def _chart(lines: Sequence[Line], start: float, end: float) -> bytes:
     Raises:
         InvalidArguments: The metrics have more units than a chart has axes.
     """
-    units = charts.units_of(lines)
-    if len(units) > charts.MAX_UNITS:
+    from services.monitoring.charts import draw  # loads Pillow, 4 MB, which few calls need
+
+    units = units_of(lines)
+    if len(units) > MAX_UNITS:
         raise InvalidArguments(
             f"A chart has two axes; these metrics have {len(units)} units.",
             hint="Ask for metrics of at most two units, or without plot.",
         )
     few = len(lines) <= MAX_TITLE_NAMES
     title = ", ".join(line.name for line in lines) if few else f"{len(lines)} metrics"
-    return charts.draw(title, lines, start, end)
+    return draw(title, lines, start, end)
 
 
 def _names(metrics: list[str], agg: str) -> History:

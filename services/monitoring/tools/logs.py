@@ -143,7 +143,7 @@ class LogTools:
             ),
         }
         Query.of(payload)  # says what is wrong with it before anything is read
-        found = await desk.backend.logs.run("search", payload)
+        found = await desk.read_logs(context, "search", payload)
         await refuse_unknown(desk, arguments.sources, found)
         go_on = [since, until, found["places"]] if found["places"] is not None else None
         return FoundEntries(

@@ -108,7 +108,7 @@ class PatternTools:
             "changes": arguments.changes,
             "order": arguments.order,
         }
-        found = await desk.backend.logs.run("patterns", payload)
+        found = await desk.read_logs(context, "patterns", payload)
         await refuse_unknown(desk, arguments.sources, found)
         rows = [_pattern(row) for row in found["patterns"][offset:]]
         shown, how = cut(
@@ -144,7 +144,7 @@ class PatternTools:
             "window": list(window),
             "buckets": ERROR_BUCKETS,
         }
-        found = await desk.backend.logs.run("errors", payload)
+        found = await desk.read_logs(context, "errors", payload)
         await refuse_unknown(desk, arguments.sources, found)
         budget = desk.settings.answer_bytes // 3
         exceptions, cut_1 = cut(

@@ -15,6 +15,7 @@ from core.models import Arguments
 from core.paging import Cut
 from core.redaction import redact_argv
 from core.tools import Listing
+from services.monitoring.axes import value_text
 from services.monitoring.backend.names import printable
 from services.monitoring.backend.network import Network
 from services.monitoring.backend.processes import (
@@ -23,7 +24,6 @@ from services.monitoring.backend.processes import (
     Stat,
     cpu_percents,
 )
-from services.monitoring.charts import value_text
 from services.monitoring.errors import UnknownProcess
 from services.monitoring.models.processes import ProcessDetails, ProcessList, ProcessRow
 from services.monitoring.times import told_at

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
+from services.monitoring.axes import Line, axis_for, value_text
 from services.monitoring.backend.rings import Point
-from services.monitoring.charts import HEIGHT, WIDTH, Line, axis_for, draw, value_text
+from services.monitoring.charts import HEIGHT, WIDTH, draw
 from services.monitoring.series import (
     MAX_STEPS,
     Step,
