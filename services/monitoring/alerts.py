@@ -20,9 +20,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 Severity = Literal["info", "warning", "critical"]
 State = Literal["pending", "firing", "resolved"]
@@ -128,6 +128,8 @@ class Alert:
         ended_by: Why it was resolved.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
+
     rule: str
     metric: str
     subject: str
@@ -151,20 +153,16 @@ class Alert:
         return {name: getattr(self, name) for name in _MEMBERS}
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Alert:
+    def of(cls, data: Any) -> Alert:
         """Return what `to_dict` made.
 
         Raises:
-            KeyError, TypeError, ValueError: It is something else.
+            ValueError: It is something else.
         """
-        members = {name: data[name] for name in _MEMBERS}
-        for name in ("since", "value", "worst", "seen_at"):
-            members[name] = float(members[name])
-        if members["state"] not in ("pending", "firing", "resolved"):
-            raise ValueError("no state of an alert")
-        return cls(**members)
+        return _SAVED.validate_python(data)
 
 
+_SAVED = TypeAdapter(Alert)
 _MEMBERS = tuple(Alert.__dataclass_fields__)
 
 
@@ -212,7 +210,7 @@ def evaluate(
             if is_stale:
                 alert = _without_reading(before, reading, now)
             else:
-                alert = _next(rule, subject, reading, before)
+                alert = _next(rule, subject, reading, before, stale_s)
             if alert is not None:
                 after[key] = alert
     for key, alert in active.items():
@@ -240,12 +238,13 @@ def _without_reading(before: Alert | None, last: Reading, now: float) -> Alert |
     return _resolved(before, now, "there was no reading for a while") if is_gone else before
 
 
-def _next(rule: Rule, subject: str, reading: Reading, before: Alert | None) -> Alert | None:
+def _next(
+    rule: Rule, subject: str, reading: Reading, before: Alert | None, stale_s: float
+) -> Alert | None:
     """Return the alert after a reading; None when there is none."""
-    over = rule.is_over(reading.value)
-    if before is None:
-        return _begun(rule, subject, reading) if over else None
-    if before.state == "pending" and not over:
+    if before is None or (before.state == "pending" and _paused(before, reading, stale_s)):
+        return _begun(rule, subject, reading) if rule.is_over(reading.value) else None
+    if before.state == "pending" and not rule.is_over(reading.value):
         return None
     worse = max if rule.above is not None else min
     alert = replace(
@@ -260,6 +259,11 @@ def _next(rule: Rule, subject: str, reading: Reading, before: Alert | None) -> A
         done = rule.is_clear(reading.value)
         return _resolved(alert, reading.at, "the value is well again") if done else alert
     return _fired(rule, alert)
+
+
+def _paused(before: Alert, reading: Reading, stale_s: float) -> bool:
+    """Return whether nothing was seen in between: the machine slept, or its clock was set."""
+    return abs(reading.at - before.seen_at) > stale_s
 
 
 def _begun(rule: Rule, subject: str, reading: Reading) -> Alert:

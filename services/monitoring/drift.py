@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from core.untrusted import clean
 
@@ -62,6 +64,8 @@ class Drift:
         changed: Tool → its parts that differ, of `PARTS`.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
+
     at: float
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -84,22 +88,6 @@ class Drift:
             "version_before": self.version_before,
             "version_after": self.version_after,
         }
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Drift:
-        """Return what `to_dict` made.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: It is something else.
-        """
-        return cls(
-            at=float(data["at"]),
-            added=tuple(map(str, data["added"])),
-            removed=tuple(map(str, data["removed"])),
-            changed={str(k): tuple(map(str, v)) for k, v in data["changed"].items()},
-            version_before=data["version_before"],
-            version_after=data["version_after"],
-        )
 
 
 def compare(
@@ -140,6 +128,8 @@ class Known:
         seen_at: When it answered last.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
+
     tools: Tools | None = None
     version: str | None = None
     started_at: float | None = None
@@ -172,14 +162,9 @@ class Known:
     def of(cls, data: Any) -> Known:
         """Return what `to_dict` made; a new one when it is something else."""
         try:
-            tools = data["tools"]
-            return cls(
-                tools=None if tools is None else {str(n): dict(p) for n, p in tools.items()},
-                version=data["version"],
-                started_at=data["started_at"],
-                restarts=[float(at) for at in data["restarts"]],
-                drifts=[Drift.of(drift) for drift in data["drifts"]],
-                seen_at=data["seen_at"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return _SAVED.validate_python(data)
+        except ValidationError:
             return cls()
+
+
+_SAVED = TypeAdapter(Known)

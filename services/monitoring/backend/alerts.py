@@ -180,5 +180,5 @@ class Alerts:
 def _alerts(data: Any) -> Iterator[Alert]:
     """Yield the alerts of a saved list; what is none is left out."""
     for item in data if isinstance(data, list) else ():
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(ValueError):
             yield Alert.of(item)

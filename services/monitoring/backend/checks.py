@@ -6,6 +6,7 @@ about it and raises `Trouble` when the door does not open as it should.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,8 +39,12 @@ MAX_PAGES = 50
 MAX_WORD_CHARS = 80
 # Codes that say that the service failed, not its caller.
 SERVER_FAULTS = re.compile(r"TOOL_FAILED|TIME_LIMIT_EXCEEDED|\w+_UNAVAILABLE|error")
-_CALLS = re.compile(rb"^http_tool_execution_total\{([^}\n]*)\} ([0-9.eE+]+)$", re.MULTILINE)
-_REQUESTS = re.compile(rb"^http_requests_total\{([^}\n]*)\} ([0-9.eE+]+)$", re.MULTILINE)
+_LABELS_AND_COUNT = rb"\{([^}\n]*)\} ([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)$"
+_CALLS = re.compile(rb"^http_tool_execution_total" + _LABELS_AND_COUNT, re.MULTILINE)
+_REQUESTS = re.compile(rb"^http_requests_total" + _LABELS_AND_COUNT, re.MULTILINE)
+_REVISION = re.compile(r"[0-9A-Za-z.-]{1,40}")
+_SESSION = re.compile(r"[!-~]{0,4096}")
+"""Visible ASCII: MCP 2025-11-25, Session Management."""
 _OUTCOME = re.compile(rb'outcome="([^"]*)"')
 _STATUS_5XX = re.compile(rb'status="5\d\d"')
 
@@ -112,10 +117,12 @@ async def legacy(visit: Visit) -> str:
     params = {"protocolVersion": LATEST_LEGACY, "capabilities": {}, "clientInfo": CLIENT}
     answer, headers = await _exchange(visit, "initialize", params, {})
     revision = answer.get("protocolVersion")
-    if not isinstance(revision, str):
+    if not isinstance(revision, str) or not _REVISION.fullmatch(revision):
         raise wrong_answer("/mcp", "to initialize names no revision")
     _require_name(visit, answer.get("serverInfo"))
-    session = headers.get("mcp-session-id")
+    session = headers.get("mcp-session-id", "")
+    if not _SESSION.fullmatch(session):
+        raise wrong_answer("/mcp", "to initialize has a session id that cannot be sent back")
     about = {"MCP-Protocol-Version": revision, "Accept": EITHER}
     about |= {"Mcp-Session-Id": session} if session else {}
     initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
@@ -132,7 +139,8 @@ async def modern(visit: Visit) -> str:
     supported = result.get("supportedVersions")
     if not isinstance(supported, list) or MODERN not in supported:
         raise wrong_answer("/mcp", f"to server/discover does not offer revision {MODERN}")
-    _require_name(visit, (result.get("_meta") or {}).get(META_SERVER))
+    meta = result.get("_meta")
+    _require_name(visit, meta.get(META_SERVER) if isinstance(meta, Mapping) else None)
     visit.revisions |= {version for version in supported if isinstance(version, str)}
     return f"revision {MODERN}"
 
@@ -184,8 +192,11 @@ async def counters(visit: Visit) -> str:
     answer = await visit.line.ask("GET", "/metrics", statuses=(200, 404))
     if answer.status == 404:
         return "switched off"
-    visit.counts = counts_of(answer.body)
-    return f"{visit.counts.calls:.0f} calls so far"
+    counts = counts_of(answer.body)
+    if not math.isfinite(counts.calls + counts.faults):
+        raise wrong_answer("/metrics", "counts without end")
+    visit.counts = counts
+    return f"{counts.calls:.0f} calls so far"
 
 
 def counts_of(text: bytes) -> Counts:

@@ -21,6 +21,8 @@ MAX_TROUBLES = 10
 FAULTS_OVER_S = 300.0
 MIN_CALLS = 5
 MAX_RESTARTS = 100
+MAX_UPTIME_S = 1e10
+"""Some three hundred years; what says that it has run for longer says nothing."""
 RESTART_SLACK_S = 2.0
 """A start that moved by less is the same one, told with another delay."""
 
@@ -98,7 +100,8 @@ class Probe:
         uptime: Any = self.health.get("uptime")
         if isinstance(uptime, bool) or not isinstance(uptime, int | float):
             return None
-        return float(uptime) if math.isfinite(uptime) and uptime >= 0 else None
+        # Compared before it is converted: an integer of JSON may be larger than any float.
+        return float(uptime) if 0 <= uptime <= MAX_UPTIME_S else None
 
     @property
     def troubled_components(self) -> dict[str, str]:

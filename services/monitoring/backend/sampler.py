@@ -287,6 +287,8 @@ class Sampler:
             return
         set_by, slept = offsets[0] - before[0], offsets[1] - before[1]
         if abs(set_by) > MAX_CLOCK_DRIFT_S:
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                self.booted_at = self._host.booted_at()  # by the clock as it is now
             self.note(Event(at, "clock_jumped", "host", f"the clock was set by {set_by:+.1f} s"))
         if slept > MAX_CLOCK_DRIFT_S:
             self.note(Event(at, "suspended", "host", f"the machine slept for {slept:.0f} s"))

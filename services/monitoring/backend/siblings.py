@@ -171,9 +171,14 @@ class Siblings:
             return task.result()
         if task.done() and not task.cancelled():
             logger.error("the probe of %s failed", name, exc_info=task.exception())
-        task.cancel()
-        late = Trouble("TIMED_OUT", "The probe did not end in its time.", "Look at its log.")
-        return Probe(self.targets[name], self._clock(), (Outcome("health", False, None, "", late),))
+            trouble = Trouble(
+                "PROBE_FAILED", "The probe of it failed.", "Look at monitoring's log."
+            )
+        else:
+            task.cancel()
+            trouble = Trouble("TIMED_OUT", "The probe did not end in its time.", "Look at its log.")
+        outcome = Outcome("health", False, None, "", trouble)
+        return Probe(self.targets[name], self._clock(), (outcome,))
 
     async def _one(self, target: Target, wanted: Mapping[str, Check], after_s: float) -> Probe:
         await asyncio.sleep(after_s)
