@@ -80,14 +80,14 @@ DATA: dict[str, Any] = {
 }
 
 
-def row(tool: str, *, confirmed: bool = False, **arguments: Any) -> Row:
-    """Return a call that is answered from `DATA`."""
+def row(tool: str, **arguments: Any) -> Row:
+    """Return a call that is answered from `DATA`; deleting has to be confirmed."""
     return Row(
         tool=tool,
         arguments=arguments,
         graphql=DATA,
         operations=("graphql",),
-        confirmed=confirmed,
+        confirmed=arguments.get("method") == "delete",
     )
 
 
@@ -112,7 +112,7 @@ ROWS = [
     row(WRITE, method="add", **REPO, discussionNumber=3, body="Thanks"),
     row(WRITE, method="reply", **REPO, discussionNumber=3, commentNodeID="DC_1", body="Thanks"),
     row(WRITE, method="update", commentNodeID="DC_1", body="Thanks"),
-    row(WRITE, method="delete", commentNodeID="DC_1", confirmed=True),
+    row(WRITE, method="delete", commentNodeID="DC_1"),
     row(WRITE, method="mark_answer", **REPO, commentNodeID="DC_1"),
     row(WRITE, method="unmark_answer", commentNodeID="DC_1"),
 ]
