@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from core import Settings
-from tests.http.hostile import check_harmless
+from tests.http.described import check_operation
 from tests.servers.demo import create_server
 from tests.servers.processes import ServerProcess
 
@@ -40,21 +36,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def test_every_operation_answers_as_it_is_described(server: ServerProcess, path: str) -> None:
     """Status, content type and body are those of the document; wrong data is refused."""
     refuses = path.removeprefix("/tools/").startswith(REFUSING)
-    operation = schemathesis.openapi.from_dict(DOCUMENT)[path]["POST"]
-
-    @settings(
-        max_examples=40,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(data=st.data())
-    def answers(data: st.DataObject) -> None:
-        mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
-        case = data.draw(operation.as_strategy(generation_mode=mode))
-        response = case.call_and_validate(
-            base_url=server.url, excluded_checks=[positive_data_acceptance] if refuses else []
-        )
-        check_harmless(response.status_code, response.content, path)
-
-    answers()
+    check_operation(DOCUMENT, path, server.url, examples=40, refuses=refuses)
