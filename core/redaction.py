@@ -109,7 +109,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_STEM = re.compile(
     r"passw|passphrase|passcode|secret(?!ar)|credential|tokens?\d*$|cookie|sessionid|sessid|csrf"
     r"|xsrf|(?:api|app|access|auth|private|signing|sign|encryption|encrypt|master|account|shared"
-    r"|sealing|session|service|storage|client|ssh|hmac|jwt|license)keys?\d*$|(?:pwd|signature|(?:pg|my|user|db|root|admin|smtp|mail|key|store)pass)$"
+    r"|sealing|session|service|storage|client|ssh|hmac|jwt|license)keys?\d*$|(?:pwd|signature|(?:pg|my|user|db|root|admin|smtp|mail|key|store|require)pass|masterauth)$"
 )
 _SECRET_WORDS = frozenset(("pass", "pwd", "pw", "token", "creds", "otp", "totp", "sig"))
 _OWN_RULES = frozenset(("authorization", "proxyauthorization", "cookie", "setcookie"))
@@ -352,21 +352,35 @@ def _without(data: bytes, spans: list[Span]) -> bytes:
 # --- arguments of processes ----------------------------------------------------------------------
 
 _ASSIGNED = re.compile(r"(-{0,2}[A-Za-z0-9_.\-]+)=(.*)", re.DOTALL)
-_SHORT: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("mysql", "mariadb", "sshpass"), "-p"),
-    (("redis-cli",), "-a"),
+_SHORT: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (("mysql", "mariadb", "7z"), "-p", False),  # these ask, when -p stands alone
+    (("sshpass", "mongo", "login"), "-p", True),
+    (("redis-cli",), "-a", True),
+    (("ldap",), "-w", True),
+    (("zip", "sqlcmd"), "-P", True),
+    (("curl",), "-b", True),
 )
+"""How the names of clients begin, their option for a secret, and whether it takes the next
+argument."""
+_CLIENTS = tuple(name for names, _, _ in _SHORT for name in names)
 _USER_OPTIONS = ("-u", "--user", "--proxy-user", "-U")
 
 
-def _argument(program: str, argument: str) -> str:
+def _client_in(argument: str) -> Iterator[str]:
+    """Yield the client that an argument may be the name of."""
+    word = argument.rsplit("/", 1)[-1].lower()
+    if word.startswith(_CLIENTS):
+        yield word
+
+
+def _argument(clients: Sequence[str], argument: str) -> str:
     assigned = _ASSIGNED.fullmatch(argument)
     if assigned is not None and _is_secret(assigned[1].encode(), _bytes(assigned[2])):
         return f"{assigned[1]}={MARK}"
-    for option in _short_options(program):
+    for option, _ in _short_options(clients):
         if argument.startswith(option) and len(argument) > len(option):
             return option + MARK
-    if program == "curl" and ":" in argument and "://" not in argument:
+    if "curl" in clients and ":" in argument and "://" not in argument:
         return _curl_user(argument)
     return redact(argument).text
 
@@ -383,17 +397,23 @@ def _is_user(name: str) -> bool:
     return bool(re.fullmatch(r"(?:-u|--user=|-U)?[\w.@+-]+", name))
 
 
-def _owes_value(program: str, argument: str) -> bool:
+def _owes_value(clients: Sequence[str], argument: str) -> bool:
     """Tell whether the next argument is the secret of this one."""
-    if argument in _short_options(program):
-        return not program.startswith(("mysql", "mariadb"))  # these ask, when -p stands alone
+    if (argument, True) in _short_options(clients):
+        return True
     is_option = argument.startswith("-") and "=" not in argument and " " not in argument
     name = argument.lstrip("-")
-    return is_option and len(name) > 1 and is_secret_name(name)
+    is_header = _SEPARATORS.sub("", name).lower() in _OWN_RULES
+    return is_option and len(name) > 1 and (is_header or is_secret_name(name))
 
 
-def _short_options(program: str) -> Iterator[str]:
-    return (option for names, option in _SHORT if program.startswith(names))
+def _short_options(clients: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield the options of these clients that have a secret, and whether it stands behind them."""
+    return (
+        (option, takes_next)
+        for names, option, takes_next in _SHORT
+        if any(client.startswith(names) for client in clients)
+    )
 
 
 def _bytes(text: str) -> bytes:
