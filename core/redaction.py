@@ -76,18 +76,20 @@ def redact_argv(argv: Sequence[str]) -> list[str]:
     """Return the arguments of a process with their secrets replaced.
 
     Knows what text cannot tell: where an argument ends (`--password=two words`), that the argument
-    behind `--password` is one, and the short options of common clients (`mysql -pX`).
+    behind `--password` is one, and the short options of common clients (`mysql -pX`), also behind
+    another program (`sudo mysql -pX`).
     """
     shown: list[str] = []
     owed = False
-    program = argv[0].rsplit("/", 1)[-1].lower() if argv else ""
+    clients: list[str] = []
     for argument in argv:
         if owed and not argument.startswith("--"):
             shown.append(MARK)
             owed = False
             continue
-        shown.append(_argument(program, argument))
-        owed = _owes_value(program, argument)
+        clients += _client_in(argument)
+        shown.append(_argument(clients, argument))
+        owed = _owes_value(clients, argument)
     return shown
 
 
