@@ -98,19 +98,48 @@ def targets(configured: tuple[Target, ...], file: Path = REGISTRY_FILE) -> tuple
     return tuple(target for target in known if target.name != ITSELF)
 
 
+def containers(configured: tuple[Target, ...], file: Path = REGISTRY_FILE) -> frozenset[str]:
+    """Return the names of the suite's containers.
+
+    They are also the names of their hosts, so in a container, where there is no file, those of the
+    configured services are taken.
+
+    Raises:
+        SettingsError: As `targets`.
+    """
+    data = _read(file)
+    if data is None:
+        return frozenset(urlsplit(target.url).hostname or "" for target in configured)
+    rows = [*_rows(data, file).values(), data.get("database")]
+    names = (row.get("container") for row in rows if isinstance(row, Mapping))
+    return frozenset(str(name) for name in names if name)
+
+
 def _of_file(file: Path) -> tuple[Target, ...]:
-    try:
-        data: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    data = _read(file)
+    if data is None:
         return ()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{file.name} cannot be read: {error}") from None
-    rows = data.get("services") if isinstance(data, Mapping) else None
-    if not isinstance(rows, Mapping):
-        raise SettingsError(f"{file.name} has no section services")
+    rows = _rows(data, file)
     try:
         return parse(
             ",".join(f"{name}=http://127.0.0.1:{row['port']}" for name, row in rows.items())
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"{file.name}: {error}") from None
+
+
+def _read(file: Path) -> Mapping[str, Any] | None:
+    try:
+        data: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file.name} cannot be read: {error}") from None
+    return data if isinstance(data, Mapping) else {}
+
+
+def _rows(data: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    rows = data.get("services")
+    if not isinstance(rows, Mapping):
+        raise SettingsError(f"{file.name} has no section services")
+    return rows

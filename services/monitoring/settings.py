@@ -82,6 +82,17 @@ class MonitoringSettings(ServiceSettings):
         "name=/path/**/*.log, comma-separated; names may repeat. Rotated and compressed files "
         "belong to the log they were made of; links that lead out of a root are refused.",
     )
+    log_containers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Containers whose logs are read besides those of this suite, as names or "
+        "globs, comma-separated; asked for over the Docker socket, where there is one.",
+    )
+    log_container_bytes: int = Field(
+        16_000_000,
+        ge=100_000,
+        le=1_000_000_000,
+        description="Bytes kept of the log of each container, the newest, in the state folder.",
+    )
     log_max_bytes: int = Field(
         256_000_000, ge=1_000_000, le=100_000_000_000, description="Bytes that one call may read."
     )
@@ -120,7 +131,7 @@ class MonitoringSettings(ServiceSettings):
             LogRoot.parse(root)
         return value
 
-    @field_validator("watch_processes", "log_roots", mode="before")
+    @field_validator("watch_processes", "log_roots", "log_containers", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -16,6 +16,7 @@ siblings.py     the services of the suite: probed, side by side and again and ag
 alerts.py       rules held against the newest readings
 docker.py       containers, over the engine's socket
   containers.py               the same again and again
+  container_logs.py log_stream.py   copies of their logs, for the log engine
 state.py        what survives a restart
 ```
 """
@@ -23,6 +24,7 @@ state.py        what survives a restart
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 from core.observability.health import Component
@@ -30,6 +32,7 @@ from core.settings import Settings
 from services.monitoring import registry
 from services.monitoring.alerts import STALE_S, rules_of
 from services.monitoring.backend.alerts import Alerts
+from services.monitoring.backend.container_logs import TIME_LIMIT_S, ContainerLogs, Whose
 from services.monitoring.backend.containers import ContainerWatch
 from services.monitoring.backend.docker import Docker
 from services.monitoring.backend.host import Host
@@ -97,8 +100,19 @@ class Backend:
             stale_s=max(STALE_S, STALE_PROBES * settings.probe_interval_s),
         )
         self.docker = Docker(settings.docker_socket)
+        self.container_logs = ContainerLogs(
+            Docker(settings.docker_socket, seconds=TIME_LIMIT_S),
+            Whose(
+                registry.containers(settings.services),
+                settings.log_containers,
+                hostname=socket.gethostname(),
+            ),
+            state_dir,
+            max_bytes=settings.log_container_bytes,
+        )
         self.logs = Logs(
             log_roots(settings.log_roots),
+            feed=self.container_logs,
             max_bytes=settings.log_max_bytes,
             seconds=settings.log_time_limit_s,
             workers=settings.log_workers,
@@ -114,6 +128,7 @@ class Backend:
             await stack.enter_async_context(self.sampler.running())
             await stack.enter_async_context(self.siblings.running())
             await stack.enter_async_context(self.alerts.running())
+            await stack.enter_async_context(self.container_logs.running())
             await stack.enter_async_context(self.logs.running())
             await stack.enter_async_context(self.containers.running())
             yield

@@ -1,7 +1,7 @@
 """Containers, asked of the Docker Engine over its unix socket.
 
 Who can write to that socket is root on the machine, so what is asked is narrowed in one place:
-`_get` sends GET and nothing else, to paths of `ALLOWED` and no others. Ids in them come from the
+`_answer` sends GET and nothing else, to paths of `ALLOWED` and no others. Ids in them come from the
 engine's own list, never from a caller. Environment variables are read for their names only.
 
 Source: https://docs.docker.com/reference/api/engine/ (podman serves the same API)
@@ -10,11 +10,12 @@ Source: https://docs.docker.com/reference/api/engine/ (podman serves the same AP
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from pydantic_core import from_json
 
 from core.redaction import MARK, redact, redact_argv
 from core.untrusted import clean
+from services.monitoring.backend.log_stream import LogStream
 from services.monitoring.errors import DockerUnavailable
 from services.monitoring.logs.formats import shown
 
@@ -41,9 +43,6 @@ MAX_LOG_BYTES = 4 * 1024 * 1024
 MAX_LINE_CHARS = 2_000
 MAX_TEXT_CHARS = 300
 MAX_NAMES = 100
-FRAME = 8
-"""Bytes before each piece of a log: its stream, three zeros, its length (attach, stream format)."""
-_STREAMS = {0: "stdin", 1: "stdout", 2: "stderr"}
 _SENSITIVE = {
     "/": "the whole machine",
     "/proc": "the machine's processes",
@@ -169,6 +168,13 @@ class Docker:
         self._seconds = seconds
         self._engine: Engine | None = None
 
+    @property
+    def has_socket(self) -> bool:
+        """Whether there is a socket; without one, there is nothing to complain of."""
+        with contextlib.suppress(OSError):
+            return stat.S_ISSOCK(os.stat(self._socket).st_mode)
+        return False
+
     async def engine(self) -> Engine:
         """Return who answers.
 
@@ -238,6 +244,40 @@ class Docker:
         found = await self._side_by_side(containers, one)
         return dict(pair for pair in found if pair is not None)
 
+    async def copy_logs(
+        self,
+        wanted: Mapping[str, Mapping[str, str]],
+        take: Callable[[str, bytes], None],
+        *,
+        max_bytes: int,
+    ) -> set[str]:
+        """Hand over the logs of containers, with times, piece by piece as they come in.
+
+        Args:
+            wanted: Id of each, and `since`, `until` and `tail` as the engine takes them.
+            take: Is given an id and what came of its log.
+            max_bytes: Of one log; what follows is not read.
+
+        Returns:
+            The ids of those that were read to their end.
+
+        Raises:
+            DockerUnavailable: As `engine`.
+        """
+
+        async def one(client: httpx.AsyncClient, api: str, id_: str) -> str | None:
+            path, left = f"/v{api}/containers/{id_}/logs", max_bytes
+            parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", **wanted[id_]}
+            async with self._answer(client, path, parameters) as response:
+                async for chunk in response.aiter_bytes():
+                    take(id_, chunk)
+                    left -= len(chunk)
+                    if left < 0:
+                        return None
+            return id_
+
+        return {id_ for id_ in await self._side_by_side(list(wanted), one) if id_ is not None}
+
     # -- how it is asked --------------------------------------------------------------------------
 
     async def _side_by_side(
@@ -267,7 +307,8 @@ class Docker:
             return [None if task.cancelled() else task.result() for task in tasks]
 
     def _client(self) -> httpx.AsyncClient:
-        transport = httpx.AsyncHTTPTransport(uds=self._socket)
+        # Without TLS on the socket, loading the authorities would be most of a request's time.
+        transport = httpx.AsyncHTTPTransport(uds=self._socket, verify=False)
         return httpx.AsyncClient(
             transport=transport, base_url="http://docker", timeout=self._seconds, trust_env=False
         )
@@ -301,6 +342,14 @@ class Docker:
         *,
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> bytes:
+        """Return what the engine answers, as a whole; raises as `_answer`."""
+        async with self._answer(client, path, parameters) as response:
+            return await _body(response, max_bytes)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, client: httpx.AsyncClient, path: str, parameters: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
         """Ask the engine: the only place from which anything is sent to it.
 
         Raises:
@@ -319,7 +368,7 @@ class Docker:
                 if response.status_code != 200:
                     self._engine = None
                     raise _refused(response.status_code)
-                return await _body(response, max_bytes)
+                yield response
         except (TimeoutError, httpx.TimeoutException):
             raise _unavailable(errno.ETIMEDOUT) from None
         except httpx.HTTPError as error:
@@ -619,30 +668,9 @@ def log_lines(data: bytes, *, has_tty: bool) -> list[LogLine]:
     Args:
         has_tty: Whether the container has a terminal, whose output has no frames.
     """
-    pieces = [("stdout", data)] if has_tty else list(demultiplexed(data))
-    joined: dict[str, bytes] = {}
-    lines: list[LogLine] = []
-    for stream, piece in pieces:
-        *whole, rest = (joined.pop(stream, b"") + piece).split(b"\n")
-        lines += (_line(stream, line) for line in whole)
-        if rest:
-            joined[stream] = rest
-    lines += (_line(stream, rest) for stream, rest in joined.items())
+    log = LogStream(has_tty=has_tty)
+    lines = [_line(stream, line) for stream, line, _ in (*log.feed(data), *log.end())]
     return _without_keys(lines)
-
-
-def demultiplexed(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield stream and bytes of each frame; what is no frame comes as stdout, as it is."""
-    at = 0
-    while at + FRAME <= len(data):
-        stream, zeros = data[at], data[at + 1 : at + 4]
-        if stream not in _STREAMS or zeros != b"\0\0\0":
-            break
-        size = int.from_bytes(data[at + 4 : at + FRAME], "big")
-        yield _STREAMS[stream], data[at + FRAME : at + FRAME + size]
-        at += FRAME + size
-    if at < len(data):
-        yield "stdout", data[at:]
 
 
 def _line(stream: str, data: bytes) -> LogLine:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import BadPattern, Busy, ToolError
 from core.workers import Pool, ResultTooLarge, Worker, WorkerDied, WorkerNotStarted
@@ -27,11 +27,22 @@ GRACE_S = 3.0
 _log = logging.getLogger(__name__)
 
 
+class Feed(Protocol):
+    """Where logs come from that are no files of this machine."""
+
+    def roots(self) -> Sequence[LogRoot]:
+        """Return where their copies are."""
+
+    async def refresh(self) -> list[str]:
+        """Bring the copies up to date; return which lack something, and why."""
+
+
 class Logs:
     """Reads logs in other processes.
 
     Args:
         roots: Where logs are.
+        feed: Further ones, brought up to date before each job.
         max_bytes: That a job may read; `seconds` that it may take; unless it asks for less.
     """
 
@@ -42,8 +53,9 @@ class Logs:
         max_bytes: int = DEFAULT_BYTES,
         seconds: float = DEFAULT_S,
         workers: int = WORKERS,
+        feed: Feed | None = None,
     ) -> None:
-        self.roots = tuple(roots)
+        self._roots, self._feed = tuple(roots), feed
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._pool = Pool(PROGRAM, self._arguments)
@@ -56,6 +68,11 @@ class Logs:
         """Take jobs until the block is left."""
         async with self._pool.running():
             yield
+
+    @property
+    def roots(self) -> tuple[LogRoot, ...]:
+        """Where logs are now."""
+        return (*self._roots, *(self._feed.roots() if self._feed is not None else ()))
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -87,6 +104,7 @@ class Logs:
             raise Busy("Too many readings of logs are waiting.", reason_code="logs_busy")
         self._jobs += 1
         try:
+            lacking = await self._feed.refresh() if self._feed is not None else []
             async with self._turns:
                 asked = {
                     "job": job,
@@ -94,9 +112,12 @@ class Logs:
                     "seconds": min(seconds or self._seconds, self._seconds),
                     "bytes": min(max_bytes or self._max_bytes, self._max_bytes),
                 }
-                return await self._run(await self._worker(), asked)
+                found = await self._run(await self._worker(), asked)
         finally:
             self._jobs -= 1
+        found["skipped"] = [*lacking, *found["skipped"]]
+        found["skipped_total"] += len(lacking)
+        return found
 
     async def _worker(self) -> Worker:
         try:
@@ -125,10 +146,11 @@ class Logs:
 
     def _arguments(self) -> tuple[str, ...]:
         """Return what a worker is started with; other folders at a root need another worker."""
-        there = [_identity(root.path) for root in self.roots]
+        roots = self.roots
+        there = [_identity(root.path) for root in roots]
         given = {
             "memory_bytes": MEMORY_BYTES,
-            "roots": [[root.name, root.path, root.glob] for root in self.roots],
+            "roots": [[root.name, root.path, root.glob] for root in roots],
             "there": there,
         }
         return (json.dumps(given),)

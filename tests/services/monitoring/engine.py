@@ -13,9 +13,13 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from services.monitoring.backend.log_stream import demultiplexed
 
 RECORDED = json.loads((Path(__file__).parent / "fixtures" / "engine_20_10.json").read_text())
 
@@ -78,7 +82,42 @@ class Engine:
         if id_ not in self.recorded[kind]:
             return 404, b'{"message": "No such container"}'
         found = self.recorded[kind][id_]
-        return 200, base64.b64decode(found) if kind == "logs" else json.dumps(found).encode()
+        if kind != "logs":
+            return 200, json.dumps(found).encode()
+        return 200, _part_of_log(base64.b64decode(found), parse_qs(url.query))
+
+    def write(self, name: str, *messages: tuple[int, str]) -> None:
+        """Let a container write: stream, and text with its time before it."""
+        found = self.recorded["logs"].get(self.id_of(name), "")
+        data = b"".join(framed(stream, text.encode()) for stream, text in messages)
+        self.recorded["logs"][self.id_of(name)] = base64.b64encode(
+            base64.b64decode(found) + data
+        ).decode()
+
+
+def framed(stream: int, message: bytes) -> bytes:
+    """Return a message as the engine sends it."""
+    return bytes([stream, 0, 0, 0]) + len(message).to_bytes(4, "big") + message
+
+
+def _part_of_log(data: bytes, query: dict[str, list[str]]) -> bytes:
+    """Return the messages that are asked for: `tail` of them, those from `since` to `until`."""
+    if data[:1] not in (b"\1", b"\2"):
+        return data  # of a terminal
+    frames = [framed({"stdout": 1, "stderr": 2}[stream], m) for stream, m in demultiplexed(data)]
+    least, most = (_nanoseconds(query.get(key, ["0"])[0]) for key in ("since", "until"))
+    tail = int(query.get("tail", ["1000000"])[0])
+    return b"".join(f for f in frames[-tail:] if least <= _at(f) <= (most or 10**20))
+
+
+def _at(frame: bytes) -> int:
+    moment, _, fraction = frame[8:].split(b"Z ")[0].decode().partition(".")
+    whole = int(datetime.fromisoformat(f"{moment}+00:00").timestamp())
+    return _nanoseconds(f"{whole}.{fraction or 0}")
+
+
+def _nanoseconds(text: str) -> int:
+    return int(Decimal(text) * 10**9)
 
 
 @contextlib.asynccontextmanager

@@ -28,12 +28,12 @@ from services.monitoring.backend.docker import (
     ALLOWED,
     Docker,
     container_of,
-    demultiplexed,
     engine_of,
     log_lines,
     usage_of,
 )
 from services.monitoring.backend.events import Event
+from services.monitoring.backend.log_stream import demultiplexed
 from services.monitoring.errors import DockerUnavailable
 from services.monitoring.service import create_server
 from services.monitoring.settings import MonitoringSettings

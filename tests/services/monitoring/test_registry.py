@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.settings import SettingsError
 from services.monitoring import registry
-from services.monitoring.registry import Target
+from services.monitoring.registry import Target, containers, parse
 from services.monitoring.settings import MonitoringSettings
 
 
@@ -80,6 +80,13 @@ def test_the_suites_registry_is_the_default() -> None:
     assert "monitoring" not in found
     own = registry.parse("fetch=http://a,monitoring=http://b")
     assert [target.name for target in registry.targets(own)] == ["fetch"]
+
+
+def test_containers_of_the_suite_are_those_of_the_registry(tmp_path: Path) -> None:
+    """In a container, where there is none, the hosts of the services, which are their names."""
+    assert {"mcp-postgres", "mcp-monitoring", "mcp-database"} <= containers(())
+    hosts = parse("fetch=http://mcp-fetch:8002, monitoring=http://mcp-monitoring:8005")
+    assert containers(hosts, tmp_path / "none.yaml") == {"mcp-fetch", "mcp-monitoring"}
 
 
 def test_without_a_registry_nothing_is_watched(tmp_path: Path) -> None:
