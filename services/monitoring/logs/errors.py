@@ -15,6 +15,7 @@ before is counted without being read again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -259,6 +260,8 @@ _GOES_ON = re.compile(
     r"\s+\S|\s*\Z|Traceback |During handling|The above exception|Caused by: |goroutine |created by "
     r"|\[signal |stack backtrace:|note: |[\w./*()$-]+\(.*\)\Z|\.\.\. \d+ |exit status|\s*[|+-]"
 )
+_JSON = re.compile(rb"(?:\S{10,40} std(?:out|err) [FP](?::\S*)? )?[ \t]*\{")
+"""A line of JSON, also where a container's runtime puts time and stream before it."""
 _IS_TYPE = re.compile(r"[A-Za-z_][\w.]*(?::\s|\Z)")
 
 
@@ -288,8 +291,8 @@ def find(block: bytes) -> Iterator[Place]:
 
 def _place(block: bytes, mark: int, least: int) -> Place:
     start = block.rfind(b"\n", least, mark) + 1 or least
-    if block[start : start + 200].lstrip()[:1] == b"{":
-        return _inside_json(block, start)
+    if (json_from := _JSON.match(block, start, start + 200)) is not None:
+        return _inside_json(block, start, json_from.end() - 1)
     if block[start:mark].strip() == b"" and b"at " in block[mark : mark + 40].split(b"\n", 1)[0]:
         start = block.rfind(b"\n", least, max(least, start - 1)) + 1 or least
     for size in (FIRST_LOOK_BYTES, MAX_TRACE_BYTES):
@@ -352,13 +355,13 @@ def _prefix_width(line: str) -> int:
     return max(0, *(line.find(sign) for sign in ('  File "', "\tat ", "    at ")))
 
 
-def _inside_json(block: bytes, start: int) -> Place:
-    """Return the trace that is a member of a JSON line."""
+def _inside_json(block: bytes, start: int, json_from: int) -> Place:
+    """Return the trace that is a member of a line's JSON."""
     end = block.find(b"\n", start)
     end = len(block) if end < 0 else end
     try:
-        entry = json.loads(block[start:end])
-    except ValueError:
+        entry = json.loads(block[json_from:end])
+    except (ValueError, RecursionError):
         return Place(start, end, [])
     text = max(_texts(entry), key=len, default="")
     return Place(start, end, _from_mark(text.split("\n"))[:MAX_TRACE_LINES])
@@ -377,7 +380,10 @@ def _from_mark(lines: list[str]) -> list[str]:
 def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield the strings of a JSON value that could be traces."""
     if isinstance(value, str):
-        if "\n" in value and _MARK.search(value.encode("utf-8", "replace")):
+        if value.startswith("{") and depth < 2:  # a program's JSON in Docker's own
+            with contextlib.suppress(ValueError, RecursionError):
+                yield from _texts(json.loads(value), depth + 1)
+        elif "\n" in value and _MARK.search(value.encode("utf-8", "replace")):
             yield value
     elif isinstance(value, dict) and depth < 4:
         for member in value.values():

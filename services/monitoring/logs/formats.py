@@ -531,13 +531,22 @@ def _spread(lines: list[bytes]) -> list[bytes]:
 # --- the lines of one file -----------------------------------------------------------------------
 
 _MIXED_KINDS = ("iso", "syslog", "clf", "ctime", "json", "syslog5424", "klog", "day_first")
-_DOCKER_INDENTED = re.compile(rb'\{"log": ?"(?: |\\t|\\n"|Caused by:)')
-_CRI_INDENTED = re.compile(rb"\S{10,40} std(?:out|err) [FP](?::\S*)? (?:[ \t]|Caused by:)")
+_IN_DOCKER, _IN_CRI = rb'\{"log": ?"', rb"\S{10,40} std(?:out|err) [FP](?::\S*)? "
+_LINKS = rb"Caused by:|During handling of|The above exception"
 _CRI_PARTIAL = re.compile(rb"\S{10,40} std(?:out|err) P(?::\S*)? ")
 _JOINED = re.compile(
     rb"[ \t})\]]|Caused by:|\.\.\. \d+ more|During handling of|The above exception"
 )
 _LAST_OF_TRACE = re.compile(rb"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Group|Warning)\b")
+_INDENTED_IN = {
+    "docker": re.compile(_IN_DOCKER + rb"(?: |\\t|\\n\"|" + _LINKS + rb")"),
+    "cri": re.compile(_IN_CRI + rb"(?:[ \t]|" + _LINKS + rb")"),
+}
+"""Lines in a container's record that continue the one before, and those that end a traceback."""
+_LAST_IN = {
+    "docker": re.compile(_IN_DOCKER + _LAST_OF_TRACE.pattern),
+    "cri": re.compile(_IN_CRI + _LAST_OF_TRACE.pattern),
+}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\r?")
 _HEX = re.compile(rb"[0-9a-fA-F]+")
 _PEM_LENGTHS = frozenset((64, 70, 76))
@@ -579,10 +588,11 @@ class Reader:
 
     def _starts_alone(self, name: str, line: bytes, before: bytes | None) -> bool:
         """Where lines of a program without stamps stand among others, or alone."""
-        if name == "docker":
-            return not _DOCKER_INDENTED.match(line)
-        if name == "cri":
-            return not _CRI_INDENTED.match(line)
+        if (indented := _INDENTED_IN.get(name)) is not None:
+            ends_trace = (
+                before is not None and indented.match(before) and _LAST_IN[name].match(line)
+            )
+            return not (ends_trace or indented.match(line))
         if line.startswith(b"{"):
             return True
         if _JOINED.match(line):

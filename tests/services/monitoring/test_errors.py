@@ -180,6 +180,22 @@ def test_a_trace_inside_a_json_line_is_the_same_fault() -> None:
     assert plain[0].fingerprint == escaped[0].fingerprint
 
 
+def test_a_trace_in_a_containers_log_is_the_same_fault() -> None:
+    """What the runtime puts around a program's JSON, or before each of its lines, is no part."""
+    text = "\n".join(PYTHON.split("\n")[1:5])
+    line = json.dumps({"level": "ERROR", "message": "broke", "exception": text})
+    before = "2026-01-01T00:00:00.000000000Z stderr F "
+    docker = json.dumps({"log": f"{line}\n", "stream": "stderr", "time": "2026-01-01T00:00:00Z"})
+    found = [
+        traces("\n".join(before + part for part in text.split("\n"))),
+        traces(before + line),
+        traces(docker),
+    ]
+    assert [[trace.fingerprint for trace in each] for each in found] == [
+        [traces(text)[0].fingerprint]
+    ] * 3
+
+
 def test_a_list_of_lines_in_a_json_line_is_a_trace() -> None:
     """Some libraries log the stack as an array."""
     stack = PYTHON.split("\n")[1:5]

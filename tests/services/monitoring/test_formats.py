@@ -298,6 +298,23 @@ def test_a_traceback_in_a_container_is_joined() -> None:
     assert reader.entry(lines).message == 'boom\n  File "a.py", line 3, in f\n    g()'
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        "2026-02-03T04:05:06.000000000Z stderr F {}",
+        '{{"log":"{}\\n","stream":"stderr","time":"2026-02-03T04:05:06Z"}}',
+    ],
+    ids=["cri", "docker"],
+)
+def test_a_traceback_in_a_containers_log_is_one_entry(record: str) -> None:
+    """Its last line has the time of its own that the runtime gives every line."""
+    trace = [line.decode().replace('"', "'") for line in TRACE[1:]]
+    lines = [record.format(line).encode() for line in ("ready", *trace, "ready again")]
+    reader = reader_of(*lines)
+    starts = [reader.is_start(b, a) for a, b in zip([None, *lines], lines, strict=False)]
+    assert starts == [True, True, *[False] * (len(trace) - 1), True]
+
+
 def test_other_lines_in_a_file_are_read_as_what_they_are() -> None:
     """A service that logs JSON also prints what its libraries print."""
     lines = [json.dumps({"timestamp": AT, "level": "INFO", "message": f"m{n}"}) for n in range(9)]
