@@ -151,8 +151,8 @@ class HTTPRequest:
     ) -> None:
         """Answer with an error, in the words of the door: JSON-RPC, or `error` and `detail`."""
         headers: list[Header] = [JSON_TYPE, *getattr(error, "headers", ())]
-        if "retry_after_s" in error.facts:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.facts["retry_after_s"]))))
+        if (wait_s := error.facts.get("retry_after_s")) is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(wait_s))))
         if self.rpc_errors:
             body = encode_error(id_, error)
         else:

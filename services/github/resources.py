@@ -25,6 +25,7 @@ from services.github.policy.names import (
     parse_sha,
     parse_tag,
 )
+from services.github.shapes import shaped
 from services.github.tools.context import ContextTools
 from services.github.tools.desk import Desk
 from services.github.tools.files import blob_of, contents, seen
@@ -111,7 +112,7 @@ def register(server: MCPServer, desk: Desk) -> None:
             title="A repository",
             description="Default branch, visibility, features and state of a repository.",
             mime_type=JSON,
-            handler=resources.repository,
+            handler=shaped(resources.repository),
         )
     if desk.access.is_on("files"):
         for between, name, what, ref_of in FILES:
@@ -132,4 +133,4 @@ def _reading(
     async def read(variables: Variables, context: Context) -> bytes | str:
         return await resources.file(variables, context, ref_of(variables))
 
-    return read
+    return shaped(read)

@@ -32,6 +32,7 @@ from services.github.memory import Memory
 from services.github.models.common import Planned, PlannedRequest, WriteArguments
 from services.github.policy.flow import Seen
 from services.github.policy.names import Repo
+from services.github.shapes import note_write
 
 if TYPE_CHECKING:
     from services.github.tools.desk import Call
@@ -206,6 +207,7 @@ class Permit:
         """
         if _place(request) not in self._allowed:
             raise ValueError(f"{request.method} {request.route} is not in the plan")
+        note_write(f"{request.method} {request.path()}")
         return await self._send(request)
 
 

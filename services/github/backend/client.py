@@ -12,6 +12,7 @@ send graphql download
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,10 +23,10 @@ from core.observability.health import Component
 from services.github.backend.cache import Cache, Key
 from services.github.backend.credentials import Credential, Credentials
 from services.github.backend.exchange import Answer, Reading
-from services.github.backend.failures import Redactor, graphql_refusal
+from services.github.backend.failures import Redactor, graphql_refusal, unreadable
 from services.github.backend.parsing import parsed
 from services.github.backend.prepared import MOVED, Api, Prepared
-from services.github.backend.requests import Download, Rate, Reply, Request, pages
+from services.github.backend.requests import DIFF, RAW, Download, Rate, Reply, Request, pages
 from services.github.backend.transport import Transport
 from services.github.errors import (
     AuthRequired,
@@ -259,11 +260,7 @@ class Client:
     # --- replies ----------------------------------------------------------------------------------
 
     async def _reply(self, prepared: Prepared, answer: Answer, cached: bool) -> Reply:
-        arguments = (answer, prepared.asked, self._redactor)
-        if len(answer.body) > PARSE_IN_THREAD_BYTES:
-            data = await asyncio.to_thread(parsed, *arguments)
-        else:
-            data = parsed(*arguments)
+        data = await self._data(prepared, answer)
         next_page, last_page = pages(answer.headers)
         return Reply(
             status=answer.status,
@@ -275,6 +272,17 @@ class Client:
             cached=cached,
             warnings=_left_out(answer.headers),
         )
+
+    async def _data(self, prepared: Prepared, answer: Answer) -> Any:
+        """Return what an answer says; that to a write which cannot be read leaves it open."""
+        text = prepared.headers["Accept"] in (RAW, DIFF)
+        read = functools.partial(parsed, answer, prepared.asked, self._redactor, text=text)
+        try:
+            if len(answer.body) > PARSE_IN_THREAD_BYTES:
+                return await asyncio.to_thread(read)
+            return read()
+        except BadResponse as error:
+            raise unreadable(error, prepared.asked, writes=prepared.writes) from error
 
     def _graphql_reply(self, reply: Reply, credential: Credential, partial: bool) -> Reply:
         document = reply.data if isinstance(reply.data, dict) else {}

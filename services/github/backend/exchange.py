@@ -216,7 +216,7 @@ def _pieces(response: BaseHTTPResponse, encoding: str) -> Iterator[bytes]:
     elif encoding.lower() in ("gzip", "x-gzip"):
         yield from _inflated(response)
     else:
-        raise BadResponse(f"GitHub's answer is encoded as {encoding[:40]!r}, unasked.")
+        raise BadResponse("GitHub's answer has an encoding that was not asked for.")
 
 
 def _inflated(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -234,7 +234,7 @@ def _inflated(response: BaseHTTPResponse) -> Iterator[bytes]:
 def _stated_length(headers: Mapping[str, str]) -> int | None:
     length = headers.get("content-length", "")
     encoded = "content-encoding" in headers
-    return int(length) if length.isdigit() and not encoded else None
+    return int(length) if length.isdecimal() and not encoded else None
 
 
 def _too_large(limit: int) -> ResponseTooLarge:

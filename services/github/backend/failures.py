@@ -47,6 +47,8 @@ MAX_MESSAGE_CHARS = 500
 MAX_FIELDS = 20
 MAX_SECRETS = 100
 SECONDARY_WAIT_S = 60
+MAX_WAIT_S = 3600.0
+MAX_DIGITS = 15  # more would be inf for the arithmetic, or no float at all
 
 _SECONDARY = re.compile(
     r"secondary rate limit|abuse detection|submitted too quickly|retry your request again later"
@@ -156,9 +158,14 @@ def _details(answer: Answer, redactor: Redactor) -> Mapping[str, Any] | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header; None when there is none that is a number."""
-    value = headers.get("retry-after", "")
-    return float(value) if value.isdigit() else None
+    """Return the seconds of a Retry-After header, an hour at most; None without a number."""
+    wait_s = seconds(headers.get("retry-after", ""))
+    return None if wait_s is None else min(wait_s, MAX_WAIT_S)
+
+
+def seconds(text: str) -> float | None:
+    """Return a header's whole number; None for what is none, or none that a time has."""
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 # --- which error an answer is ---------------------------------------------------------------------
@@ -178,8 +185,7 @@ def _primary(r: Refused) -> ToolError:
 
 
 def _reset_s(headers: Mapping[str, str]) -> float | None:
-    reset = headers.get("x-ratelimit-reset", "")
-    return float(reset) if reset.isdigit() else None
+    return seconds(headers.get("x-ratelimit-reset", ""))
 
 
 def rate_limited(
@@ -434,3 +440,8 @@ def breakage(error: Exception, asked: str, *, writes: bool, sent: bool) -> ToolE
 def outcome_unknown(asked: str, why: str) -> OutcomeUnknown:
     """Return the error of a write that was sent and not answered for."""
     return OutcomeUnknown(f"{asked}: sent, but {why}; it may or may not have been carried out.")
+
+
+def unreadable(error: ToolError, asked: str, *, writes: bool) -> ToolError:
+    """Return the error of an answer that cannot be read: the write before it may have happened."""
+    return outcome_unknown(asked, "the answer cannot be read") if writes else error

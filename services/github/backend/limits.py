@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from core.errors import ToolError
-from services.github.backend.failures import rate_limited, secondary_limited
+from services.github.backend.failures import rate_limited, secondary_limited, seconds
 from services.github.backend.requests import Rate
 from services.github.errors import SecondaryRateLimited
 
@@ -56,13 +56,13 @@ class Limits:
     def note(self, credential: str, path: str, headers: Mapping[str, str]) -> Rate | None:
         """Remember what an answer says about its quota, and return it."""
         rate = Rate.of(headers)
-        reset = headers.get("x-ratelimit-reset", "")
+        reset_s = seconds(headers.get("x-ratelimit-reset", ""))
         if rate is not None and path != FREE:
             key = (credential, rate.resource or resource_of(path))
             latest = self._clock() + WINDOW_S
             while len(self._rates) >= MAX_QUOTAS:
                 del self._rates[next(iter(self._rates))]
-            self._rates[key] = (rate, min(float(reset), latest) if reset.isdigit() else 0.0)
+            self._rates[key] = (rate, min(reset_s or 0.0, latest))
         return rate
 
     def note_refusal(self, credential: str, error: ToolError) -> None:

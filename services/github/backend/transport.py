@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Busy, ToolError
@@ -30,6 +31,7 @@ from services.github.backend.failures import (
     outcome_unknown,
     refusal,
     retry_after,
+    unreadable,
 )
 from services.github.backend.health import Record
 from services.github.backend.limits import Limits
@@ -41,6 +43,7 @@ from services.github.errors import (
     GithubTimeout,
     NotFoundOrNoAccess,
     NotReady,
+    ResponseTooLarge,
 )
 from services.github.settings import GithubSettings
 
@@ -150,10 +153,17 @@ class Transport:
             raise breakage(
                 error, prepared.asked, writes=prepared.writes, sent=exchange.sent
             ) from error
+        except (BadResponse, ResponseTooLarge) as error:
+            raise unreadable(error, prepared.asked, writes=prepared.writes) from error
         finally:
             self._under_way.discard(exchange)
         assert exchange.answer is not None
-        return exchange.answer
+        return self._without_secrets(exchange.answer)
+
+    def _without_secrets(self, answer: Answer) -> Answer:
+        """Return an answer whose headers hold no credential; its body is read by `parsed`."""
+        known = self._redactor.known
+        return replace(answer, headers={name: known(text) for name, text in answer.headers.items()})
 
     def _carry_out(self, prepared: Prepared, exchange: Exchange) -> None:
         """Run in a worker thread: let PyGithub write the request, into the exchange."""
@@ -209,10 +219,13 @@ class Transport:
                 f"{prepared.asked}: GitHub is still working the answer out.",
                 retry_after_s=retry_after(answer.headers) or NOT_READY_S,
             )
-        if answer.status < 300 or answer.status in (*MOVED, 304):
+        if answer.status < 300 or answer.status in MOVED:
+            return
+        if answer.status == 304 and not prepared.writes:
             return
         if answer.status < 400:
-            raise BadResponse(f"{prepared.asked}: answered with {answer.status}, unasked.")
+            odd = BadResponse(f"{prepared.asked}: answered with {answer.status}, unasked.")
+            raise unreadable(odd, prepared.asked, writes=prepared.writes)
         if not prepared.signed:
             raise _storage_refusal(prepared, answer)
         if answer.status >= 500 and prepared.writes:

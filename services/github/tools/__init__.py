@@ -7,10 +7,12 @@ only when the toolset may write too; whoever calls one that is not is told which
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
+from services.github.shapes import shaped
 from services.github.tools import (
     actions,
     advisories,
@@ -89,7 +91,7 @@ def register(server: MCPServer, desk: Desk) -> None:
                 hint=f"The operator adds {toolset} to MCP_GITHUB_WRITE.",
             )
         else:
-            offered.append(row)
+            offered.append(replace(row, handler=shaped(row.handler)))
     server.register_listings(offered, icons=icons("🐙"))
 
 
