@@ -72,6 +72,11 @@ def redact_bytes(data: bytes) -> RedactedBytes:
     return RedactedBytes(_without(data, spans), len(spans)) if spans else RedactedBytes(data, 0)
 
 
+def may_have_secrets(data: bytes) -> bool:
+    """Tell of bytes, at the cost of one search, that they surely have none, or that they may."""
+    return _HINT.search(data) is not None
+
+
 def redact_argv(argv: Sequence[str]) -> list[str]:
     """Return the arguments of a process with their secrets replaced.
 

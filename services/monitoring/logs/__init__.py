@@ -8,7 +8,8 @@ pool.Logs.run(job, payload, …) ── frame ──▶  worker.main ─ JOBS[jo
                                               reading.py     blocks of a file, compressed or not
                                               formats.py     what a line says
                                               times.py       where in a file a time is
-                                              search.py      the jobs "search", "context", "sources"
+                                              search.py      the job "search"; counting.py  in bulk
+                                              lookups.py     the jobs "context" and "sources"
                                               mining.py      "patterns", "errors", "changes"
                                                 patterns.py    templates; comparison.py  of rates
                                                 errors.py      exceptions; access.py  HTTP requests

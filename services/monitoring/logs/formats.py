@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 from core.redaction import MARK, is_secret_name, redact
 from core.untrusted import clean
-from services.monitoring.logs.times import JSON_KEYS, KINDS, Calendar, Stamp, from_epoch, stamp_of
+from services.monitoring.logs.times import (
+    JSON_KEYS,
+    KINDS,
+    MATCHERS,
+    MAX_STAMP_BYTES,
+    Calendar,
+    Stamp,
+    from_epoch,
+    stamp_of,
+)
 
 LEVELS = ("trace", "debug", "info", "notice", "warning", "error", "critical")
 """From the least to the most severe."""
@@ -552,6 +561,13 @@ _HEX = re.compile(rb"[0-9a-fA-F]+")
 _PEM_LENGTHS = frozenset((64, 70, 76))
 """Of the lines of RFC 7468, OpenSSH and MIME."""
 _TRACEBACK = b"Traceback (most recent call last)"
+_CLOCKS = frozenset(kind for kind, pattern in KINDS.items() if "h" in pattern.groupindex) - {
+    "json",
+    "logfmt",
+}
+"""Stamps that begin with a day, which may be none of the calendar, and go on with a clock."""
+_MAX_DAYS = 10_000
+_BRACE = ord("{")
 
 
 class Reader:
@@ -562,12 +578,13 @@ class Reader:
         calendar: Completes its stamps.
     """
 
-    __slots__ = ("_kinds", "calendar", "format")
+    __slots__ = ("_days", "_kinds", "calendar", "format")
 
     def __init__(self, row: Format, calendar: Calendar) -> None:
         self.format = row
         self.calendar = calendar
         self._kinds = (*row.kinds, *(kind for kind in _MIXED_KINDS if kind not in row.kinds))
+        self._days: dict[bytes, bool] = {}
 
     def is_start(self, line: bytes, before: bytes | None = None) -> bool:
         """Tell whether a line begins an entry.
@@ -585,6 +602,38 @@ class Reader:
         if name == "postgres" and _POSTGRES_MORE.match(line):
             return False
         return stamp_of(line, self._kinds) is not None
+
+    def begins(self, data: bytearray, at: int, end: int) -> bool:
+        """Tell quickly whether the line between two places of a buffer surely begins an entry.
+
+        Returns:
+            False also where only `is_start` can tell.
+        """
+        name = self.format.name
+        if name == "json":
+            return data[at] == _BRACE
+        if name == "docker":
+            may_continue = (_INDENTED_IN[name], _LAST_IN[name])
+            return data[at] == _BRACE and not any(p.match(data, at, end) for p in may_continue)
+        if name in ("cri", "postgres"):
+            return False
+        for kind in self.format.kinds:
+            if kind not in _CLOCKS:
+                continue
+            match = MATCHERS[kind](data, at, min(end, at + MAX_STAMP_BYTES))
+            if match is not None:
+                return self._is_day(bytes(data[at : match.end()]), match.start("h") - at)
+        return False
+
+    def _is_day(self, stamp: bytes, clock: int) -> bool:
+        """Tell whether the day before the clock of a stamp is one of the calendar."""
+        day = stamp[:clock]
+        known = self._days.get(day)
+        if known is None:
+            if len(self._days) >= _MAX_DAYS:
+                self._days.clear()
+            known = self._days[day] = stamp_of(stamp, self.format.kinds) is not None
+        return known
 
     def _starts_alone(self, name: str, line: bytes, before: bytes | None) -> bool:
         """Where lines of a program without stamps stand among others, or alone."""

@@ -23,11 +23,12 @@ import os
 import re
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from core.redaction import redact_bytes
+from services.monitoring.logs.counting import Tally, entries_in, tally_of
 from services.monitoring.logs.finding import (
     EVERYTHING,
     Find,
@@ -162,6 +163,12 @@ class Query:
     since: float
     until: float
 
+    @property
+    def is_told_by_text(self) -> bool:
+        """Whether an entry's text alone tells if it fits: it need not be taken apart."""
+        has_range = self.since > -math.inf or self.until < math.inf
+        return not (self.conditions or self.level or self.exclude is not None or has_range)
+
     @classmethod
     def of(cls, payload: dict[str, Any]) -> Query:
         """Return what a payload asks for.
@@ -256,11 +263,13 @@ class Item(NamedTuple):
         key: A time that no later item of the stream is beyond.
         hit: None where it only says how far it has come.
         place: Where to go on behind it.
+        tally: Entries that are only counted, since the page is full.
     """
 
     key: float
     hit: Hit | None
     place: Place
+    tally: Tally | None = None
 
 
 class Stream:
@@ -272,7 +281,7 @@ class Stream:
     """
 
     def __init__(
-        self, scan: Scan, family: Family, query: Query, context: int, place: Place | None
+        self, scan: Scan, family: Family, query: Query, page: Page, place: Place | None
     ) -> None:
         self.place = place
         self.is_done = False
@@ -280,7 +289,7 @@ class Stream:
         self._scan = scan
         self._family = family
         self._query = query
-        self._context = context
+        self._page = page
         self._members = scan.ordered(family)
 
     def first_key(self, order: Order) -> float:
@@ -311,7 +320,7 @@ class Stream:
                 self._scan.reading(self._family, member) as file,
             ):
                 self._scan.note_untimed(file, query.since, query.until)
-                of_file = _OfFile(self._scan, file, query, self._context)
+                of_file = _OfFile(self._scan, file, query, self._page)
                 yield from of_file.newest(place) if order == "newest" else of_file.oldest(place)
 
     def _resumed(
@@ -354,14 +363,50 @@ def _ranged(query: Query, since: float, until: float) -> Query:
     return Query(query.look, query.text, query.conditions, query.level, query.exclude, since, until)
 
 
+Candidate = tuple[int, int, list[bytes], int]
+"""An entry that may fit: where in a block it begins and ends, its lines, and bytes cut off them."""
+
+
+@dataclass(slots=True)
+class _Last:
+    """What was found last in a compressed file.
+
+    Attributes:
+        room: How many are kept at most.
+        kept: In the file's order, the first of them behind the `older` ones, which are counted.
+        is_spent: Whether the budget ended before the file did.
+    """
+
+    room: int
+    kept: deque[Hit] = field(default_factory=deque)
+    kept_bytes: int = 0
+    older: Tally = field(default_factory=Tally)
+    is_spent: bool = False
+
+    def keep(self, hit: Hit) -> None:
+        """Keep an entry in place of the first ones."""
+        self.kept.append(hit)
+        self.kept_bytes += _size_of(hit)
+        while len(self.kept) > self.room or (
+            self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1
+        ):
+            first = self.kept.popleft()
+            self.kept_bytes -= _size_of(first)
+            self.older.count(first.at)
+
+
+def _size_of(hit: Hit) -> int:
+    return sum(map(len, hit.lines)) + 500
+
+
 class _OfFile:
     """The search in one file."""
 
-    def __init__(self, scan: Scan, file: LogFile, query: Query, context: int) -> None:
+    def __init__(self, scan: Scan, file: LogFile, query: Query, page: Page) -> None:
         self._scan = scan
         self._file = file
         self._query = query
-        self._context = context
+        self._page = page
         self._find: Find | None = None
 
     # --- newest first -------------------------------------------------------------------------
@@ -379,6 +424,9 @@ class _OfFile:
         unmarked = 0
         for block in file.backward(low, high):
             self._scan.budget.spend(block.end - block.begin)
+            if self._only_counts:
+                yield self._counted(block, key)
+                continue
             for hit in reversed(list(self._candidates(block))):
                 fit = self._fit(block, hit, key)
                 if fit is not None:
@@ -392,26 +440,51 @@ class _OfFile:
         yield Item(key, None, Place.of(file, 0, key))
 
     def _newest_packed(self, stop: int | None, key: float) -> Iterator[Item]:
-        """Search a compressed file from its beginning, and keep what is found last."""
-        file, kept, spent = self._file, deque[Hit](maxlen=MAX_KEPT), False
+        """Search a compressed file, which is read from its beginning: what is found last is kept.
+
+        Where more is wanted than was kept, what comes before that is read once more.
+        """
+        file = self._file
+        while True:
+            last = self._last_of(stop, key)
+            for fit in reversed(last.kept):
+                key = min(key, _first(fit.at, key))
+                yield Item(key, fit, Place.of(file, fit.start, key))
+            if last.is_spent or not last.older.matched or self._page.is_full:
+                break
+            stop = last.kept[0].start
+        key = min(key, _first(file.first_at, key))
+        yield Item(key, None, Place.of(file, 0, key), last.older)
+        if last.is_spent:
+            raise Spent
+
+    def _last_of(self, stop: int | None, key: float) -> _Last:
+        """Read a compressed file up to a place, and keep what fits last: as much as is wanted."""
+        file, last = self._file, _Last(self._page.room)
         try:
             for block in file.forward(0, stop):
                 self._scan.budget.spend(block.end)
-                for hit in self._candidates(block):
-                    fit = self._fit(block, hit, _first(file.first_at, key))
-                    if fit is not None:
-                        kept.append(fit)
+                if self._only_counts:
+                    last.older.add(self._tally(block))
+                else:
+                    self._keep(last, block, _first(file.first_at, key))
                 self._scan.budget.check()
         except Spent:
-            spent = True
-            self._scan.skip(file.name, "only the beginning of a compressed file was searched")
-        for fit in reversed(kept):
-            key = min(key, _first(fit.at, key))
-            yield Item(key, fit, Place.of(file, fit.start, key))
-        key = min(key, _first(file.first_at, key))
-        yield Item(key, None, Place.of(file, 0, key))
-        if spent:
-            raise Spent
+            last.is_spent = True
+            self._scan.skip(file.name, BEGINNING_ONLY)
+        return last
+
+    def _keep(self, last: _Last, block: Block, near: float) -> None:
+        candidates: Iterable[Candidate] = self._candidates(block)
+        if self._query.is_told_by_text:  # then those need not be taken apart that are not kept
+            starts = self._entries(block)
+            wanted = starts[-last.room :]
+            last.older.add(tally_of(self._file, block, starts[: -last.room]))
+            candidates = (self._candidate(block, start) for start in wanted)
+        for hit in candidates:
+            fit = self._fit(block, hit, near)
+            if fit is not None:
+                last.keep(fit)
 
     # --- oldest first -------------------------------------------------------------------------
 
@@ -428,6 +501,9 @@ class _OfFile:
         unmarked = 0
         for block in file.forward(start, stop):
             self._scan.budget.spend(block.end)
+            if self._only_counts and (skip < 0 or block.offset > start):
+                yield self._counted(block, key)
+                continue
             for hit in self._candidates(block):
                 if block.offset + hit[0] <= start and block.offset + hit[1] == skip:
                     continue
@@ -450,13 +526,39 @@ class _OfFile:
 
     # --- one block ----------------------------------------------------------------------------
 
-    def _candidates(self, block: Block) -> Iterator[tuple[int, int, list[bytes], int]]:
+    @property
+    def _only_counts(self) -> bool:
+        return self._page.is_full and self._query.is_told_by_text
+
+    def _counted(self, block: Block, key: float) -> Item:
+        return Item(key, None, Place.of(self._file, block.offset, key), self._tally(block))
+
+    def _tally(self, block: Block) -> Tally:
+        return tally_of(self._file, block, self._entries(block))
+
+    def _entries(self, block: Block) -> list[int]:
+        """Return where the entries of a block begin that fit, of a query that text tells."""
+        fits = self._fits_shown if self._query.text is not None else None
+        return entries_in(self._file, block, self._finder(block), fits)
+
+    def _candidate(self, block: Block, start: int) -> Candidate:
+        """Return the entry at a place, as `_candidates` does."""
+        lines, stop, cut = entry_lines(self._file, block.data, start, block.end)
+        found = self._finder(block)(block.data, start, block.end)
+        if found is not None:
+            lines = self._with_match(block.data, found, lines, start)
+        return start, stop, lines, cut
+
+    def _finder(self, block: Block) -> Find:
+        if self._find is None:
+            end = min(block.end, block.begin + SAMPLE_BYTES)
+            self._find = self._query.look.finder(bytes(block.data[block.begin : end]))
+        return self._find
+
+    def _candidates(self, block: Block) -> Iterator[Candidate]:
         """Yield where entries are that may fit, with their lines and what was cut off them."""
         data, end, file = block.data, block.end, self._file
-        if self._find is None:
-            sample = bytes(data[block.begin : min(end, block.begin + SAMPLE_BYTES)])
-            self._find = self._query.look.finder(sample)
-        find, at = self._find, block.begin
+        find, at = self._finder(block), block.begin
         while (found := find(data, at, end)) is not None:
             if found[1] <= block.fresh and block.fresh:
                 at = max(found[1], found[0] + 1)
@@ -483,7 +585,7 @@ class _OfFile:
         around = bytes(data[first : first + MAX_MESSAGE_CHARS]).split(b"\n", 1)[0]
         return [lines[0][:MAX_MESSAGE_CHARS] + b" ... " + around] if lines else lines
 
-    def _fit(self, block: Block, hit: tuple[int, int, list[bytes], int], near: float) -> Hit | None:
+    def _fit(self, block: Block, hit: Candidate, near: float) -> Hit | None:
         """Return an entry when it fits what was asked for."""
         query, (start, end, lines, cut) = self._query, hit
         if not any(lines):
@@ -504,7 +606,7 @@ class _OfFile:
             return None
         if not self._fits_shown(lines):
             return None
-        around = self._around(block, start, end) if self._context else None
+        around = self._around(block, start, end) if self._page.context else None
         return Hit(file, block.offset + start, block.offset + end, at, line, lines, cut, around)
 
     def _is_in_range(self, at: float) -> bool:
@@ -523,7 +625,7 @@ class _OfFile:
 
     def _around(self, block: Block, start: int, end: int) -> tuple[list[bytes], list[bytes]]:
         """Return the lines before and after an entry."""
-        count, data = self._context, block.data
+        count, data = self._page.context, block.data
         before = bytes(data[max(block.begin, start - _CONTEXT_BYTES) : start])
         after = bytes(data[end : min(block.end, end + _CONTEXT_BYTES)])
         if self._file.size is not None:  # blocks end somewhere; the file can be asked
@@ -570,8 +672,9 @@ _INSIDE = frozenset(("docker", "cri"))
 _LINES_ABOVE = 50
 MARK_BYTES = 2 * 1024 * 1024
 """After which a stream says how far it has come."""
-MAX_KEPT = 1_001
-"""Entries of a compressed file that are kept, newest first; no page is longer."""
+MAX_KEPT_BYTES = 16 * 1024 * 1024
+"""Of lines of a compressed file's entries that are kept, newest first."""
+BEGINNING_ONLY = "only the beginning of a compressed file was searched; order=oldest goes on in it"
 
 
 def _first(*times: float | None) -> Any:
@@ -609,17 +712,26 @@ class Page:
 
     Attributes:
         text: What was looked for, which is to be seen in long messages.
-        times: Of all that was found, by minute.
-        matched: Entries, those counted only included.
+        limit: Entries that are shown, with `context` lines around each.
+        entries: Shown.
+        tally: All that was found.
+        is_full: Whether no more are shown: from then on streams keep their places.
     """
 
     text: Wanted | None = None
+    limit: int = 100
+    context: int = 0
     entries: list[dict[str, Any]] = field(default_factory=list)
-    times: Counter[int] = field(default_factory=Counter)
-    matched: int = 0
+    tally: Tally = field(default_factory=Tally)
+    is_full: bool = False
     redacted: int = 0
     removed: int = 0
     undecodable: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many more entries can be shown."""
+        return max(1, self.limit - len(self.entries))
 
 
 def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
@@ -636,6 +748,7 @@ def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
     """
     query, order = Query.of(payload), payload.get("order", "newest")
     places = payload.get("places") or {}
+    page = Page(query.text, payload.get("limit", 100), payload.get("context", 0))
     streams = []
     is_begun = True
     for family in scan.families(payload.get("sources") or ()):
@@ -644,20 +757,19 @@ def search(scan: Scan, payload: dict[str, Any]) -> dict[str, Any]:
             is_begun = False
         elif place != 0:
             known = Place(*place) if place is not None else None
-            streams.append(Stream(scan, family, query, payload.get("context", 0), known))
-    merge = _Merge(scan, streams, order)
-    page = Page(query.text)
+            streams.append(Stream(scan, family, query, page, known))
+    merge = _Merge(scan, streams, order, page)
     why = _fill(page, merge, payload)
     left = {key_of(s.name): list(s.place) for s in streams if not s.is_done and s.place}
     done = {key_of(s.name): 0 for s in streams if s.is_done}
     is_whole = is_begun and all(stream.is_done for stream in streams)
     return {
         "entries": page.entries,
-        "matched": page.matched,
+        "matched": page.tally.matched,
         "redacted": page.redacted,
         "removed": page.removed,
         "undecodable": page.undecodable,
-        "histogram": histogram(page.times),
+        "histogram": histogram(page.tally.minutes),
         "places": None if is_whole else {**places, **done, **left},
         "more": why or _LIMITS.get(scan.budget.over or ""),
         **scan.told(),
@@ -671,18 +783,15 @@ def key_of(name: str) -> str:
 
 def _fill(page: Page, merge: _Merge, payload: dict[str, Any]) -> str | None:
     """Take entries until the page is full; returns why there may be more."""
-    limit, room = payload.get("limit", 100), payload.get("max_bytes", MAX_PAGE_BYTES)
-    count_all, why = payload.get("count_all", False), None
-    for hit in merge.hits(lambda: count_all or not merge.is_full):
-        page.matched += 1
-        if hit.at is not None:
-            page.times[int(hit.at // 60)] += 1
+    room, count_all, why = payload.get("max_bytes", MAX_PAGE_BYTES), payload.get("count_all"), None
+    for hit in merge.hits(lambda: bool(count_all) or not page.is_full):
+        page.tally.count(hit.at)
         if why is None:
             entry = _told(page, hit)
             page.entries.append(entry)
             room -= len(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace"))
-            why = "limit" if len(page.entries) >= limit else "bytes" if room <= 0 else None
-            merge.is_full = why is not None
+            why = "limit" if len(page.entries) >= page.limit else "bytes" if room <= 0 else None
+            page.is_full = why is not None
     return why or _LIMITS.get(merge.why or "")
 
 
@@ -695,12 +804,11 @@ class _Merge:
 
     Attributes:
         why: Which limit of the budget ended it; None when none did.
-        is_full: Whether the page is: from then on streams keep their places.
     """
 
-    def __init__(self, scan: Scan, streams: Sequence[Stream], order: Order) -> None:
+    def __init__(self, scan: Scan, streams: Sequence[Stream], order: Order, page: Page) -> None:
         self.why: str | None = None
-        self.is_full = False
+        self._page = page
         self.streams = streams
         self._scan = scan
         self._sign = -1.0 if order == "newest" else 1.0
@@ -719,7 +827,7 @@ class _Merge:
         finally:
             for items in self._items:
                 items.close()
-        if not self.is_full:
+        if not self._page.is_full:
             self._pass_empty()
 
     def _merged(self, is_wanted: Callable[[], bool]) -> Iterator[Hit]:
@@ -730,8 +838,10 @@ class _Merge:
                 heapq.heappush(self._heap, (0.0, number, item))
                 break
             if item is not None:
-                if not self.is_full:
+                if not self._page.is_full:
                     self.streams[number].place = item.place
+                if item.tally is not None:
+                    self._page.tally.add(item.tally)
                 if item.hit is not None:
                     yield item.hit
             self._advance(number, item)

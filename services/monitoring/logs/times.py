@@ -130,7 +130,7 @@ KINDS: dict[str, re.Pattern[bytes]] = {
     ),
 }
 _GROUPS = {kind: frozenset(pattern.groupindex) for kind, pattern in KINDS.items()}
-_MATCHERS: dict[str, Callable[[bytes], re.Match[bytes] | None]] = {
+MATCHERS: dict[str, Callable[..., re.Match[bytes] | None]] = {
     kind: pattern.search if kind == "json" else pattern.match for kind, pattern in KINDS.items()
 }
 MAX_JSON_STAMP_BYTES = 4_096
@@ -143,7 +143,7 @@ def stamp_of(line: bytes, kinds: Sequence[str]) -> Stamp | None:
         if kind == "json":
             stamp = _json_stamp(line)
         else:
-            match = _MATCHERS[kind](line[:MAX_STAMP_BYTES])
+            match = MATCHERS[kind](line[:MAX_STAMP_BYTES])
             stamp = _stamp(match, _GROUPS[kind]) if match is not None else None
         if stamp is not None:
             return stamp

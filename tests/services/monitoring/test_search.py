@@ -22,6 +22,7 @@ from tests.services.monitoring.logbook import (
     NOON,
     PACKERS,
     found,
+    iso,
     line,
     messages,
     paged,
@@ -473,3 +474,79 @@ def test_short_lines_without_times_are_entries_of_their_own(tmp_path: Path) -> N
     rows = ["ok", "done", "a" * 64, "b" * 64, "OK", "done"]
     write(tmp_path / "a.log", "\n".join(rows) + "\n")
     assert messages(found(tmp_path, order="oldest")) == rows
+
+
+# --- counting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["", *PACKERS])
+@pytest.mark.parametrize("limit", [1, 10, 100, 1_000])
+def test_all_of_a_log_can_be_paged_and_is_counted(tmp_path: Path, ending: str, limit: int) -> None:
+    """Compressed files are read from their beginning; what is not kept is not lost."""
+    rows = [f"m{n}" for n in range(1_300)]
+    text = "".join(line(NOON + n, row) for n, row in enumerate(rows))
+    write(tmp_path / f"a.log.1{ending}", text, mtime=NOON + 1_500)
+    answer = found(tmp_path, limit=limit, count_all=True)
+    assert answer["matched"] == 1_300
+    assert sum(count for _, count in answer["histogram"]["buckets"]) == 1_300
+    if limit > 10:
+        assert paged(tmp_path, limit=limit, count_all=True) == rows[::-1]
+
+
+def test_entries_too_large_to_keep_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a compressed file, where a page has room for more than memory has."""
+    monkeypatch.setattr("services.monitoring.logs.search.MAX_KEPT_BYTES", 20_000)
+    text = "".join(line(NOON + n, f"m{n} {'x' * 3_000}") for n in range(100))
+    write(tmp_path / "a.log.1.gz", text)
+    seen = paged(tmp_path, limit=70)
+    assert [message.split()[0] for message in seen] == [f"m{n}" for n in range(99, -1, -1)]
+    assert found(tmp_path, limit=30, count_all=True)["matched"] == 100
+
+
+_PIECES = (
+    '{{"timestamp":{at:.0f},"level":"INFO","message":"x {word}"}}',
+    "{iso} INFO {word} x",
+    "{iso} INFO {word} token=x{word}x",
+    "{iso} ERROR \x1b[1mpass\x1b[0mword=x{word}x",
+    "2026-02-31T10:00:00Z {word} x",
+    '1.2.3.4 - - [01/Jan/2026:12:00:00 +0000] "GET /{word}x HTTP/1.1" 200 5',
+    "Traceback (most recent call last):\n  File {word} x\nValueError: x",
+    "  more {word} x",
+    "{word}\r",
+    "-----BEGIN PRIVATE KEY-----\nMIIx{word}\n-----END PRIVATE KEY-----",
+    "caf\u00e9 \u202e{word} x",
+    "{at:.0f} {word} x",
+    "",
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_counted_in_bulk_is_what_is_found(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Behind a page entries are not taken apart, and yet each is counted once, where it fits."""
+    chance = random.Random(seed)
+    at = NOON
+    for name in ("a.log", "b.log", "c.log.1.gz", "d.log.1.zst"):
+        usual, text = chance.choice(_PIECES), ""
+        for _ in range(120):
+            at += chance.choice((0, 0, 1, 70))
+            piece = usual if chance.random() < 0.6 else chance.choice(_PIECES)
+            text += piece.format(at=at, iso=iso(at), word=chance.choice("abc")) + "\n"
+            text += "  deep x\n" * (chance.random() < 0.01) * 310
+        write(tmp_path / name, text)
+    queries: tuple[dict[str, Any], ...]
+    queries = ({}, {"text": "x"}, {"text": "a"}, {"regex": "[ab]x|deep"}, {"text": "b\nV"})
+    for query in queries:
+        refs, places = [], None
+        while True:
+            answer = found(tmp_path, limit=37, places=places, **query)
+            refs += [entry["ref"] for entry in answer["entries"]]
+            places = answer["places"]
+            if places is None:
+                break
+        for order in ("newest", "oldest"):
+            counted = found(tmp_path, limit=1, count_all=True, order=order, **query)
+            assert counted["matched"] == len(set(refs)) == len(refs)
