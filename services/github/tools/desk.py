@@ -207,20 +207,30 @@ class Call:
             self._learn(Repository.of(reply.data))
         return reply
 
-    async def graphql(self, query: str, /, *, repo: Repo | None = None, **variables: Any) -> Any:
+    async def graphql(
+        self,
+        query: str,
+        /,
+        *,
+        repo: Repo | None = None,
+        of_owner: str | None = None,
+        **variables: Any,
+    ) -> Any:
         """Return the data of a query (not a mutation); raises as `get`.
 
         Args:
             repo: What the query reads; it is checked and remembered, and fills the variables owner
                 and repo. A query that finds repositories by itself has to ask `may_read` for each.
+            of_owner: Whose credential is used, where no variable says it.
         """
         if MUTATION.search(query):
             raise ValueError("mutations go through `write`")
         if repo is not None:
             await self._reads(repo)
             variables = {"owner": repo.owner, "repo": repo.name, **variables}
+        owner = of_owner or owner_of(variables)
         reply = await self.desk.github.graphql(
-            query, variables, owner=owner_of(variables), timeout_s=self.timeout_s
+            query, variables, owner=owner, timeout_s=self.timeout_s
         )
         return self._noted(reply).data
 

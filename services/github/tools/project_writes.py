@@ -372,7 +372,7 @@ async def _by_node(target: Target, node_ids: Sequence[str]) -> dict[str, int]:
     if not node_ids:
         return {}
     wanted = [parse_node_id(node_id, "node_id") for node_id in node_ids]
-    data = await target.call.graphql(NODES, ids=wanted)
+    data = await target.call.graphql(NODES, of_owner=target.board.owner, ids=wanted)
     found = {}
     for node_id, node in zip(wanted, data["nodes"], strict=True):
         if not node or not _is_here(target, node):
@@ -476,7 +476,7 @@ async def _tell(target: Target) -> ProjectChange:
         raise InvalidArguments("A status update wants a body, status or date.")
 
     async def newest() -> Sequence[Json]:
-        data = await target.call.graphql(NEWEST, id=project)
+        data = await target.call.graphql(NEWEST, of_owner=target.board.owner, id=project)
         return [node for node in data["node"]["statusUpdates"]["nodes"] or () if node]
 
     request = mutation(TELL, {"input": {"projectId": project, **content}})

@@ -338,7 +338,9 @@ async def _page(
 async def _listed(call: Call, board: Board, query: str, window: Window) -> Json:
     """Return a list of GraphQL, of a project that REST knows."""
     node_id = (await facts_of(call, board))["node_id"]
-    data = await call.graphql(query, id=node_id, first=window.per_page, after=window.after)
+    data = await call.graphql(
+        query, of_owner=board.owner, id=node_id, first=window.per_page, after=window.after
+    )
     return _there(data, f"{board} as GraphQL knows it")["listed"]  # type: ignore[no-any-return]  # JSON
 
 
@@ -450,18 +452,23 @@ async def _get_item(call: Call, arguments: GetProject) -> dict[str, Any]:
 
 async def _get_status_update(call: Call, arguments: GetProject) -> dict[str, Any]:
     node_id = parse_node_id(arguments.status_update_id or "", "status_update_id")
-    node = await _of_project(call, STATUS_UPDATE, node_id, "status update")
+    node = await _of_project(call, arguments, STATUS_UPDATE, node_id)
     return {"status_update": _status_update(node, None)}
 
 
 async def _get_view(call: Call, arguments: GetProject) -> dict[str, Any]:
     node_id = parse_node_id(arguments.view_id or "", "view_id")
-    return {"view": _view(await _of_project(call, VIEW, node_id, "view"))}
+    return {"view": _view(await _of_project(call, arguments, VIEW, node_id))}
 
 
-async def _of_project(call: Call, query: str, node_id: str, what: str) -> Json:
-    """Return something that is named without its project, once that may be read."""
-    node = _there(await call.graphql(query, id=node_id), f"{what} {node_id}")
+async def _of_project(call: Call, arguments: GetProject, query: str, node_id: str) -> Json:
+    """Return something that is named without its project, once that may be read.
+
+    The owner may be left out; where it is given, it chooses the credential.
+    """
+    named = None if arguments.owner is None else parse_owner(arguments.owner)
+    data = await call.graphql(query, of_owner=named, id=node_id)
+    node = _there(data, f"{node_id} in any project")
     project = node["project"]
     owner = (project["owner"] or {}).get("login") or ""
     call.desk.access.check_owner(owner)

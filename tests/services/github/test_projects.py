@@ -304,6 +304,19 @@ async def test_a_status_update_is_told_once(github: Github, stage: Stage) -> Non
     assert first["id"] == second["id"] == "PVTSU_1"
 
 
+async def test_a_project_is_asked_for_with_its_owners_credential(
+    github: Github, stage: Stage
+) -> None:
+    """Also by GraphQL, whose queries name it by its node id only."""
+    token = "-".join(("token", "of", "octo"))
+    info = {"hasNextPage": False, "endCursor": None}
+    graphql(stage, node={"listed": {"totalCount": 0, "pageInfo": info, "nodes": []}})
+    async with github(stage.url, **ON, tokens={"octo": token}) as client:
+        told(await client.call("projects_list", method="list_project_views", **PROJECT))
+    assert [asked.path for asked in stage.asked] == [BASE, "/graphql"]
+    assert all(token in asked.headers["authorization"] for asked in stage.asked)
+
+
 async def test_lists_end_whatever_their_links_say(github: Github, stage: Stage) -> None:
     """Both those that are handed on, and that of the fields, which is read to its end."""
 
