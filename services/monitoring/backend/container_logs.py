@@ -39,6 +39,8 @@ FOLDER = "container-logs-"
 MAX_CONTAINERS = 30
 TAIL = 50_000
 """Lines of a container that are read at once, the newest."""
+MANY = TAIL * 9 // 10
+"""Lines that are parts of one, and those that are too new, count for the engine as well."""
 MAX_READ_BYTES = 64 * 1024 * 1024
 TIME_LIMIT_S = 2.0
 """For one request; those of all containers go side by side."""
@@ -219,8 +221,8 @@ class ContainerLogs:
                 told.append(f"{NAME}/{copy.name}: the engine does not give its log")
             elif id_ not in whole:
                 told.append(f"{NAME}/{copy.name}: not read to its end; the rest comes next time")
-            elif copy.lines >= TAIL:
-                told.append(f"{NAME}/{copy.name}: older lines than the last {TAIL:,} were left out")
+            elif copy.lines >= MANY:
+                told.append(f"{NAME}/{copy.name}: more came than the {TAIL:,} lines read at once")
         return told
 
 

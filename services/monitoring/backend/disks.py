@@ -57,6 +57,8 @@ PSEUDO = frozenset(
 )
 """Kinds that hold nothing, or are full by nature (images that are only read)."""
 _PSEUDO_FUSE = re.compile(r"fuse\.(?:lxcfs|gvfsd-fuse|portal|snapfuse)")
+MAX_DIFFERENCE = 0.001
+"""Of a file system's size, between two readings of its use right after each other."""
 _CONTAINER_LAYER = re.compile(r"/(?:overlay2|overlay-containers|overlay|rootfs|snapshots)/")
 
 Stat = Callable[[str], os.statvfs_result]
@@ -215,16 +217,16 @@ def without_doubles(disks: list[DiskUse]) -> list[DiskUse]:
     An overlay shows the room of the disk below it, which a container sees again in the files that
     are bound into it, such as /etc/hosts.
     """
-    overlays = {_room(disk): disk.mount for disk in disks if disk.fstype == "overlay"}
-    kept = {
-        disk.mount: disk
+    overlays = [disk for disk in disks if disk.fstype == "overlay"]
+    shown = {
+        disk.mount: next((over.mount for over in overlays if _is_same(disk, over)), disk.mount)
         for disk in disks
-        if disk.total_bytes != 0 and overlays.get(_room(disk), disk.mount) == disk.mount
+        if disk.total_bytes != 0
     }
-    for disk in disks:
-        if disk.mount not in kept and disk.total_bytes:
-            shown = kept[overlays[_room(disk)]]
-            kept[shown.mount] = replace(shown, also=(*shown.also, disk.mount)[:MAX_ALSO])
+    kept = {disk.mount: disk for disk in disks if shown.get(disk.mount) == disk.mount}
+    for mount, place in shown.items():
+        if mount != place:
+            kept[place] = replace(kept[place], also=(*kept[place].also, mount)[:MAX_ALSO])
     return list(kept.values())
 
 
@@ -238,11 +240,16 @@ def _shown(disk: DiskUse) -> DiskUse:
     )
 
 
-def _room(disk: DiskUse) -> tuple[object, ...]:
-    """Return what is equal for an overlay and its disk; of one that did not answer, its own."""
-    if disk.total_bytes is None:
-        return (disk.mount,)
-    return disk.total_bytes, disk.used_bytes, disk.inodes_total
+def _is_same(disk: DiskUse, overlay: DiskUse) -> bool:
+    """Tell whether an overlay shows the room of a disk.
+
+    The two are asked one after the other, so what is written meanwhile may differ.
+    """
+    if disk.used_bytes is None or overlay.used_bytes is None or disk.total_bytes is None:
+        return False
+    differ = abs(disk.used_bytes - overlay.used_bytes)
+    same = (disk.total_bytes, disk.inodes_total) == (overlay.total_bytes, overlay.inodes_total)
+    return same and differ <= disk.total_bytes * MAX_DIFFERENCE
 
 
 def _percent(part: int, whole: int) -> float | None:

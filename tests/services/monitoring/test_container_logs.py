@@ -334,11 +334,12 @@ async def test_of_a_log_that_is_too_long_the_newest_lines_are_read(
 ) -> None:
     """And it is said that others were left out."""
     monkeypatch.setattr(container_logs, "TAIL", 10)
+    monkeypatch.setattr(container_logs, "MANY", 9)
     async with copying(tmp_path) as (recorded, clock, logs):
         recorded.write("mcp-fetch", *((1, at(n / 100, str(n))) for n in range(30)))
         clock.seconds = 5
         told = await logs.refresh()
-        assert told == ["container/mcp-fetch: older lines than the last 10 were left out"]
+        assert told == ["container/mcp-fetch: more came than the 10 lines read at once"]
         assert lines_of(tmp_path) == [str(n) for n in range(20, 30)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_files_that_are_bound_into_a_container_are_its_overlays_disk() -> None:
     empty = DiskUse("/nothing", "fuse.x", "x", False, total_bytes=0, used_bytes=0)
     rows = without_doubles([overlay, volume, hosts, empty])
     assert [(row.mount, row.also) for row in rows] == [("/", ("/etc/hosts",)), ("/data", ())]
+
+
+def test_an_overlays_disk_is_known_while_it_is_written_to() -> None:
+    """The two are asked one after the other; a volume of another size or use is another disk."""
+    overlay = DiskUse("/", "overlay", "overlay", False, total_bytes=10**12, used_bytes=4 * 10**11)
+    hosts = replace(overlay, mount="/etc/hosts", fstype="ext4", used_bytes=4 * 10**11 + 10**8)
+    volume = replace(hosts, mount="/data", used_bytes=4 * 10**11 + 10**10)
+    silent = replace(hosts, mount="/nfs", total_bytes=None, used_bytes=None)
+    rows = without_doubles([overlay, volume, hosts, silent])
+    assert [row.mount for row in rows] == ["/", "/data", "/nfs"]
+    assert rows[0].also == ("/etc/hosts",)
 
 
 def test_the_use_is_counted_as_df_counts(tmp_path: Path) -> None:
