@@ -22,6 +22,7 @@ from core.protocol.revisions import (
     META_VERSION,
     MODERN,
 )
+from core.redaction import redact
 from core.untrusted import clean
 from services.monitoring.backend.asking import (
     MAX_ANSWER_BYTES,
@@ -37,6 +38,7 @@ CLIENT = {"name": "monitoring", "version": "1"}
 EITHER = "application/json, text/event-stream"
 MAX_PAGES = 50
 MAX_WORD_CHARS = 80
+MAX_TEXT_CHARS = 2_000
 # Codes that say that the service failed, not its caller.
 SERVER_FAULTS = re.compile(r"TOOL_FAILED|TIME_LIMIT_EXCEEDED|\w+_UNAVAILABLE|error")
 _LABELS_AND_COUNT = rb"\{([^}\n]*)\} ([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)$"
@@ -83,8 +85,11 @@ Check = Callable[[Visit], Awaitable[str]]
 
 
 def word(value: Any) -> str:
-    """Return a short text of a stranger's for showing; empty when it is none."""
-    return clean(value).text[:MAX_WORD_CHARS] if isinstance(value, str) else ""
+    """Return a short text of a stranger's for showing, on one line; empty when it is none."""
+    if not isinstance(value, str):
+        return ""
+    line = " ".join(clean(value[:MAX_TEXT_CHARS]).text.split())
+    return redact(line).text[:MAX_WORD_CHARS]
 
 
 async def health(visit: Visit) -> str:

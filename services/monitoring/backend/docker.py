@@ -93,6 +93,7 @@ class Container:
         started_at: And `finished_at`: ISO 8601; None when never.
         cpus: The limit; None for none, as `memory_bytes` and `pids`.
         environment: Names of the variables, never values.
+        is_inspected: Whether the engine told more of it than its list does.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Container:
     pids: int | None
     privileged: bool
     has_tty: bool
+    is_inspected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +201,30 @@ class Docker:
             return engine, rows
 
     async def inspect(self, rows: Sequence[Mapping[str, Any]]) -> list[Container]:
-        """Return the facts of listed containers; those that went away meanwhile are left out."""
+        """Return the facts of listed containers; those that nothing is told of are left out."""
+        return [container for container in await self.seen(rows) if container.is_inspected]
+
+    async def seen(self, rows: Sequence[Mapping[str, Any]]) -> list[Container]:
+        """Return the facts of listed containers; those that went away meanwhile are left out.
+
+        Of one that the engine does not answer about, there is what its list says.
+        """
+        gone: set[str] = set()
 
         async def one(client: httpx.AsyncClient, api: str, row: Mapping[str, Any]) -> Container:
             path = f"/v{api}/containers/{row['Id']}/json"
-            return container_of(row, await self._json(client, path))
+            try:
+                return container_of(row, await self._json(client, path))
+            except _Gone:
+                gone.add(row["Id"])
+                raise
 
         found = await self._side_by_side(rows, one)
-        return [container for container in found if container is not None]
+        return [
+            container or listed_only(row)
+            for row, container in zip(rows, found, strict=True)
+            if row["Id"] not in gone
+        ]
 
     async def usage(self, ids: Sequence[str]) -> dict[str, Usage]:
         """Return what running containers use: two readings of each, half a second apart."""
@@ -481,8 +499,9 @@ def _is_row(row: Any) -> bool:
 
 def name_of(row: Mapping[str, Any]) -> str:
     """Return the name of a listed container."""
-    names = row.get("Names") or [row["Id"][:12]]
-    return _text(names[0]).removeprefix("/")
+    names = row.get("Names")
+    name = names[0] if isinstance(names, list) and names else row["Id"][:12]
+    return _text(name).removeprefix("/")
 
 
 def container_of(row: Mapping[str, Any], facts: Any) -> Container:
@@ -497,8 +516,13 @@ def container_of(row: Mapping[str, Any], facts: Any) -> Container:
     """
     try:
         return _container(row, facts, facts["State"], facts["HostConfig"], facts["Config"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise _misunderstood("/inspect") from None
+
+
+def listed_only(row: Mapping[str, Any]) -> Container:
+    """Return what the list alone tells of a container."""
+    return replace(_container(row, {}, {}, {}, {}), is_inspected=False)
 
 
 def _container(
@@ -572,7 +596,8 @@ def _ports(ports: Mapping[str, Any]) -> Iterator[str]:
             if binding is None:
                 yield _text(inside)
             else:
-                yield f"{_text(binding.get('HostIp'))}:{_text(binding.get('HostPort'))}->{inside}"
+                outside_port = f"{_text(binding.get('HostIp'))}:{_text(binding.get('HostPort'))}"
+                yield f"{outside_port}->{_text(inside)}"
 
 
 def _mount(mount: Mapping[str, Any]) -> Mount:

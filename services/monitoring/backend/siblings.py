@@ -289,6 +289,7 @@ class Siblings:
         self._note_state(probe, memory)
         if probe.is_up:
             if memory.learn_start(probe):
+                self._saved_at = -math.inf
                 self._note(probe, "restarted", "Its process began anew.", memory.known.started_at)
             self._learn_tools(probe, memory)
             self._learn_version(probe, memory)

@@ -102,7 +102,7 @@ class ContainerTools:
     async def _inspected(
         self, page: Sequence[Mapping[str, Any]]
     ) -> list[tuple[Mapping[str, Any], Container]]:
-        found = {c.id: c for c in await self._desk.backend.docker.inspect(page)}
+        found = {c.id: c for c in await self._desk.backend.docker.seen(page)}
         return [(row, found[row["Id"][:12]]) for row in page if row["Id"][:12] in found]
 
     async def _usage(self, facts: Mapping[str, Container]) -> dict[str, Usage]:
@@ -134,7 +134,7 @@ def _told(
     room: int,
 ) -> ContainerFacts:
     members = asdict(found)
-    del members["has_tty"]
+    del members["has_tty"], members["is_inspected"]
     told = ContainerFacts(**members, findings=list(_findings(found, usage)))
     told.usage = None if usage is None else _usage_facts(usage)
     if logs is not None:
@@ -166,6 +166,8 @@ def _usage_facts(usage: Usage) -> UsageFacts:
 
 def _findings(found: Container, usage: Usage | None) -> Iterator[str]:
     """Yield what is wrong with a container, in sentences."""
+    if not found.is_inspected:
+        yield "The engine does not tell more of it than its list does, or not in time."
     if found.oom_killed:
         yield "The kernel killed it for want of memory: raise its limit, or find what grew."
     elif found.exit_code == KILLED:

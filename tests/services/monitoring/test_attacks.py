@@ -19,14 +19,17 @@ from services.monitoring.backend.host import Host
 from services.monitoring.backend.sampler import Clocks, Sampler
 from services.monitoring.backend.siblings import Siblings
 from services.monitoring.drift import Known
+from services.monitoring.registry import Target
 from services.monitoring.tools import network
 from services.monitoring.tools.health import service_health
+from tests.services.monitoring.engine import engine
 from tests.services.monitoring.served import server_on
 from tests.services.monitoring.suite import (
     Behaviour,
     behaving,
     head,
     health_of,
+    saying,
     service,
     serving,
     siblings,
@@ -125,6 +128,57 @@ async def test_a_service_whose_answers_are_odd_is_not_said_to_be_late(
         said = await told(siblings(tmp_path, {"liar": url}), "liar")
     assert said.status in ("up", "degraded")
     assert said.code in (None, "WRONG_ANSWER")
+
+
+async def test_what_a_service_says_is_one_line_without_secrets(tmp_path: Path) -> None:
+    """Drivers put the URL of a database into what a component says of its trouble."""
+    parts = {"db": {"status": "down", "detail": "no answer\nfrom postgres://u:hunter2222@db/x"}}
+    health = {"status": "degraded", "service": "liar", "version": "1\n2", "components": parts}
+    async with behaving(answering("liar", health=json.dumps(health))) as url:
+        said = await told(siblings(tmp_path, {"liar": url}), "liar")
+    assert said.components == {"db": "no answer from postgres://u:[redacted]@db/x"}
+    assert said.version == "1 2"
+
+
+async def test_restarts_are_remembered_when_this_service_is_killed(tmp_path: Path) -> None:
+    """Else a restart loop ended because the one who watched it ended too."""
+    watch = siblings(tmp_path, {"one": "http://127.0.0.1:1"}, every_s=600)
+    file = tmp_path / "monitoring-services.json"
+    async with watch.running():
+        for uptime in (50.0, 1.0):
+            async with behaving(saying(health_of("one", uptime=uptime))) as url:
+                watch.targets["one"] = Target("one", url)
+                await watch.fresh(["one"])
+        await asyncio.to_thread(watch._file.close)  # waits for what is being written
+        assert len(json.loads(file.read_text())["one"]["restarts"]) == 1
+
+
+# --- an engine that does not tell -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent", "odd", "huge"])
+async def test_a_container_that_the_engine_does_not_tell_of_is_listed(
+    tmp_path: Path, trouble: str
+) -> None:
+    """Just the one that hangs is looked for; it was left out, as if it were not there."""
+    async with engine(tmp_path) as docker:
+        ids = [row["Id"] for row in docker.recorded["list"] if row["State"] != "exited"]
+        one = ids[0]
+        if trouble == "refused":
+            docker.statuses = {f"{one}/json": 500}
+        elif trouble == "silent":
+            docker.silent = (f"{one}/json",)
+        elif trouble == "odd":
+            docker.recorded["inspect"][one] = {"State": 5}
+        else:
+            docker.recorded["inspect"][one]["HostConfig"]["NanoCpus"] = 10**400
+        async with client_of(tmp_path / "state", docker_socket=docker.socket) as client:
+            answer = (await client.call("containers")).structured
+    assert answer is not None
+    assert answer["total"] == len(ids)
+    listed = {container["id"]: container for container in answer["containers"]}
+    assert listed[one[:12]]["state"] == "running"
+    assert any("its list" in finding for finding in listed[one[:12]]["findings"])
 
 
 # --- state files that hold anything ---------------------------------------------------------------
