@@ -538,8 +538,10 @@ class _OfFile:
 
     def _entries(self, block: Block) -> list[int]:
         """Return where the entries of a block begin that fit, of a query that text tells."""
-        fits = self._fits_shown if self._query.text is not None else None
-        return entries_in(self._file, block, self._finder(block), fits)
+        query = self._query
+        fits = self._fits_shown if query.text is not None else None
+        text = query.look.text if query.look.pattern is None else None
+        return entries_in(self._file, block, self._finder(block), fits, text)
 
     def _candidate(self, block: Block, start: int) -> Candidate:
         """Return the entry at a place, as `_candidates` does."""
