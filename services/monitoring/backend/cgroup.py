@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 from services.monitoring.backend.host import RESOURCES, Pressure, parse_pressure
 from services.monitoring.backend.mounts import Mount, mounts_of
+from services.monitoring.backend.names import printable
 
 UNLIMITED = 2**60
 """From so many bytes on a limit of v1 is none; its word for "none" is 2^63 less a page."""
@@ -136,7 +137,7 @@ class Cgroup:
         accounts = groups.get("cpuacct", cpu)
         return CgroupReading(
             version=_version(groups),
-            path=(memory or unified or next(iter(groups.values())))[0].name,
+            path=printable((memory or unified or next(iter(groups.values())))[0].name),
             memory=_memory(memory, v1="memory" in groups),
             cpu=_cpu(cpu, accounts, v1="cpu" in groups),
             pids=_pids(groups.get("pids", unified)),

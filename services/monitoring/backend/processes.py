@@ -242,7 +242,8 @@ def _own_group(groups: str | None) -> str | None:
     paths = {row[1]: row[2] for row in rows if len(row) == 3}
     unified = paths.get("")
     v1 = next((path for name, path in paths.items() if "memory" in name.split(",")), None)
-    return v1 if unified in (None, "/") and v1 is not None else unified
+    path = v1 if unified in (None, "/") and v1 is not None else unified
+    return None if path is None else printable(path)
 
 
 def _limits(text: str | None) -> dict[str, tuple[str, str]]:

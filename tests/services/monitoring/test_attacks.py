@@ -15,7 +15,9 @@ import pytest
 
 from core.testing import Client
 from services.monitoring.alerts import Alert, Reading, Rule, evaluate
+from services.monitoring.backend.cgroup import Cgroup
 from services.monitoring.backend.host import Host
+from services.monitoring.backend.processes import Processes
 from services.monitoring.backend.sampler import Clocks, Sampler
 from services.monitoring.backend.siblings import Siblings
 from services.monitoring.drift import Known
@@ -34,7 +36,7 @@ from tests.services.monitoring.suite import (
     serving,
     siblings,
 )
-from tests.services.monitoring.trees import plant
+from tests.services.monitoring.trees import mount_line, plant, stat_line
 
 NOW = 1_000_000.0
 
@@ -215,6 +217,25 @@ async def test_an_odd_state_file_of_the_alerts_is_no_obstacle(tmp_path: Path, od
         assert answer.structured is not None
         assert answer.structured["returned"] >= 1
         assert (await client.http.get("/health")).status_code == 200
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_control_group_is_shown_without_control_characters(tmp_path: Path) -> None:
+    """Who may make groups names them; a group may have any byte but a slash and a new line."""
+    name, point = "/a\x1b[31m\u202eb", tmp_path / "cgroup"
+    proc = plant(
+        tmp_path / "proc",
+        {
+            "7/cgroup": f"0::{name}\n",
+            "7/mountinfo": mount_line(point, "cgroup2"),
+            "7/stat": stat_line(7, "x"),
+        },
+    )
+    (point / name[1:]).mkdir(parents=True)
+    assert Cgroup(proc / "7").read().path == "/a[31mb"
+    assert Processes(proc).details(7).cgroup == "/a[31mb"
 
 
 # --- time -----------------------------------------------------------------------------------------
