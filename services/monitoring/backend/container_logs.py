@@ -37,12 +37,12 @@ NAME = "container"
 """What the names of these logs begin with."""
 FOLDER = "container-logs-"
 MAX_CONTAINERS = 30
-TAIL = 50_000
+TAIL = 20_000
 """Lines of a container that are read at once, the newest."""
 MANY = TAIL * 9 // 10
 """Lines that are parts of one, and those that are too new, count for the engine as well."""
 MAX_READ_BYTES = 64 * 1024 * 1024
-TIME_LIMIT_S = 2.0
+TIME_LIMIT_S = 3.0
 """For one request; those of all containers go side by side."""
 REST_S = 15.0
 """How long an engine that did not answer is not asked again."""

@@ -40,6 +40,7 @@ STATS_APART_S = 0.5
 AT_ONCE = 8
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_LOG_BYTES = 4 * 1024 * 1024
+COPY_BYTES = 64 * 1024
 MAX_LINE_CHARS = 2_000
 MAX_TEXT_CHARS = 300
 MAX_NAMES = 100
@@ -287,7 +288,8 @@ class Docker:
             path, left = f"/v{api}/containers/{id_}/logs", max_bytes
             parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", **wanted[id_]}
             async with self._answer(client, path, parameters) as response:
-                async for chunk in response.aiter_bytes():
+                # The engine sends each message by itself, which would be one write for each.
+                async for chunk in response.aiter_bytes(COPY_BYTES):
                     take(id_, chunk)
                     left -= len(chunk)
                     if left < 0:

@@ -114,10 +114,10 @@ def lines_of(folder: Path) -> list[str]:
     return [line.split(" ", 3)[3] for line in text.splitlines()]
 
 
-def in_pieces_of(size: int) -> Callable[[httpx.Response], AsyncIterator[bytes]]:
+def in_pieces_of(size: int) -> Callable[..., AsyncIterator[bytes]]:
     """Return how an answer comes in when the network gives so many bytes at once."""
 
-    async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    async def pieces(response: httpx.Response, _: int | None = None) -> AsyncIterator[bytes]:
         data = b"".join([part async for part in response.aiter_raw()])
         for start in range(0, len(data), size):
             yield data[start : start + size]
