@@ -36,8 +36,11 @@ OWN_GROUP = "10001"
 """The group that images run as, which a container is in anyway."""
 ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
 
+LOGGING = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "4"}}
+"""As much as of a local deployment; without it the engine keeps all there ever was."""
 HARDENED: dict[str, Any] = {
     "restart": "unless-stopped",
+    "logging": LOGGING,
     "init": True,
     "read_only": True,
     "cap_drop": ["ALL"],
@@ -146,6 +149,7 @@ def _database(database: Database) -> dict[str, Any]:
             "timeout": "5s",
             "retries": 20,
         },
+        "logging": LOGGING,
         "shm_size": "128m",
         "mem_limit": "1g",
         "restart": "unless-stopped",

@@ -38,6 +38,12 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_logs_of_containers_do_not_fill_the_disk(name: str) -> None:
+    """The engine keeps everything unless it is told otherwise."""
+    assert COMPOSE["services"][name]["logging"]["options"] == {"max-size": "20m", "max-file": "4"}
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_containers_have_no_more_than_they_need(service: registry.Service) -> None:
     """No capabilities, no new privileges, a root that cannot be written, limits, a restart."""
