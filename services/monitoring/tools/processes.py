@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from core.errors import DependencyUnavailable
 from core.models import Arguments
 from core.paging import Cut
 from core.redaction import redact_argv
@@ -24,6 +25,7 @@ from services.monitoring.backend.processes import (
     Stat,
     cpu_percents,
 )
+from services.monitoring.backend.sample import reason_of
 from services.monitoring.errors import UnknownProcess
 from services.monitoring.models.processes import ProcessDetails, ProcessList, ProcessRow
 from services.monitoring.times import told_at
@@ -98,8 +100,16 @@ class ProcessTools:
 
         Raises:
             UnknownProcess: There is none with that pid.
+            DependencyUnavailable: There is no /proc to read.
         """
-        seen = await self._look()
+        try:
+            seen = await self._look()
+        except OSError as error:
+            raise DependencyUnavailable(
+                f"The processes cannot be read: {reason_of(error)}.",
+                hint="Is MCP_MONITORING_HOST_PROC the path of a mounted /proc?",
+                retryable=False,
+            ) from None
         if arguments.pid is not None:
             return await asyncio.to_thread(self._one, seen, arguments.pid)
         return await asyncio.to_thread(self._many, seen, arguments)

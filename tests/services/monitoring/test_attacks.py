@@ -238,6 +238,18 @@ def test_the_name_of_a_control_group_is_shown_without_control_characters(tmp_pat
     assert Processes(proc).details(7).cgroup == "/a[31mb"
 
 
+# --- a host that is not there ---------------------------------------------------------------------
+
+
+async def test_without_the_hosts_proc_processes_says_what_to_look_at(tmp_path: Path) -> None:
+    """A mount that is missing is the operator's to mend, and no failure of the tool."""
+    async with client_of(tmp_path / "state", host_proc=str(tmp_path / "none")) as client:
+        answer = await client.call("processes")
+    assert answer.error is not None
+    assert answer.error["code"] == "DEPENDENCY_UNAVAILABLE"
+    assert "MCP_MONITORING_HOST_PROC" in answer.error["hint"]
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
