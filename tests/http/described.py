@@ -36,8 +36,8 @@ def check_operation(
         url: Where the server is.
         examples: How many requests are made; about half of them are wrong.
         refuses: Whether requests that fit the description may be refused all the same.
-        known: Values of arguments that name something there is. Given, results (not errors) may
-            also name files and programs.
+        known: Values of arguments that name something there is. Given, no tool may break, and
+            results (not errors) may also name files and programs.
     """
     operation = schemathesis.openapi.from_dict(document)[path]["POST"]
 
@@ -60,6 +60,7 @@ def check_operation(
         if response.status_code == TOO_LARGE:
             excluded.append(negative_data_rejection)  # which does not count it as a refusal
         case.validate_response(response, excluded_checks=excluded)
+        assert known is None or b'"TOOL_FAILED"' not in response.content, case.body
         if known is None or response.status_code != 200:
             check_harmless(response.status_code, response.content, path)
 
