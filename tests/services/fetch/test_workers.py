@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Busy
+from core.workers import WorkerDied
 from services.fetch.backend import workers
 from services.fetch.backend.workers import Converters
 from services.fetch.convert import Source, Wanted
@@ -222,7 +223,7 @@ def test_what_a_worker_says_is_not_believed() -> None:
     page = source(b"x")
     lies: tuple[dict[str, object], ...] = ({"document": {"content": 1}}, {"document": []})
     for lie in lies:
-        with pytest.raises(workers.WorkerDied):
+        with pytest.raises(WorkerDied):
             workers._read_result(lie, page)
     with pytest.raises(ConversionFailed):
         workers._read_result({"error": {"code": "ADDRESS_REFUSED", "message": ["x"]}}, page)
