@@ -23,6 +23,8 @@ SERVICES = {
     "postgres": ("services.postgres", 100),
     "fetch": ("services.fetch", 100),
     "filesystem": ("services.filesystem", 60),
+    "github": ("services.github", 60),
+    "monitoring": ("services.monitoring", 60),
 }
 """Name → module to run, goal for its memory in MB."""
 
