@@ -4,7 +4,7 @@ An App proves itself with a JWT that its key signs, learns from GitHub where it 
 gets tokens that last an hour, one for each installation. They are fetched when first needed, shared
 by all calls, and renewed two minutes before they end.
 
-PyGithub is loaded when GitHub is first asked: it takes 12 MB, and a third of the time to start.
+PyGithub is loaded when GitHub is first asked: it takes 12 MB and a tenth of a second.
 
 Source: https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
 """
