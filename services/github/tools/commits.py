@@ -195,7 +195,8 @@ class CommitTools:
         """Tell what one commit has that another lacks."""
         call = self._desk.call(context)
         repo = Repo.parse(arguments.owner, arguments.repo)
-        base, head = _side(arguments.base, "base"), _side(arguments.head, "head")
+        base = _side(call, repo, arguments.base, "base")
+        head = _side(call, repo, arguments.head, "head")
         window = call.window(arguments)
         reply = await call.page(
             COMPARE,
@@ -256,13 +257,14 @@ async def _searched(call: Call, repo: Repo, arguments: ListCommits, window: Wind
 # --- comparing -----------------------------------------------------------------------------------
 
 
-def _side(text: str, what: str) -> str:
-    """Return one side of a comparison: a ref, or `owner:branch` of a fork."""
+def _side(call: Call, repo: Repo, text: str, what: str) -> str:
+    """Return one side of a comparison: a ref, or `owner:branch` of a fork that may be read too."""
     owner, colon, ref = text.rpartition(":")
     if not colon:
         return parse_ref(text)
     if ":" in owner:
         raise BadName(f"{text[:80]!r} is not a {what}: it is written branch or owner:branch.")
+    call.desk.access.check_read(Repo.parse(owner, repo.name))
     return f"{parse_login(owner)}:{parse_ref(ref)}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from tests.services.github.connected import TOKEN as SENT_TOKEN
 from tests.services.github.doubles.loopback import Answer, json_answer
 from tests.services.github.doubles.own import reply
 from tests.services.github.stage import REPO as HELLO
-from tests.services.github.stage import Stage, staged
+from tests.services.github.stage import Stage, comment, staged
 
 JSON_TYPE = {"Content-Type": "application/json"}
 UNREADABLE = {
@@ -152,3 +154,39 @@ async def test_an_answer_that_is_no_json_is_not_taken_for_text() -> None:
             await error_of(BadResponse, client.send(REPO, owner="octo"))
             stage.on("POST", "/repos/octo/hello/issues", Answer(201, b"hello"))
             await error_of(OutcomeUnknown, client.send(CREATE, owner="octo"))
+
+
+async def test_others_are_answered_while_long_texts_are_read(github: Github) -> None:
+    """Cleaning a page of GitHub's longest comments takes seconds, away from the event loop."""
+    over = asyncio.Event()
+    with staged() as stage:
+        told = [comment(number, body="<b></b>" * 9_000) for number in range(12)]
+        stage.on("GET", "/repos/octo/hello/issues/1/comments", told)
+        async with github(stage.url, lockdown="off") as client:
+            ticking = asyncio.create_task(_longest_wait(over))
+            started = time.monotonic()
+            arguments = {**HELLO, "method": "get_comments", "issue_number": 1}
+            result = await client.call("issue_read", **arguments)
+            took_s = time.monotonic() - started
+            over.set()
+    assert result.structured is not None, result.error
+    assert await ticking < took_s / 2
+
+
+async def _longest_wait(over: asyncio.Event) -> float:
+    """Return the most seconds that the event loop kept this waiting until it was over."""
+    longest_s = 0.0
+    while not over.is_set():
+        before = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest_s = max(longest_s, time.monotonic() - before)
+    return longest_s
+
+
+async def test_comparing_with_a_fork_needs_the_fork_to_be_allowed(github: Github) -> None:
+    """`owner:branch` reads another repository than the one that is named."""
+    with staged() as stage:
+        async with github(stage.url, allow_repositories="octo/*") as client:
+            result = await client.call("compare", **HELLO, base="main", head="mallory:main")
+        assert (result.error or {}).get("code") == "REPOSITORY_NOT_ALLOWED"
+        assert stage.asked == []
