@@ -5,6 +5,7 @@ sampler.py      one thread that reads the machine every two seconds, and what it
   host.py cgroup.py           /proc of the machine, and the control group this process lives in
   disks.py mounts.py          file systems, which may not answer
   processes.py watching.py    processes at one moment, and over time
+  growth.py listening.py      whose memory grew, and who listens where a service answers
   sample.py rates.py          pure: two readings make a sample
   tracks.py rings.py          the readings of the last 24 hours, in fixed memory
   events.py                   what happened when
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from core.observability.health import Component
 from core.settings import Settings
@@ -36,13 +37,16 @@ from services.monitoring.backend.container_logs import TIME_LIMIT_S, ContainerLo
 from services.monitoring.backend.containers import ContainerWatch
 from services.monitoring.backend.docker import Docker
 from services.monitoring.backend.host import Host
+from services.monitoring.backend.listening import Door
 from services.monitoring.backend.processes import Processes
 from services.monitoring.backend.sampler import Sampler
 from services.monitoring.backend.scope import scope_of
 from services.monitoring.backend.siblings import Limits, Siblings
 from services.monitoring.backend.trust import Trust
+from services.monitoring.backend.watching import Interest
 from services.monitoring.logs.pool import Logs
 from services.monitoring.logs.sources import log_roots
+from services.monitoring.registry import Target
 from services.monitoring.rules import DEFAULT_RULES
 from services.monitoring.settings import MonitoringSettings
 
@@ -77,16 +81,17 @@ class Backend:
         self.host = Host(proc or settings.host_proc or PROC, foreign=settings.host_proc is not None)
         self.scope = scope_of(settings.host_proc)
         self.processes = Processes(self.host.proc)
+        targets = registry.targets(settings.services)
         self.sampler = Sampler(
             self.host,
             processes=self.processes,
             interval_s=settings.sample_interval_s,
             max_metrics=settings.max_metrics,
-            watch=settings.watch_processes,
+            watch=_interest(settings, targets),
         )
         state_dir = server.server.state_dir
         self.siblings = Siblings(
-            registry.targets(settings.services),
+            targets,
             _limits(settings, server),
             Trust(settings.services_ca, server.tls),
             state_dir,
@@ -136,6 +141,11 @@ class Backend:
     async def component(self) -> Component:
         """Say how watching itself is doing, for `/health`."""
         return await self.sampler.component()
+
+
+def _interest(settings: MonitoringSettings, targets: Iterable[Target]) -> Interest:
+    doors = {target.name: Door.of(target.url) for target in targets}
+    return Interest(frozenset(settings.watch_processes), doors, registry.ITSELF)
 
 
 def _limits(settings: MonitoringSettings, server: Settings) -> Limits:

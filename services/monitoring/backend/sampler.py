@@ -18,7 +18,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from core.observability.health import Component
@@ -36,7 +36,7 @@ from services.monitoring.backend.sample import (
     sample_of,
 )
 from services.monitoring.backend.tracks import Series, Tracks
-from services.monitoring.backend.watching import ProcessWatch
+from services.monitoring.backend.watching import Interest, ProcessWatch
 
 DISK_INTERVAL_S = 10.0
 FIRST_INTERVAL_S = 0.3
@@ -80,7 +80,7 @@ class Sampler:
     Args:
         interval_s: Seconds between two samples.
         max_metrics: Series at most.
-        watch: Names of programs whose processes are recorded.
+        watch: Whose processes are recorded.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Sampler:
         processes: Processes | None = None,
         interval_s: float = 2.0,
         max_metrics: int = 400,
-        watch: Sequence[str] = (),
+        watch: Interest | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         self.interval_s = interval_s
@@ -102,7 +102,9 @@ class Sampler:
         self._clocks = clocks or Clocks()
         self._tracks = Tracks(interval_s, max_metrics)
         self._events = Events()
-        self._watch = ProcessWatch(processes or Processes(host.proc), watch, self._events.note)
+        self._watch = ProcessWatch(
+            processes or Processes(host.proc), watch or Interest(), self._events.note
+        )
         self._latest: Sample | None = None
         self._readings: Readings | None = None
         self._disk_rows: tuple[DiskUse, ...] = ()

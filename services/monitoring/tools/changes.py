@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Field
@@ -14,22 +15,30 @@ from core.errors import InvalidArguments
 from core.models import Arguments
 from core.paging import cut
 from core.tools import Listing
+from services.monitoring.backend.growth import Grown
 from services.monitoring.changes import (
     Finding,
-    Onset,
     Windows,
-    event_findings,
+    finding_onsets,
+    grace_s,
     likeliest,
     metric_findings,
-    metric_onsets,
-    notable_findings,
     pattern_findings,
     pattern_onsets,
+    process_findings,
     ranked,
+    with_culprits,
     without_doubles,
 )
 from services.monitoring.errors import UnknownMetric
-from services.monitoring.logs.times import iso
+from services.monitoring.happenings import (
+    Happening,
+    happening_findings,
+    happening_onsets,
+    of_events,
+    of_lines,
+)
+from services.monitoring.logs.times import iso, moment_of
 from services.monitoring.models.changes import ChangeFacts, WhatChanged
 from services.monitoring.shifts import Series
 from services.monitoring.tools.desk import Desk
@@ -93,12 +102,23 @@ class Asked:
         """Where it ends."""
         return self.spans[-1].until
 
+    def known_from(self, firsts: Iterable[float | None]) -> Asked:
+        """Return the same without the time before anything was known, if there is much of it."""
+        first = min((at for at in firsts if at is not None), default=self.since)
+        span, *others = self.spans
+        if not span.since < first < span.until - LEAST_SIDE_S:
+            return self
+        if self.at is not None and first > self.at - LEAST_SIDE_S:
+            return self
+        return replace(self, spans=(Window(first, span.until), *others))
+
     def windows(self, at: float) -> Windows:
         """Return before and after, given the moment between them."""
         if len(self.spans) == 2:
             first, second = self.spans
-            return Windows((first.since, first.until), (second.since, second.until))
-        return Windows((self.since, at), (at, self.until))
+            before, after = (first.since, first.until), (second.since, second.until)
+            return Windows(before, after, are_asked=True)
+        return Windows((self.since, at), (at, self.until), is_found=self.at is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +128,26 @@ class Observed:
     Attributes:
         logs: What the worker found.
         edges: Of the buckets in it.
-        own: Findings that have their time by themselves.
+        logs_from: When the first line was written; None without any.
+        happenings: Events, and lines that tell of something.
     """
 
     logs: Mapping[str, Any]
     edges: Sequence[float]
+    logs_from: float | None
     series: Mapping[str, Series]
-    own: Sequence[Finding]
+    processes: Sequence[Grown]
+    happenings: Sequence[Happening]
 
     @property
     def is_whole(self) -> bool:
         """Whether the logs were read to their end."""
         return self.logs["partial"] is None
+
+    def patterns(self) -> dict[str, Any]:
+        """Return how the patterns are to be understood."""
+        known_from = -math.inf if self.logs_from is None else self.logs_from
+        return {"known_from": known_from, "is_whole": self.is_whole}
 
 
 class ChangeTools:
@@ -131,22 +159,49 @@ class ChangeTools:
     async def what_changed(self, arguments: WhatChangedOf, context: Context) -> WhatChanged:
         """Compare before and after."""
         asked = asked_of(arguments, self._desk.clock())
-        seen = await self._observe(asked, arguments.sources, context)
+        asked, seen = await self._observe(asked, arguments.sources, context)
         at, findings = await asyncio.to_thread(_compared, asked, seen)
         return self._answer(asked, seen, at, findings, arguments.limit)
 
-    async def _observe(self, asked: Asked, sources: list[str], context: Context) -> Observed:
-        """Gather what logs, sampler and events say."""
+    async def _observe(
+        self, asked: Asked, sources: list[str], context: Context
+    ) -> tuple[Asked, Observed]:
+        """Gather what logs, sampler and events say, in the part of the time that they know."""
         sampler = self._desk.backend.sampler
+        series = {name: self._series(name, asked) for name in sampler.metrics()}
+        logs_from = await self._logs_from(asked, sources, context)
+        firsts = [points[0][0] for points in series.values() if points]
+        asked = asked.known_from([logs_from, *firsts])
         buckets = BUCKETS // len(asked.spans)
         windows = [[*span, buckets] for span in asked.spans]
-        payload = {"sources": sources, "windows": windows}
-        logs = await self._desk.read_logs(context, "changes", payload)
+        logs = await self._desk.read_logs(
+            context, "changes", {"sources": sources, "windows": windows}
+        )
         await refuse_unknown(self._desk, sources, logs)
-        events = sampler.events(asked.since, asked.until)
-        own = [*event_findings(events), *notable_findings(logs["notables"])]
-        series = {name: self._series(name, asked) for name in sampler.metrics()}
-        return Observed(logs, _edges(asked.spans, buckets), series, own)
+        return asked, Observed(
+            logs=logs,
+            edges=_edges(asked.spans, buckets),
+            logs_from=logs_from,
+            series=series,
+            processes=sampler.watch.growth.between(asked.since, asked.until),
+            happenings=[
+                *of_events(sampler.events(asked.since, asked.until)),
+                *of_lines(logs["notables"]),
+            ],
+        )
+
+    async def _logs_from(self, asked: Asked, sources: list[str], context: Context) -> float | None:
+        """Return when the first line in the time was written."""
+        payload = {
+            "sources": sources,
+            "since": asked.since,
+            "until": asked.until,
+            "order": "oldest",
+            "limit": 1,
+        }
+        found = await self._desk.read_logs(context, "search", payload)
+        first = found["entries"][0]["at"] if found["entries"] else None
+        return None if first is None else moment_of(first, self._desk.clock())
 
     def _series(self, metric: str, asked: Asked) -> Series:
         try:
@@ -228,26 +283,33 @@ def _edges(spans: Sequence[Window], buckets: int) -> list[float]:
 
 def _compared(asked: Asked, seen: Observed) -> tuple[float | None, list[tuple[float, Finding]]]:
     """Find the moment where it is not given, and rank what differs there."""
-    at = _moment(asked, seen) if asked.at is None else asked.at
+    lasts_s = asked.until - asked.since
+    processes = process_findings(seen.processes)
+    metrics = [*with_culprits(metric_findings(seen.series, lasts_s), processes), *processes]
+    at = _moment(asked, seen, metrics) if asked.at is None else asked.at
     if at is None:
         return None, []
     windows = asked.windows(at)
+    patterns = seen.logs["patterns"]
     findings = [
-        *seen.own,
-        *pattern_findings(seen.logs["patterns"], seen.edges, windows, is_whole=seen.is_whole),
-        *metric_findings(seen.series, windows),
+        *happening_findings(seen.happenings, at, lasts_s),
+        *pattern_findings(patterns, seen.edges, windows, **seen.patterns()),
+        *metrics,
     ]
     return at, ranked(without_doubles(findings), windows)
 
 
-def _moment(asked: Asked, seen: Observed) -> float | None:
+def _moment(asked: Asked, seen: Observed, metrics: Sequence[Finding]) -> float | None:
+    """Return the likeliest moment; at the very beginning there is nothing to compare it with."""
+    lasts_s = asked.until - asked.since
     onsets = [
-        *pattern_onsets(seen.logs["patterns"], seen.edges, is_whole=seen.is_whole),
-        *metric_onsets(seen.series),
-        *(Onset(finding.at, finding.weight) for finding in seen.own),
+        *pattern_onsets(seen.logs["patterns"], seen.edges, **seen.patterns()),
+        *finding_onsets(metrics),
+        *happening_onsets(seen.happenings, lasts_s),
     ]
-    inside = [onset for onset in onsets if asked.since < onset.at < asked.until]
-    return likeliest(inside, asked.until - asked.since)
+    earliest = asked.since + min(grace_s(lasts_s), lasts_s / 10)
+    inside = [onset for onset in onsets if earliest < onset.at < asked.until]
+    return likeliest(inside, lasts_s)
 
 
 # --- in words ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import AsyncIterator, Callable
@@ -16,23 +17,31 @@ from hypothesis import strategies as st
 
 from core.testing import Client
 from services.monitoring.backend.events import Event
+from services.monitoring.backend.growth import Described, Grown
 from services.monitoring.changes import (
+    Finding,
     Onset,
     Windows,
-    event_findings,
     likeliest,
     metric_findings,
     nearness,
-    notable_findings,
     pattern_findings,
     pattern_onsets,
+    process_findings,
     ranked,
+    with_culprits,
     without_doubles,
+)
+from services.monitoring.happenings import (
+    happening_findings,
+    happening_onsets,
+    of_events,
+    of_lines,
 )
 from services.monitoring.logs.notable import Notables, candidates
 from services.monitoring.logs.patterns import Told
-from services.monitoring.shifts import shift_of, turning_point
-from tests.services.monitoring.incidents import watched
+from services.monitoring.shifts import shift_of
+from tests.services.monitoring.incidents import Incident, complaint, false_alarms, watched
 
 MB = 1024 * 1024
 MINUTE = 60.0
@@ -52,77 +61,94 @@ def series(
 
 def test_growth_is_told_with_its_slope_and_its_beginning() -> None:
     """Memory that was flat and then gains a MB a second began to grow where the lines meet."""
-    before = series(lambda at: 100 * MB, 0, 300, noise=MB / 4)
-    after = series(lambda at: 100 * MB + max(0, at - 360) * MB, 300, 600, noise=MB / 4)
-    shift = shift_of("process.app.rss_bytes", before, after)
+    readings = series(lambda at: 100 * MB + max(0, at - 360) * MB, 0, 600, noise=MB / 4)
+    shift = shift_of("process.app.rss_bytes", readings)
+    assert shift is not None
+    assert (shift.kind, shift.goes_on, shift.fell_back_at) == ("growth", True, None)
+    assert shift.per_minute == pytest.approx(60 * MB, rel=0.1)
+    assert shift.before == pytest.approx(100 * MB, rel=0.01)
+    assert shift.after == pytest.approx(340 * MB, rel=0.05)
+    assert shift.began_at == pytest.approx(360, abs=4)
+
+
+def test_growth_that_stopped_is_told_with_its_end() -> None:
+    """It grew from 100 to 160 MB within a minute, long after the window began."""
+    readings = series(lambda at: (100 + min(60, max(0, at - 400))) * MB, 0, 3_600, noise=MB / 8)
+    shift = shift_of("process.app.rss_bytes", readings)
+    assert shift is not None
+    assert (shift.kind, shift.goes_on, shift.fell_back_at) == ("growth", False, None)
+    assert shift.began_at == pytest.approx(400, abs=5)
+    assert shift.ended_at == pytest.approx(460, abs=5)
+    assert shift.after == pytest.approx(160 * MB, rel=0.02)
+
+
+def test_growth_that_fell_back_is_told_with_both() -> None:
+    """What grew and was ended is found in the readings up to its peak."""
+    readings = series(
+        lambda at: (100 + (at - 700 if 700 < at < 900 else 0)) * MB, 0, 1_500, noise=MB / 8
+    )
+    shift = shift_of("process.app.rss_bytes", readings)
     assert shift is not None
     assert shift.kind == "growth"
-    assert shift.per_minute == pytest.approx(60 * MB, rel=0.3)
-    assert shift.before == pytest.approx(100 * MB, rel=0.01)
-    assert shift.after == pytest.approx(340 * MB, rel=0.1)
-    assert 300 <= shift.began_at <= 380
+    assert shift.began_at == pytest.approx(700, abs=10)
+    assert shift.fell_back_at == pytest.approx(900, abs=5)
+    assert shift.after == pytest.approx(300 * MB, rel=0.1)
+    assert shift.now == pytest.approx(100 * MB, rel=0.02)
+
+
+@pytest.mark.parametrize("begins", [20, 60, 590, 3_500, 21_500])
+def test_growth_is_found_with_little_before_or_after_it(begins: float) -> None:
+    """Ten readings before it are enough, as are the last seconds of six hours."""
+    ends = begins + (600 if begins < 100 else 40)
+    readings = series(lambda at: 100 * MB + max(0, at - begins) * 4 * MB, 0, ends, noise=MB)
+    shift = shift_of("process.app.rss_bytes", readings)
+    assert shift is not None
+    assert shift.kind == "growth"
+    assert shift.began_at == pytest.approx(begins, abs=6)
 
 
 def test_a_new_level_is_a_shift() -> None:
     """What jumps and stays does not grow."""
-    before = series(lambda at: 10, 0, 300, noise=0.5)
-    after = series(lambda at: 40 if at >= 320 else 10, 300, 600, noise=0.5)
-    shift = shift_of("cpu.percent", before, after)
+    readings = series(lambda at: 40 if at >= 320 else 10, 0, 600, noise=0.5)
+    shift = shift_of("cpu.percent", readings)
     assert shift is not None
     assert (shift.kind, round(shift.before), round(shift.after)) == ("shift", 10, 40)
-    assert shift.began_at == pytest.approx(320, abs=4)
+    assert shift.began_at == pytest.approx(320, abs=2)
 
 
 @pytest.mark.parametrize(
     ("metric", "level", "noise"),
     [
         ("cpu.percent", lambda at: 20.0, 8.0),
+        ("cpu.percent", lambda at: 90.0 if 100 < at % 300 < 120 else 5.0, 2.0),
+        ("cpu.percent", lambda at: 60.0 if at % 40 < 20 else 30.0, 2.0),
         ("memory.used_bytes", lambda at: 8_000 * MB + at * 1_000, 20 * MB),
         ("process.app.rss_bytes", lambda at: 100 * MB + at * MB / 10, MB / 10),
         ("cpu.percent", lambda at: 1.0 if at < 300 else 2.0, 0.1),
         ("service.app.latency_ms", lambda at: 2.0 if at < 300 else 5.0, 0.2),
+        ("cpu.percent", lambda at: 90.0 if at < 6 else 5.0, 0.2),
     ],
 )
 def test_noise_trends_that_go_on_and_trifles_are_no_change(
     metric: str, level: Callable[[float], float], noise: float
 ) -> None:
     """What grew before as it does now is not new; one percent more is nothing to anybody."""
-    readings = series(level, 0, 600, noise)
-    before = [point for point in readings if point[0] < 300]
-    after = [point for point in readings if point[0] >= 300]
-    assert shift_of(metric, before, after) is None
+    assert shift_of(metric, series(level, 0, 600, noise)) is None
 
 
 def test_too_few_readings_say_nothing() -> None:
     """A median of three readings is none."""
     few = [(0.0, 1.0), (2.0, 1.0), (4.0, 1.0)]
-    assert shift_of("cpu.percent", few, series(lambda at: 90, 10, 60)) is None
+    assert shift_of("cpu.percent", [*few, *series(lambda at: 90, 10, 60)]) is None
 
 
-@pytest.mark.parametrize(
-    "level", [lambda at: 5 if at < 400 else 50, lambda at: 5 + max(0, at - 400)]
-)
-def test_the_turning_point_of_steps_and_slopes_is_found(level: Callable[[float], float]) -> None:
-    """Least squares put it where it is, within the distance of two thinned readings."""
-    turned = turning_point(series(level, 0, 600, noise=0.5))
-    assert turned is not None
-    assert turned[0] == pytest.approx(400, abs=25)
-    assert turned[1] > 0.9
-
-
-def test_a_flat_series_has_no_turning_point() -> None:
-    """A constant has no variation that could be explained."""
-    assert turning_point(series(lambda at: 7, 0, 600)) is None
-
-
-@given(st.lists(st.floats(-1e12, 1e12), max_size=80), st.lists(st.floats(-1e12, 1e12), max_size=80))
-def test_any_readings_can_be_compared(before: list[float], after: list[float]) -> None:
-    """Whatever is recorded, the answer is None or has a strength within 0 and 1."""
-    earlier = [(float(n), value) for n, value in enumerate(before)]
-    later = [(float(n + 100), value) for n, value in enumerate(after)]
-    shift = shift_of("some.thing", earlier, later)
-    assert shift is None or 0 <= shift.strength <= 1
-    turning_point(earlier + later)
+@given(st.lists(st.floats(-1e12, 1e12), max_size=160))
+def test_any_readings_can_be_looked_at(values: list[float]) -> None:
+    """Whatever is recorded, the answer is None or has a strength within 0 and 1, and its times."""
+    shift = shift_of("some.thing", [(float(n), value) for n, value in enumerate(values)])
+    if shift is not None:
+        assert 0 <= shift.strength <= 1
+        assert 0 <= shift.began_at <= shift.ended_at <= len(values)
 
 
 # --- the moment ----------------------------------------------------------------------------------
@@ -258,6 +284,18 @@ def test_what_was_not_read_is_not_gone() -> None:
     assert len(pattern_onsets(rows, EDGES)) == 2
 
 
+def test_the_time_before_the_first_line_is_not_compared_with() -> None:
+    """Where a log begins, none of its patterns does; what comes later is new."""
+    steady, fresh = [0] * 20 + [5] * 40, [0] * 40 + [4] * 20
+    rows = [pattern("steady", steady), pattern("fresh", fresh, level="error")]
+    windows = Windows((0, 40 * MINUTE), (40 * MINUTE, 60 * MINUTE))
+    known = 20 * MINUTE
+    (found,) = pattern_findings(rows, EDGES, windows, known_from=known)
+    (onset,) = pattern_onsets(rows, EDGES, known_from=known)
+    assert found.evidence["template"] == "fresh"
+    assert found.at == onset.at == 40 * MINUTE + 7
+
+
 def test_metrics_of_one_family_are_told_once() -> None:
     """Used bytes and used percent are the same memory; the stronger one speaks for both."""
     grows = series(lambda at: 100 * MB + max(0, at - 1_800) * MB / 10, 0, 3_600)
@@ -266,11 +304,35 @@ def test_metrics_of_one_family_are_told_once() -> None:
         "memory.used_percent": [(at, value / MB / 10) for at, value in grows],
         "cpu.percent": series(lambda at: 5, 0, 3_600, noise=1),
     }
-    (found,) = metric_findings(values, WINDOWS)
+    (found,) = metric_findings(values, 3_600)
     assert found.kind == "metric_growth"
     assert found.evidence["metric"] == "memory.used_bytes"
     assert found.evidence["also"] == ["memory.used_percent"]
     assert "grows since" in found.sentence
+
+
+def grown(name: str, level: Callable[[float], float], *, ended: bool = False) -> Grown:
+    """Return a process whose memory is a function of the time."""
+    return Grown(
+        7, Described(name, f"/usr/bin/{name} -x", None), series(level, 0, 600), False, ended
+    )
+
+
+def test_the_processes_that_grew_are_named_where_memory_grew() -> None:
+    """By pid and command, those that grew most; what grows elsewhere in time is not to blame."""
+    processes = process_findings(
+        [
+            grown("hog", lambda at: 50 * MB + max(0, at - 300) * MB),
+            grown("calm", lambda at: 900 * MB),
+            grown("early", lambda at: 50 * MB + min(80, max(0, at - 60)) * MB, ended=True),
+        ]
+    )
+    used = {"memory.used_bytes": series(lambda at: 2_000 * MB + max(0, at - 300) * MB, 0, 600)}
+    (memory,) = with_culprits(metric_findings(used, 600), processes)
+    assert [finding.evidence["name"] for finding in processes] == ["hog", "early"]
+    assert [row["command"] for row in memory.evidence["grew"]] == ["/usr/bin/hog -x"]
+    assert "(pid 7) grows since" in processes[0].sentence
+    assert processes[1].sentence.endswith("It has ended.")
 
 
 def test_findings_are_ranked_by_weight_and_nearness() -> None:
@@ -280,13 +342,58 @@ def test_findings_are_ranked_by_weight_and_nearness() -> None:
         Event(30 * MINUTE, "restarted", "process shop", "pid 1 → 2"),
         Event(2 * MINUTE, "restarted", "process other", "pid 3 → 4"),
     ]
-    rows = ranked(event_findings(events), WINDOWS)
+    rows = ranked(happening_findings(of_events(events), 30 * MINUTE, 60 * MINUTE), WINDOWS)
     assert [finding.subject for _, finding in rows] == [
         "service shop",
         "process shop",
         "process other",
     ]
     assert all(0 <= score <= 1 for score, _ in rows)
+
+
+def test_many_of_a_kind_do_not_hide_others() -> None:
+    """The tenth restart of something tells less than the first new error."""
+    events = [Event(30 * MINUTE + n, "restarted", f"process p{n}", "") for n in range(10)]
+    rows = [pattern("fresh", [0] * 31 + [1] * 29)]
+    findings = [
+        *happening_findings(of_events(events), 30 * MINUTE, 60 * MINUTE),
+        *pattern_findings(rows, EDGES, WINDOWS),
+    ]
+    ranks = [finding.kind for _, finding in ranked(findings, WINDOWS)]
+    assert ranks.index("pattern_new") < 5
+
+
+def happened(*events: Event, moment: float = 30 * MINUTE) -> list[Finding]:
+    """Return the findings of events within an hour."""
+    return happening_findings(of_events(events), moment, 60 * MINUTE)
+
+
+def test_a_restart_loop_is_one_finding_and_one_onset() -> None:
+    """With how often it happened, and from when to when."""
+    loop = [Event(1_800 + 20 * n, "restarted", "process shop", "pid") for n in range(8)]
+    (found,) = happened(*loop)
+    assert found.at == 1_800
+    assert found.evidence["count"] == 8
+    assert "restarted 8 times" in found.sentence
+    assert [onset.at for onset in happening_onsets(of_events(loop), 3_600)] == [1_800]
+
+
+def test_a_restart_that_two_have_noticed_is_one() -> None:
+    """The process was replaced, and its `/health` says that it began anew."""
+    (found,) = happened(
+        Event(1_800, "restarted", "service shop", "Its process began anew."),
+        Event(1_803, "restarted", "process shop", "pid 1 → 2"),
+    )
+    assert found.evidence["count"] == 1
+
+
+def test_what_recurs_counts_less() -> None:
+    """A restart every ten minutes is routine; the one at the moment is told, once."""
+    routine = [Event(600 * n + 100, "restarted", "process nightly", "") for n in range(6)]
+    once = Event(1_900, "restarted", "process shop", "")
+    found = {finding.subject: finding for finding in happened(*routine, once)}
+    assert found["process nightly"].at == 1_900
+    assert found["process nightly"].weight < found["process shop"].weight / 2
 
 
 def test_a_line_is_told_once() -> None:
@@ -302,7 +409,10 @@ def test_a_line_is_told_once() -> None:
         "others": 0,
     }
     rows = [pattern("deployed <*>", [0] * 30 + [9] * 30, ref="r1")]
-    findings = [*notable_findings([line]), *pattern_findings(rows, EDGES, WINDOWS)]
+    findings = [
+        *happening_findings(of_lines([line]), 1_800, 3_600),
+        *pattern_findings(rows, EDGES, WINDOWS),
+    ]
     assert [finding.kind for finding in without_doubles(findings)] == ["deployed"]
 
 
@@ -463,3 +573,33 @@ async def test_times_that_cannot_be_are_refused(
     assert result.error is not None
     assert result.error["code"] == "INVALID_ARGUMENTS"
     assert result.error["hint"]
+
+
+# --- incidents by chance -------------------------------------------------------------------------
+
+
+async def _about(incident: Incident, folder: Path) -> dict[str, Any]:
+    """Return what is told about an incident when nobody says when it was."""
+    incident.write(folder / "logs")
+    server, backend = watched(folder, log_roots=(f"shop={folder / 'logs'}",))
+    incident.record(backend.sampler)
+    async with Client(server) as client:
+        return await _call(client, "what_changed", minutes=math.ceil(incident.lasts_s / 60) + 5)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 6, 12, 18, 24])
+async def test_deploy_error_and_growth_are_named_first_and_in_order(
+    anyio_backend: str, tmp_path: Path, seed: int
+) -> None:
+    """Among noise, in any order, within minutes or hours; longer runs of seeds do as well."""
+    incident = Incident.of_seed(seed)
+    assert complaint(incident, await _about(incident, tmp_path)) is None
+
+
+@pytest.mark.parametrize("seed", [3, 23, 24])
+async def test_the_same_noise_without_an_incident_raises_no_alarm(
+    anyio_backend: str, tmp_path: Path, seed: int
+) -> None:
+    """The volume of logs drifts, metrics flap and jobs take memory, as they always do."""
+    answer = await _about(Incident.of_seed(seed, quiet=True), tmp_path)
+    assert false_alarms(answer) == []

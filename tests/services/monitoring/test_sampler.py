@@ -17,11 +17,13 @@ import pytest
 from services.monitoring.backend.cgroup import Cgroup
 from services.monitoring.backend.disks import Asker, Disks
 from services.monitoring.backend.events import Event, Events
+from services.monitoring.backend.growth import MB, Described, Growth
 from services.monitoring.backend.host import Host
-from services.monitoring.backend.processes import Processes
+from services.monitoring.backend.listening import Door
+from services.monitoring.backend.processes import Processes, Stat
 from services.monitoring.backend.sample import Sample
 from services.monitoring.backend.sampler import Clocks, Sampler
-from services.monitoring.backend.watching import ProcessWatch
+from services.monitoring.backend.watching import Interest, ProcessWatch
 from tests.services.monitoring.trees import plant, stat_line
 
 STAT = "cpu {busy} 0 0 {idle} 0 0 0 0\ncpu0 {busy} 0 0 {idle} 0 0 0 0\nbtime 1000\n"
@@ -293,15 +295,21 @@ def children() -> Iterator[list[subprocess.Popen[bytes]]]:
         child.communicate()
 
 
-def _start(children: list[subprocess.Popen[bytes]], *arguments: str) -> subprocess.Popen[bytes]:
-    code = "import sys; print(flush=True); sys.stdin.read()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+_PROBE = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), reuse_port=True)
+print(listener.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def _start(children: list[subprocess.Popen[bytes]], port: int = 0) -> int:
+    """Start what looks like a service of the suite; return the port it listens on."""
+    command = [sys.executable, "-c", _PROBE, str(port), "-m", "services.probe_of_this_test"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     children.append(child)
     assert child.stdout is not None
-    child.stdout.readline()
-    return child
+    return int(child.stdout.readline())
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -314,21 +322,107 @@ def test_services_of_the_suite_are_recorded_and_their_changes_noted(
 ) -> None:
     """Started, restarted, ended: seen between two looks at the real processes."""
     events = Events()
-    watch = ProcessWatch(Processes(), [], events.note)
-    own = ("-m", "services.probe_of_this_test")
+    port = _start(children)
+    _end(children[0])
+    doors = {"probe_of_this_test": Door(port, is_here=True)}
+    watch = ProcessWatch(Processes(), Interest(doors=doors), events.note)
     watch.look(1.0)
-    first = _start(children, *own)
+    _start(children, port)
     metrics = dict(watch.look(2.0))
     assert metrics["process.probe_of_this_test.rss_bytes"] > 1024 * 1024
     assert metrics["process.probe_of_this_test.count"] == 1
-    _end(first)
-    second = _start(children, *own)
+    _end(children[1])
     watch.look(3.0)
-    _end(second)
-    assert dict(watch.look(4.0))["process.probe_of_this_test.count"] == 0
-    noted = [e for e in events.between(0, 9) if e.subject == "process probe_of_this_test"]
-    assert [(e.at, e.kind) for e in noted] == [(2, "started"), (3, "restarted"), (4, "ended")]
-    assert f"pid {first.pid} → {second.pid}" in noted[1].detail
+    _start(children, port)
+    watch.look(4.0)
+    _end(children[2])
+    assert dict(watch.look(5.0))["process.probe_of_this_test.count"] == 0
+    watch.look(30.0)
+    noted = events.between(0, 99)
+    assert [(e.at, e.kind) for e in noted] == [(2, "started"), (3, "restarted"), (5, "ended")]
+    assert f"pid {children[1].pid} → {children[2].pid}" in noted[1].detail
+
+
+def test_what_runs_the_module_of_a_service_elsewhere_is_not_the_service(
+    children: list[subprocess.Popen[bytes]],
+) -> None:
+    """Another checkout's instance listens on another port: it is no restart of this one."""
+    events = Events()
+    port = _start(children)
+    doors = {"probe_of_this_test": Door(port, is_here=True)}
+    watch = ProcessWatch(Processes(), Interest(doors=doors), events.note)
+    watch.look(1.0)
+    for at in (2.0, 3.0):
+        _start(children)
+        assert dict(watch.look(at))["process.probe_of_this_test.count"] == 1
+        _end(children[-1])
+    watch.look(60.0)
+    assert events.between(0, 99) == []
+
+
+def test_this_service_knows_its_own_process(tmp_path: Path) -> None:
+    """By its pid; before it listens, and beside others of its name."""
+    command = "python\0-m\0services.monitoring\0"
+    proc = plant(
+        tmp_path,
+        {
+            f"{pid}/{name}": text
+            for pid in (5, 6)
+            for name, text in (("stat", stat_line(pid)), ("cmdline", command))
+        },
+    )
+    (proc / "self").symlink_to("6")
+    watch = ProcessWatch(Processes(proc), Interest(itself="monitoring"), lambda _: None)
+    assert dict(watch.look(1.0))["process.monitoring.count"] == 1
+
+
+# --- whose memory grew ----------------------------------------------------------------------------
+
+
+def _stat(pid: int, mb: float, started: int = 1) -> Stat:
+    return Stat(pid, "prog", "sleeping", 1, 0, 1, started, int(mb * MB), False)
+
+
+def _growth() -> Growth:
+    return Growth(lambda stat: Described(stat.name, f"prog {stat.pid}", None))
+
+
+def test_processes_that_grow_are_remembered_with_their_readings() -> None:
+    """From where they were first seen; what hardly moves is not."""
+    growth = _growth()
+    for second in range(0, 600, 2):
+        grown = max(0, second - 300)
+        growth.look(1_000 + second, [_stat(1, 50), _stat(2, 80 + grown), _stat(3, 9)])
+    (found,) = growth.between(0, 9_999)
+    assert (found.pid, found.who.command, found.ended) == (2, "prog 2", False)
+    values = [found.points[0], found.points[-1]]
+    assert values == [(1_000, 80 * MB), (1_598, (80 + 298) * MB)]
+    for at, value in found.points:
+        assert value == pytest.approx((80 + max(0, at - 1_300)) * MB, abs=4 * MB)
+
+
+def test_a_new_process_begins_at_nothing_and_one_that_ended_is_kept() -> None:
+    """So that what it took is seen afterwards."""
+    growth = _growth()
+    growth.look(10, [])
+    for second in range(12, 40, 2):
+        growth.look(second, [_stat(2, second * 10)])
+    growth.look(40, [])
+    (found,) = growth.between(0, 100)
+    assert (found.is_new, found.ended) == (True, True)
+    assert found.points[0] == (10, 0)
+    assert found.points[-1] == (38, 380 * MB)
+
+
+def test_the_memory_of_growth_is_bounded() -> None:
+    """Of very many processes that move, those that moved most are kept, with few readings."""
+    growth = _growth()
+    for turn in range(600):
+        growth.look(turn, [_stat(pid, 10 + turn * pid / 10) for pid in range(400)])
+    found = growth.between(0, 9_999)
+    assert {process.pid for process in found} <= set(range(200, 400))
+    assert len(found) == 150
+    assert all(len(process.points) < 500 for process in found)
 
 
 def test_programs_that_the_operator_names_are_recorded(tmp_path: Path) -> None:
@@ -342,7 +436,7 @@ def test_programs_that_the_operator_names_are_recorded(tmp_path: Path) -> None:
         },
     )
     events = Events()
-    watch = ProcessWatch(Processes(proc), ["nginx"], events.note)
+    watch = ProcessWatch(Processes(proc), Interest(frozenset({"nginx"})), events.note)
     metrics = dict(watch.look(1.0))
     assert metrics["process.nginx.count"] == 2
     assert metrics["process.nginx.rss_bytes"] == 15 * os.sysconf("SC_PAGE_SIZE")
@@ -353,7 +447,9 @@ def test_programs_that_the_operator_names_are_recorded(tmp_path: Path) -> None:
 
 def test_many_processes_are_looked_at_less_often(tmp_path: Path) -> None:
     """A scan that took 40 ms is worth it every ten seconds."""
-    watch = ProcessWatch(Processes(plant(tmp_path, {"1/stat": stat_line(1)})), [], lambda _: None)
+    watch = ProcessWatch(
+        Processes(plant(tmp_path, {"1/stat": stat_line(1)})), Interest(), lambda _: None
+    )
     assert watch.is_due(0)
     watch.look(1.0)
     assert watch.last is not None
@@ -366,7 +462,7 @@ def test_zombies_are_counted_with_whose_they_are(tmp_path: Path) -> None:
     """Who does not ask how its children ended is the one to repair."""
     zombies = {f"{pid}/stat": stat_line(pid, "dead", state="Z", parent=9) for pid in range(20, 25)}
     proc = plant(tmp_path, {"9/stat": stat_line(9, "sloppy"), **zombies})
-    watch = ProcessWatch(Processes(proc), [], lambda _: None)
+    watch = ProcessWatch(Processes(proc), Interest(), lambda _: None)
     watch.look(1.0)
     assert watch.summary is not None
     assert watch.summary.zombies == 5
