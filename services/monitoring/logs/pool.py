@@ -115,8 +115,9 @@ class Logs:
                 found = await self._run(await self._worker(), asked)
         finally:
             self._jobs -= 1
-        found["skipped"] = [*lacking, *found["skipped"]]
-        found["skipped_total"] += len(lacking)
+        if lacking:
+            found["skipped"] = [*lacking, *found["skipped"]]
+            found["skipped_total"] += len(lacking)
         return found
 
     async def _worker(self) -> Worker:

@@ -40,6 +40,8 @@ MAX_START_BYTES = 64 * 1024
 _WINDOW_BYTES = 128 * 1024 * 1024
 _XZ_MEMORY = 128 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
+MAX_IDLE_BYTES = 1024 * 1024
+"""Of a compressed file, from which nothing comes."""
 _TAIL_BYTES = (8 * 1024, 64 * 1024, 1024 * 1024)
 _TAIL_LINES = 20
 _NUL_SHARE = 0.002
@@ -76,73 +78,105 @@ class Block:
 # --- decoding ------------------------------------------------------------------------------------
 
 
-def _raw(fd: int, size: int) -> Iterator[bytes]:
-    at = 0
-    while at < size and (data := os.pread(fd, min(_STEP_BYTES, size - at), at)):
-        at += len(data)
-        yield data
+class _Packed:
+    """The bytes of a compressed file, in steps.
+
+    Attributes:
+        idle_bytes: Read since anything came of them.
+    """
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.idle_bytes = 0
+        self._fd, self._size, self._at = fd, size, 0
+
+    def read(self, count: int = _STEP_BYTES) -> bytes:
+        """Return the next bytes; none at the end.
+
+        Raises:
+            Unreadable: Nothing comes of them: a file of empty members takes for ever.
+        """
+        if self.idle_bytes > MAX_IDLE_BYTES:
+            raise Unreadable(f"holds nothing for {MAX_IDLE_BYTES:,} bytes")
+        wanted = min(count, _STEP_BYTES, self._size - self._at)
+        data = os.pread(self._fd, wanted, self._at) if wanted > 0 else b""
+        self._at += len(data)
+        self.idle_bytes += len(data)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them."""
+        return iter(self.read, b"")
 
 
-def _gunzipped(fd: int, size: int) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(31)
-    for data in _raw(fd, size):
+def _gunzipped(packed: _Packed) -> Iterator[bytes]:
+    decoder = None
+    for data in packed:
         while data:
+            if decoder is None:
+                data = data.lstrip(b"\0")
+                decoder = zlib.decompressobj(31) if data else None
+                continue
             yield decoder.decompress(data, _STEP_BYTES)
             data = decoder.unconsumed_tail
             if decoder.eof:
-                data = decoder.unused_data.lstrip(b"\0")
-                decoder = zlib.decompressobj(31)
+                data, decoder = decoder.unused_data, None
+    if decoder is not None:
+        raise EOFError(_TOO_EARLY)
 
 
 def _stepwise(
-    fd: int, size: int, new: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]
+    packed: _Packed, new: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]
 ) -> Iterator[bytes]:
-    decoder = new()
-    for data in _raw(fd, size):
-        while True:
-            if decoder.eof:
-                data = decoder.unused_data + data
-                if not data.strip(b"\0"):
-                    break
-                decoder = new()
+    decoder = None
+    for data in packed:
+        while data or (decoder is not None and not decoder.needs_input):
+            if decoder is None:
+                data = data.lstrip(b"\0")
+                decoder = new() if data else None
+                continue
             yield decoder.decompress(data, _STEP_BYTES)
             data = b""
-            if decoder.needs_input or (decoder.eof and not decoder.unused_data):
-                break
+            if decoder.eof:
+                data, decoder = decoder.unused_data, None
+    if decoder is not None:
+        raise EOFError(_TOO_EARLY)
 
 
-def _unxz(fd: int, size: int) -> Iterator[bytes]:
-    return _stepwise(fd, size, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY))
+def _unxz(packed: _Packed) -> Iterator[bytes]:
+    return _stepwise(packed, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY))
 
 
-def _bunzipped(fd: int, size: int) -> Iterator[bytes]:
-    return _stepwise(fd, size, bz2.BZ2Decompressor)
+def _bunzipped(packed: _Packed) -> Iterator[bytes]:
+    return _stepwise(packed, bz2.BZ2Decompressor)
 
 
-def _unzstd(fd: int, size: int) -> Iterator[bytes]:
-    with (
-        os.fdopen(os.dup(fd), "rb", buffering=0) as file,
-        zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(
-            file, read_across_frames=True, read_size=_STEP_BYTES
-        ) as stream,
-    ):
-        file.seek(0)
+def _unzstd(packed: _Packed) -> Iterator[bytes]:
+    with zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).stream_reader(
+        packed,  # type: ignore[arg-type]  # whose `read` is all that is called
+        read_across_frames=True,
+        read_size=_STEP_BYTES,
+    ) as stream:
         while data := stream.read(_STEP_BYTES):
             yield data
 
 
+_TOO_EARLY = "it ends too early"
 _DECODERS = {"gzip": _gunzipped, "xz": _unxz, "bzip2": _bunzipped, "zstd": _unzstd}
 _DAMAGES = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, ValueError)
 
 
 def decoded(fd: int, size: int, packing: str) -> Generator[bytes]:
-    """Yield what a compressed file holds, in steps of 64 KiB.
+    """Yield what a compressed file holds, in steps of 64 KiB, none of them empty.
 
     Raises:
         Unreadable: From some point on it is damaged; what came before is right.
     """
+    packed = _Packed(fd, size)
     try:
-        yield from _DECODERS[packing](fd, size)
+        for data in _DECODERS[packing](packed):
+            if data:
+                packed.idle_bytes = 0
+                yield data
     except _DAMAGES as error:
         raise Unreadable(f"damaged {packing}: {str(error)[:60]}") from None
     except MemoryError:
@@ -299,9 +333,12 @@ class LogFile:
         """
         fill = self._filler(start, stop)
         data = bytearray(MAX_BLOCK_BYTES + BLOCK_BYTES)
-        held, offset, fresh, is_last = 0, start, 0, False
+        held, offset, fresh, is_last, damage = 0, start, 0, False, None
         while not is_last:
-            got = fill(memoryview(data)[held : held + BLOCK_BYTES])
+            try:
+                got = fill(memoryview(data)[held : held + BLOCK_BYTES])
+            except Unreadable as error:
+                got, damage = 0, error
             is_last = got == 0
             end = held + got
             cut = end if is_last else self._cut(data, end)
@@ -314,6 +351,8 @@ class LogFile:
                 cut -= fresh
                 data[: end - cut] = data[cut:end]
             held, offset = end - cut, offset + cut
+        if damage is not None:
+            raise damage
 
     def _cut(self, data: bytearray, end: int) -> int:
         """Return where the last entry begins; 0 where a block should become longer.
@@ -360,13 +399,20 @@ class LogFile:
     ) -> Callable[[memoryview], int]:
         steps = decoded(self.fd, self.member.size, packing)
         at, rest = 0, b""
+        damage: Unreadable | None = None
 
         def fill(buffer: memoryview) -> int:
-            nonlocal at, rest
+            nonlocal at, rest, damage
             filled = 0
+            if damage is not None:
+                raise damage
             room = len(buffer) if stop is None else min(len(buffer), max(0, stop - max(at, start)))
             while filled < room:
-                if not rest and not (rest := _next_full(steps)):
+                try:
+                    rest = rest or next(steps, b"")
+                except Unreadable as error:  # what came before is right
+                    damage = error
+                if not rest:
                     break
                 self.tick()
                 if at < start:
@@ -425,8 +471,3 @@ class LogFile:
 
 def _no_tick() -> None:
     return
-
-
-def _next_full(steps: Iterator[bytes]) -> bytes:
-    """Return the next step that is not empty: decoders may need more before they give any."""
-    return next((data for data in steps if data), b"")

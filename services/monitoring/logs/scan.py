@@ -76,6 +76,11 @@ class Budget:
                 self.over = "seconds"
         return self.over is not None
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether more than half of the time is left."""
+        return self.ends_at - self.clock() > self.seconds / 2
+
     def check(self) -> None:
         """End what reads.
 

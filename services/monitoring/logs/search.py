@@ -23,7 +23,7 @@ import os
 import re
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -238,7 +238,8 @@ class Place(NamedTuple):
 
     Attributes:
         offset: In the file, decompressed: newest first, behind what is left; oldest first, before.
-        skip: An entry that begins at `offset` and ends here was shown; -1 for none.
+        skip: Oldest first: an entry that begins at `offset` and ends here was shown; -1 for none.
+            Newest first, of a compressed file: where what is searched first begins.
         at: About when; used where the file is gone.
     """
 
@@ -368,35 +369,69 @@ Candidate = tuple[int, int, list[bytes], int]
 
 
 @dataclass(slots=True)
-class _Last:
-    """What was found last in a compressed file.
+class _Part:
+    """Entries of one block of a compressed file: taken apart, or many that are not yet.
 
     Attributes:
-        room: How many are kept at most.
-        kept: In the file's order, the first of them behind the `older` ones, which are counted.
-        is_spent: Whether the budget ended before the file did.
+        starts: Where in the block those begin that fit; then `hits` is empty.
     """
 
-    room: int
-    kept: deque[Hit] = field(default_factory=deque)
-    kept_bytes: int = 0
-    older: Tally = field(default_factory=Tally)
-    is_spent: bool = False
+    hits: list[Hit] = field(default_factory=list)
+    block: Block | None = None
+    starts: list[int] = field(default_factory=list)
 
-    def keep(self, hit: Hit) -> None:
-        """Keep an entry in place of the first ones."""
-        self.kept.append(hit)
-        self.kept_bytes += _size_of(hit)
-        while len(self.kept) > self.room or (
-            self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1
+    @property
+    def count(self) -> int:
+        """How many entries there are."""
+        return len(self.hits) + len(self.starts)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        held = sum(map(len, (line for hit in self.hits for line in hit.lines)))
+        return held + 500 * len(self.hits) + (len(self.block.data) if self.block else 0)
+
+    def tally(self, file: LogFile) -> Tally:
+        """Count them."""
+        if self.block is not None:
+            return tally_of(file, self.block, self.starts)
+        tally = Tally()
+        for hit in self.hits:
+            tally.count(hit.at)
+        return tally
+
+
+class _Last:
+    """What was found last in a part of a compressed file.
+
+    Attributes:
+        parts: In the file's order.
+        start: Where in the file they begin.
+        older: What comes before them, only counted.
+        spent_at: How far reading came where the budget ended it; None where it came to its end.
+    """
+
+    def __init__(self, file: LogFile, room: int, start: int) -> None:
+        self.parts: deque[_Part] = deque()
+        self.start = start
+        self.older = Tally()
+        self.spent_at: int | None = None
+        self._file = file
+        self._room = room
+        self._count = self._size = 0
+
+    def keep(self, part: _Part) -> None:
+        """Keep entries in place of the first ones, where these are not needed any more."""
+        self.parts.append(part)
+        self._count += part.count
+        self._size += part.size
+        while len(self.parts) > 1 and (
+            self._count - self.parts[0].count >= self._room or self._size > MAX_KEPT_BYTES
         ):
-            first = self.kept.popleft()
-            self.kept_bytes -= _size_of(first)
-            self.older.count(first.at)
-
-
-def _size_of(hit: Hit) -> int:
-    return sum(map(len, hit.lines)) + 500
+            first = self.parts.popleft()
+            self._count -= first.count
+            self._size -= first.size
+            self.older.add(first.tally(self._file))
 
 
 class _OfFile:
@@ -417,7 +452,8 @@ class _OfFile:
         stop = None if place is None else place.offset
         key = _first(file.last_at, file.member.mtime)
         if file.size is None:
-            yield from self._newest_packed(stop, key)
+            low = 0 if place is None else max(0, place.skip)
+            yield from self._newest_packed(low, _END if stop is None else stop, key)
             return
         low, high = span(file, self._query.since, self._query.until)
         high = high if stop is None else min(high, stop)
@@ -439,52 +475,98 @@ class _OfFile:
                 yield Item(key, None, Place.of(file, block.offset + block.begin, key))
         yield Item(key, None, Place.of(file, 0, key))
 
-    def _newest_packed(self, stop: int | None, key: float) -> Iterator[Item]:
+    def _newest_packed(self, low: int, stop: int, key: float) -> Iterator[Item]:
         """Search a compressed file, which is read from its beginning: what is found last is kept.
 
-        Where more is wanted than was kept, what comes before that is read once more.
+        Where more is wanted than was kept, what comes before that is read once more. Where the
+        budget ends before what is searched does, nothing of it can be shown; the next page begins
+        to search there, and comes back to what was read when that is done.
+
+        Args:
+            low: Where what is searched first begins; what is before it comes next.
         """
         file = self._file
-        while True:
-            last = self._last_of(stop, key)
-            for fit in reversed(last.kept):
-                key = min(key, _first(fit.at, key))
-                yield Item(key, fit, Place.of(file, fit.start, key))
-            if last.is_spent or not last.older.matched or self._page.is_full:
-                break
-            stop = last.kept[0].start
+        while stop > 0:
+            was_fresh = self._scan.budget.is_fresh
+            last = self._last_of(low, stop)
+            if last.spent_at is not None:
+                yield from self._spent(last.spent_at, low, stop, key, is_hopeless=was_fresh)
+            for item in self._of_parts(last, low, key):
+                key = item.key
+                yield item
+            if not last.older.matched:
+                stop, low = low, 0
+            elif self._page.is_full:
+                yield Item(key, None, Place.of(file, low, key), last.older)
+                stop, low = low, 0
+            else:
+                stop = last.start
         key = min(key, _first(file.first_at, key))
-        yield Item(key, None, Place.of(file, 0, key), last.older)
-        if last.is_spent:
-            raise Spent
+        yield Item(key, None, Place.of(file, 0, key))
 
-    def _last_of(self, stop: int | None, key: float) -> _Last:
-        """Read a compressed file up to a place, and keep what fits last: as much as is wanted."""
-        file, last = self._file, _Last(self._page.room)
+    def _spent(
+        self, at: int, low: int, stop: int, key: float, *, is_hopeless: bool
+    ) -> Iterator[Item]:
+        """Yield where the next page goes on; where not even that was reached, leave it out."""
+        if at > low:
+            yield Item(key, None, Place.of(self._file, stop, key, skip=at))
+        elif is_hopeless:
+            self._scan.skip(self._file.name, FAR_TOO_LARGE)
+            yield Item(key, None, Place.of(self._file, low, key))
+        raise Spent
+
+    def _last_of(self, low: int, stop: int) -> _Last:
+        """Read a part of a compressed file, and keep what fits last: as much as is wanted."""
+        file, at = self._file, low
+        last = _Last(file, self._page.room, low)
         try:
-            for block in file.forward(0, stop):
-                self._scan.budget.spend(block.end)
-                if self._only_counts:
-                    last.older.add(self._tally(block))
-                else:
-                    self._keep(last, block, _first(file.first_at, key))
-                self._scan.budget.check()
+            with self._scan.noting(file.family, file.member):
+                for block in file.forward(low, stop):
+                    self._scan.budget.spend(block.end - block.fresh)
+                    if (part := self._part(block)).count:
+                        last.keep(part)
+                        last.start = _start_of(last.parts[0])
+                    at = block.offset + block.end  # the next reading may end here: `file.tick`
         except Spent:
-            last.is_spent = True
-            self._scan.skip(file.name, BEGINNING_ONLY)
+            last.spent_at = at
         return last
 
-    def _keep(self, last: _Last, block: Block, near: float) -> None:
-        candidates: Iterable[Candidate] = self._candidates(block)
-        if self._query.is_told_by_text:  # then those need not be taken apart that are not kept
+    def _part(self, block: Block) -> _Part:
+        near = _first(self._file.first_at, self._file.member.mtime)
+        if self._query.is_told_by_text:
             starts = self._entries(block)
-            wanted = starts[-last.room :]
-            last.older.add(tally_of(self._file, block, starts[: -last.room]))
-            candidates = (self._candidate(block, start) for start in wanted)
-        for hit in candidates:
-            fit = self._fit(block, hit, near)
+            if self._page.is_full or len(starts) > MAX_READ_AT_ONCE:
+                begin = starts[0] if starts else 0
+                data = bytearray(memoryview(block.data)[begin : block.end])
+                own = Block(data, len(data), block.offset + begin)
+                return _Part(block=own, starts=[start - begin for start in starts])
+            candidates: Iterator[Candidate] = (self._candidate(block, start) for start in starts)
+        else:
+            candidates = self._candidates(block)
+        fits = (self._fit(block, candidate, near) for candidate in candidates)
+        return _Part([fit for fit in fits if fit is not None])
+
+    def _of_parts(self, last: _Last, low: int, key: float) -> Iterator[Item]:
+        """Yield what was kept, the last first."""
+        file = self._file
+        for part in reversed(last.parts):
+            for fit in self._hits(part, key):
+                if fit is None:
+                    yield Item(key, None, Place.of(file, _start_of(part), key), part.tally(file))
+                    break
+                key = min(key, _first(fit.at, key))
+                yield Item(key, fit, Place.of(file, fit.start, key, skip=low))
+
+    def _hits(self, part: _Part, key: float) -> Iterator[Hit | None]:
+        """Yield what a part has, the last first; None where the rest is only to be counted."""
+        yield from reversed(part.hits)
+        while part.block is not None and part.starts:
+            if self._only_counts:
+                yield None
+                return
+            fit = self._fit(part.block, self._candidate(part.block, part.starts.pop()), key)
             if fit is not None:
-                last.keep(fit)
+                yield fit
 
     # --- oldest first -------------------------------------------------------------------------
 
@@ -676,7 +758,16 @@ MARK_BYTES = 2 * 1024 * 1024
 """After which a stream says how far it has come."""
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 """Of lines of a compressed file's entries that are kept, newest first."""
-BEGINNING_ONLY = "only the beginning of a compressed file was searched; order=oldest goes on in it"
+MAX_READ_AT_ONCE = 64
+"""Entries of a block that are taken apart before it is known that they are wanted."""
+FAR_TOO_LARGE = "compressed, and too large to be searched from its end: order=oldest comes through"
+_END = 1 << 62
+
+
+def _start_of(part: _Part) -> int:
+    if part.block is not None:
+        return part.block.offset
+    return part.hits[0].start
 
 
 def _first(*times: float | None) -> Any:
@@ -816,6 +907,8 @@ class _Merge:
         self._sign = -1.0 if order == "newest" else 1.0
         self._items = [stream.items(order) for stream in streams]
         self._stopped: set[int] = set()
+        self._has_moved = False
+        self._order: Order = order
         self._heap: list[tuple[float, int, Item | None]] = [
             (self._sign * stream.first_key(order), number, None)
             for number, stream in enumerate(streams)
@@ -837,9 +930,11 @@ class _Merge:
             _, number, item = heapq.heappop(self._heap)
             if number in self._stopped:
                 self.why = self._scan.budget.over
-                heapq.heappush(self._heap, (0.0, number, item))
+                if not self._has_moved:
+                    continue  # out of order rather than the same again on the next page
                 break
             if item is not None:
+                self._has_moved = True
                 if not self._page.is_full:
                     self.streams[number].place = item.place
                 if item.tally is not None:
@@ -853,8 +948,8 @@ class _Merge:
             item = next(self._items[number], None)
         except Spent:
             self._stopped.add(number)
-            key = self._sign * last.key if last is not None else -math.inf
-            heapq.heappush(self._heap, (key, number, None))
+            key = last.key if last is not None else self.streams[number].first_key(self._order)
+            heapq.heappush(self._heap, (self._sign * key, number, None))
             return
         if item is not None:
             heapq.heappush(self._heap, (self._sign * item.key, number, item))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,15 @@ from services.monitoring.errors import LogsUnavailable
 from services.monitoring.logs import pool
 from services.monitoring.logs.pool import Logs
 from services.monitoring.logs.sources import LogRoot
-from tests.services.monitoring.logbook import NOON, found, line, messages, scanning, write
+from tests.services.monitoring.logbook import (
+    NOON,
+    PACKERS,
+    found,
+    line,
+    messages,
+    scanning,
+    write,
+)
 from tests.services.monitoring.nosy_worker import PROGRAM
 
 MIB = 1024 * 1024
@@ -289,3 +299,65 @@ async def test_a_search_takes_little_memory(tmp_path: Path) -> None:
 def _peak(pid: int) -> int:
     status = (Path("/proc") / str(pid) / "status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+# --- compressed files that are not what they should be --------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])
+def test_what_is_right_of_a_damaged_file_is_found_from_the_end_too(
+    tmp_path: Path, ending: str
+) -> None:
+    """It is read from its beginning, and what came before the damage is kept."""
+    chance = random.Random(1)
+    rows = [f"m{n} {chance.random()}" for n in range(60_000)]
+    text = "".join(line(NOON + n, row) for n, row in enumerate(rows))
+    path = write(tmp_path / f"a.log.1{ending}", text)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3] + b"\xff" * 300_000 * (ending == ".zst"))
+    newest = found(tmp_path, limit=5, count_all=True)
+    assert newest["matched"] > 1_000
+    assert any("damaged" in one for one in newest["skipped"])
+    assert newest["matched"] == found(tmp_path, limit=5, count_all=True, order="oldest")["matched"]
+    last = newest["matched"] - 1
+    assert messages(newest)[1:] == rows[last - 1 : last - 5 : -1]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
+def test_zeros_behind_a_compressed_file_are_none_of_it(tmp_path: Path, ending: str) -> None:
+    """Blocks of tapes and images are filled up with them; gzip(1) and xz(1) ignore them, too."""
+    path = write(tmp_path / f"a.log.1{ending}", line(NOON, "x"))
+    path.write_bytes(path.read_bytes() + bytes(300_000))
+    for order in ("newest", "oldest"):
+        answer = found(tmp_path, order=order)
+        assert (messages(answer), answer["skipped"]) == (["x"], [])
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_file_that_holds_nothing_over_and_over_is_left(tmp_path: Path, ending: str) -> None:
+    """Millions of empty members take hours to decode, and a budget of bytes is never spent."""
+    empty = PACKERS[ending](b"")
+    path = tmp_path / f"a.log.1{ending}"
+    path.write_bytes(empty * (8 * MIB // len(empty)) + PACKERS[ending](line(NOON, "x").encode()))
+    write(tmp_path / "b.log", line(NOON, "there"))
+    started = time.monotonic()
+    answer = found(tmp_path)
+    assert time.monotonic() - started < 4
+    assert messages(answer) == ["there"]
+    assert any("holds nothing" in one for one in answer["skipped"])
+
+
+def test_a_page_that_took_all_the_time_still_leads_on(tmp_path: Path) -> None:
+    """Else the next one does the same again, and no caller ever comes to the end."""
+    for number in range(3):
+        rows = "".join(line(NOON + n, f"{number}-{n}") for n in range(3_000))
+        write(tmp_path / f"{number}.log.1.gz", rows, mtime=NOON + 9_000)
+    seen: list[str] = []
+    places = None
+    for _ in range(40):
+        answer = found(tmp_path, limit=1_000, places=places, budget={"bytes": 150_000})
+        seen += messages(answer)
+        places = answer["places"]
+        if places is None:
+            break
+    assert len(seen) == len(set(seen)) == 9_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import random
 from collections import Counter
@@ -417,17 +418,41 @@ def test_files_without_times_count_for_any_range_and_it_is_said(tmp_path: Path) 
     assert found(tmp_path, since=NOON + 60)["entries"] == []
 
 
-def test_compressed_files_are_bounded_when_the_newest_are_wanted(tmp_path: Path) -> None:
-    """They have to be read from their beginning; what was not reached is said."""
-    rows = "".join(line(NOON + n, f"m{n}") for n in range(20_000))
+def test_a_compressed_file_that_takes_several_budgets_is_searched_from_its_end(
+    tmp_path: Path, small_blocks: None
+) -> None:
+    """It has to be read from its beginning; pages that find nothing lead there, and then back."""
+    rows = "".join(line(NOON + n, f"m{n}") for n in range(4_000))
     write(tmp_path / "a.log.1.gz", rows)
     write(tmp_path / "a.log", line(NOON + 30_000, "live"))
-    answer = found(tmp_path, limit=3, budget={"bytes": 300_000})
-    assert messages(answer)[0] == "live"
-    assert any("only the beginning" in one for one in answer["skipped"])
-    assert answer["partial"] == "bytes"
+    budget = {"bytes": 60_000}
+    answer = found(tmp_path, limit=100, budget=budget)
+    assert messages(answer) == ["live"]
+    assert (answer["partial"], answer["more"]) == ("bytes", "scanned_bytes")
+    seen = messages(answer)
+    for _ in range(1_000):
+        if answer["places"] is None:
+            break
+        answer = found(tmp_path, limit=100, budget=budget, places=answer["places"])
+        seen += messages(answer)
+    assert seen == ["live", *(f"m{n}" for n in range(3_999, -1, -1))]
     whole = found(tmp_path, limit=3)
-    assert messages(whole) == ["live", "m19999", "m19998"]
+    assert messages(whole) == ["live", "m3999", "m3998"]
+
+
+def test_a_compressed_file_that_cannot_be_reached_in_time_is_left_and_it_is_said(
+    tmp_path: Path,
+) -> None:
+    """Else every page would end at the same place for ever."""
+    write(tmp_path / "a.log.2.gz", line(NOON - 9, "old"))
+    write(tmp_path / "a.log.1.gz", "".join(line(NOON + n, f"m{n}") for n in range(40_000)))
+    answer = found(tmp_path, budget={"bytes": 1_000_000})
+    assert (answer["entries"], answer["partial"]) == ([], "bytes")
+    slow = {"seconds": 10, "clock": itertools.count().__next__}  # each look at it takes a second
+    answer = found(tmp_path, budget=slow, places=answer["places"])
+    assert any("too large to be searched from its end" in one for one in answer["skipped"])
+    number = int(messages(found(tmp_path, places=answer["places"]))[0][1:])
+    assert 27_000 < number < 39_000  # where the first page came to, by whole blocks
 
 
 def test_members_of_a_gzip_file_are_one_stream(tmp_path: Path) -> None:
