@@ -121,7 +121,7 @@ class Client:
             raise AuthRequired("GraphQL, which this needs, answers only to a credential.")
         prepared = self._api.graphql(query, variables, credential)
         reply = await self._reply(prepared, *await self._answered(prepared, deadline))
-        return self._graphql_reply(reply, credential, partial)
+        return self._graphql_reply(reply, prepared, partial)
 
     async def download(
         self,
@@ -284,16 +284,19 @@ class Client:
         except BadResponse as error:
             raise unreadable(error, prepared.asked, writes=prepared.writes) from error
 
-    def _graphql_reply(self, reply: Reply, credential: Credential, partial: bool) -> Reply:
+    def _graphql_reply(self, reply: Reply, prepared: Prepared, partial: bool) -> Reply:
         document = reply.data if isinstance(reply.data, dict) else {}
         data, errors = document.get("data"), document.get("errors") or ()
         if not errors and data is not None:
             return replace(reply, data=data)
+        if not errors:
+            odd = BadResponse("GraphQL: the answer has neither data nor errors.")
+            raise unreadable(odd, prepared.asked, writes=prepared.writes)
         error = graphql_refusal(errors, reply.headers, self._redactor, self._wall_clock())
         has_data = isinstance(data, dict) and any(part is not None for part in data.values())
         if partial and has_data:
             return replace(reply, data=data, warnings=(error.message,))
-        self._transport.limits.note_refusal(credential.name, error)
+        self._transport.limits.note_refusal(prepared.credential.name, error)
         raise error
 
 

@@ -190,3 +190,13 @@ async def test_comparing_with_a_fork_needs_the_fork_to_be_allowed(github: Github
             result = await client.call("compare", **HELLO, base="main", head="mallory:main")
         assert (result.error or {}).get("code") == "REPOSITORY_NOT_ALLOWED"
         assert stage.asked == []
+
+
+@pytest.mark.parametrize("given", [None, [], {}, {"data": None}, {"data": None, "errors": []}])
+async def test_graphql_that_says_nothing_leaves_a_mutation_open(given: Any) -> None:
+    """Neither data nor errors is no refusal: only a query can be called unread."""
+    with staged() as stage:
+        stage.on("POST", "/graphql", given)
+        async with connected(api_url=stage.url) as (_, client):
+            await error_of(BadResponse, client.graphql("query { x }", {}, owner="octo"))
+            await error_of(OutcomeUnknown, client.graphql("mutation { x }", {}, owner="octo"))

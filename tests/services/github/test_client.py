@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Busy, InvalidArguments
+from core.errors import Busy, InvalidArguments, ToolError
 from services.github.backend.client import Client
 from services.github.backend.connections import Connections, Origin, WrongTarget
 from services.github.backend.credentials import NOBODY
@@ -533,11 +533,11 @@ async def test_errors_of_graphql_are_told_by_their_type(
             SecondaryRateLimited,
         ),
         ({"errors": ["x"]}, GithubError),
-        ({"data": None}, GithubError),
-        ([1], GithubError),
+        ({"data": None}, BadResponse),
+        ([1], BadResponse),
     ],
 )
-async def test_odd_answers_of_graphql_are_errors(body: object, expected: type[GithubError]) -> None:
+async def test_odd_answers_of_graphql_are_errors(body: object, expected: type[ToolError]) -> None:
     """Whatever their shape."""
     async with connected() as (double, client):
         double.on("POST", "/graphql", reply(body))
