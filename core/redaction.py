@@ -310,10 +310,10 @@ _RULES: tuple[tuple[Any, _Places], ...] = tuple(
         (rf"<{_NAME}(?:\s[^<>]*)?>([^<>]+)</", _named),
         (r"\b(?:password|identified\s+by)\s+e?('(?:[^']|'')*'?|\"[^\"]*\"?)", _first),
         (r"\bx-api-key['\"],\s*b?['\"]([^'\"]*)", _first),
-        (r"\b(?:mysql|mariadb)[a-z\-]*\s(?:[^\n|;]*?\s)?-p([^\s\"'=]+)", _first),
+        (r"\b(?:mysql|mariadb)[a-z\-]*\s(?:[^\n|;]*?\s)??-p([^\s\"'=]+)", _first),
         (r"\bsshpass\s+-p\s*(\"[^\"]*\"?|'[^']*'?|[^\s\"']+)", _first),
-        (r"\bredis-cli\s(?:[^\n|;]*?\s)?-a\s*([^\s\"']+)", _first),
-        (r"\bcurl\s(?:[^\n|;]*?\s)?(?:-u|--user)[\s=]*[\"']?[^\s:\"']+:([^\s\"']+)", _first),
+        (r"\bredis-cli\s(?:[^\n|;]*?\s)??-a\s*([^\s\"']+)", _first),
+        (r"\bcurl\s(?:[^\n|;]*?\s)??(?:-u|--user)[\s=]*[\"']?[^\s:\"']+:([^\s\"']+)", _first),
         (r"\bpass:([^\s\"':]+)", _first),
     )
 )

@@ -279,3 +279,13 @@ def test_any_arguments_are_taken(argv: list[str]) -> None:
 def test_names_tell_whether_what_they_name_is_secret(name: str, secret: bool) -> None:
     """Whatever the style that the name is written in."""
     assert is_secret_name(name) is secret
+
+
+@pytest.mark.parametrize(
+    "command", [f"curl -u bob:{S} x", f"mysql -p{S} x", f"mariadb -h x -p{S}", f"redis-cli -a {S}"]
+)
+def test_a_command_that_a_line_has_twice_is_redacted_twice(command: str) -> None:
+    """As logs in JSON do, which have the line once more in a field."""
+    redacted = redact(f'{{"message": "{command}", "cmd": "{command}"}} {command} {command}')
+    assert S not in redacted.text
+    assert redacted.count == 4
