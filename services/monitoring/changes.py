@@ -43,7 +43,7 @@ FURTHER = 0.85
 """Likewise of each further finding of a kind."""
 SPLITS = 4
 """How many independent tests the choice of a pattern's own bucket comes to."""
-MAX_PROCESSES = 3
+MAX_PROCESSES = 5
 PROCESS_BYTES = 64 * 1024 * 1024
 """By how much a process grows that is half as telling as can be."""
 STARTING_S = 15.0

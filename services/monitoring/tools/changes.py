@@ -47,6 +47,8 @@ from services.monitoring.tools.patterns import read_of, told_notes
 from services.monitoring.tools.windows import Window, interval, moment
 
 BUCKETS = 60
+LEAST_KNOWN_S = 4.0
+"""What is known for less is looked at as if more were."""
 LEAST_SIDE_S = 10.0
 """How long before and after have to be at least."""
 MAX_TIMELINE = 40
@@ -106,7 +108,7 @@ class Asked:
         """Return the same without the time before anything was known, if there is much of it."""
         first = min((at for at in firsts if at is not None), default=self.since)
         span, *others = self.spans
-        if not span.since < first < span.until - LEAST_SIDE_S:
+        if not span.since < first < span.until - LEAST_KNOWN_S:
             return self
         if self.at is not None and first > self.at - LEAST_SIDE_S:
             return self

@@ -31,7 +31,9 @@ NOW = 1_795_176_000.0
 SEAL_KEY = "a key for tests, never for use"
 
 
-def watched(folder: Path, *, now: float = NOW, **settings: object) -> tuple[MCPServer, Backend]:
+def watched(
+    folder: Path, *, clock: Callable[[], float] = lambda: NOW, **settings: object
+) -> tuple[MCPServer, Backend]:
     """Return a server that reads logs at a fixed time, and its backend.
 
     Its sampler does not run, so that a test alone says what was recorded.
@@ -42,7 +44,7 @@ def watched(folder: Path, *, now: float = NOW, **settings: object) -> tuple[MCPS
     )
     backend = Backend(own, general)
     server = MCPServer("monitoring", version="1.0.0", settings=general)
-    desk = Desk(backend, own, Cursors(server.sealer, "monitoring"), clock=lambda: now)
+    desk = Desk(backend, own, Cursors(server.sealer, "monitoring"), clock=clock)
     tools.register(server, desk)
     server.add_lifespan(backend.logs.running)
     return server, backend

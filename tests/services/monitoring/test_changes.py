@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
 import random
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +44,14 @@ from services.monitoring.happenings import (
 from services.monitoring.logs.notable import Notables, candidates
 from services.monitoring.logs.patterns import Told
 from services.monitoring.shifts import shift_of
-from tests.services.monitoring.incidents import Incident, complaint, false_alarms, watched
+from tests.services.monitoring.incidents import (
+    NAMED_WITHIN,
+    Incident,
+    complaint,
+    false_alarms,
+    stamp,
+    watched,
+)
 
 MB = 1024 * 1024
 MINUTE = 60.0
@@ -603,3 +613,60 @@ async def test_the_same_noise_without_an_incident_raises_no_alarm(
     """The volume of logs drifts, metrics flap and jobs take memory, as they always do."""
     answer = await _about(Incident.of_seed(seed, quiet=True), tmp_path)
     assert false_alarms(answer) == []
+
+
+# --- on this machine -----------------------------------------------------------------------------
+
+_HOG = """
+import sys, time
+kept = []
+for _ in range(40):
+    kept.append(bytearray(10_000_000))
+    time.sleep(0.1)
+sys.stdin.read()
+"""
+
+
+async def _written(log: Path, seconds: float, *lines: str) -> None:
+    """Write lines of an application for a time, ten a second, each with the others behind it."""
+    with log.open("a", encoding="utf-8") as file:
+        for turn in range(int(10 * seconds)):
+            for line in (f"INFO app.orders order {turn * 7} accepted in {turn % 9} ms", *lines):
+                file.write(f"{stamp(time.time())} {line}\n")
+            file.flush()
+            await asyncio.sleep(0.1)
+
+
+async def test_a_real_deploy_error_and_growing_process_are_named_in_order(
+    anyio_backend: str, tmp_path: Path
+) -> None:
+    """Seen by the running sampler, half a second apart, within ten seconds."""
+    log = tmp_path / "logs" / "app.log"
+    log.parent.mkdir()
+    (tmp_path / "hog.py").write_text(_HOG)
+    server, backend = watched(
+        tmp_path, clock=time.time, log_roots=(f"shop={log.parent}",), sample_interval_s=0.5
+    )
+    server.add_lifespan(backend.sampler.running)
+    async with Client(server) as client:
+        await _written(log, 4)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{stamp(time.time())} INFO deploy: Deployed version 2.4.1 of orders\n")
+        await _written(log, 0.7)
+        error = "ERROR app.tax no rate for region EU"
+        await _written(log, 0.7, error)
+        hog = await asyncio.create_subprocess_exec(
+            sys.executable, "hog.py", cwd=tmp_path, stdin=asyncio.subprocess.PIPE
+        )
+        try:
+            await _written(log, 4, error)
+            answer = await _call(client, "what_changed")
+        finally:
+            hog.kill()
+            await hog.wait()
+    deploy = next(change for change in answer["changes"] if change["kind"] == "deployed")
+    failed = next(change for change in answer["changes"] if change["kind"] == "pattern_new")
+    grew = next(c for c in answer["changes"] if c["evidence"].get("pid") == hog.pid)
+    assert deploy["at"] < failed["at"] < grew["at"]
+    assert max(deploy["rank"], failed["rank"]) <= NAMED_WITHIN
+    assert grew["evidence"]["command"].endswith("hog.py")
