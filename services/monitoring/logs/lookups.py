@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
+from core.redaction import redact_bytes
 from services.monitoring.logs.reading import LogFile
-from services.monitoring.logs.scan import Scan, Spent, entry_lines
+from services.monitoring.logs.scan import Scan, Spent, entry_lines, entry_start
 from services.monitoring.logs.search import (
+    MARGIN_BYTES,
     Page,
     around_in,
     near_lines,
@@ -118,6 +120,7 @@ def _shown(
     if parts is None:
         return None
     before, data, after = parts
+    offset, before, data = _whole(file, offset, before, data)
     lines, end, cut = entry_lines(file, bytearray(data), 0, len(data))
     if not lines:
         return None
@@ -133,6 +136,20 @@ def _shown(
         "after": shown_lines(page, following[: wanted[1]]),
         "file": f"{file.name.partition('/')[0]}/{file.member.name}",
     }
+
+
+def _whole(file: LogFile, offset: int, before: bytes, data: bytes) -> tuple[int, bytes, bytes]:
+    """Return an entry from its beginning, wherever in it a ref leads: no secret loses its name.
+
+    In an endless line, whose beginning is far away, what is left of secrets is taken out.
+    """
+    both, at = bytearray(before + data), len(before)
+    line = both.rfind(b"\n", 0, at) + 1
+    if line == 0 and at < offset:
+        clean = redact_bytes(bytes(both)).data
+        return offset, b"", clean[max(at - (len(both) - len(clean)), min(at, MARGIN_BYTES)) :]
+    start = entry_start(file, both, line)
+    return offset - (at - start), bytes(both[:start]), bytes(both[start:])
 
 
 def _around(file: LogFile, offset: int) -> tuple[bytes, bytes, bytes] | None:

@@ -665,8 +665,10 @@ class _OfFile:
         """Return the lines, or what is around the match where it is far out in an endless one."""
         if sum(map(len, lines)) + len(lines) > found[0] - start:
             return lines
-        first = max(start, found[0] - MAX_MESSAGE_CHARS // 2)
-        around = bytes(data[first : first + MAX_MESSAGE_CHARS]).split(b"\n", 1)[0]
+        first = max(start, found[0] - MAX_MESSAGE_CHARS // 2 - 2 * MARGIN_BYTES)
+        around = bytes(data[first : found[0] + MAX_MESSAGE_CHARS]).split(b"\n", 1)[0]
+        clean = redact_bytes(around).data  # before it is cut: a secret shows by what is before it
+        around = clean[max(MARGIN_BYTES, 2 * MARGIN_BYTES - (len(around) - len(clean))) :]
         return [lines[0][:MAX_MESSAGE_CHARS] + b" ... " + around] if lines else lines
 
     def _fit(self, block: Block, hit: Candidate, near: float) -> Hit | None:
@@ -710,7 +712,8 @@ class _OfFile:
     def _around(self, block: Block, start: int, end: int) -> tuple[list[bytes], list[bytes]]:
         """Return the lines before and after an entry."""
         count, data = self._page.context, block.data
-        before = bytes(data[max(block.begin, start - _CONTEXT_BYTES) : start])
+        low = max(block.begin, start - _CONTEXT_BYTES)
+        before = _from_line(bytes(data[low:start]), is_cut=low > block.begin)
         after = bytes(data[end : min(block.end, end + _CONTEXT_BYTES)])
         if self._file.size is not None:  # blocks end somewhere; the file can be asked
             before, after = around_in(self._file, block.offset + start, block.offset + end)
@@ -758,6 +761,8 @@ MARK_BYTES = 2 * 1024 * 1024
 """After which a stream says how far it has come."""
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 """Of lines of a compressed file's entries that are kept, newest first."""
+MARGIN_BYTES = 4 * 1024
+"""Of a long line, read before what is shown of it: longer than what a secret is told by."""
 MAX_READ_AT_ONCE = 64
 """Entries of a block that are taken apart before it is known that they are wanted."""
 FAR_TOO_LARGE = "compressed, and too large to be searched from its end: order=oldest comes through"
@@ -781,19 +786,31 @@ def around_in(file: LogFile, start: int, end: int, times: int = 1) -> tuple[byte
         times: How much, in parts of 64 KiB.
     """
     low = max(0, start - times * _CONTEXT_BYTES)
-    before = os.pread(file.fd, start - low, low)
-    if low:
-        before = before[before.find(b"\n") + 1 :]
+    before = _from_line(os.pread(file.fd, start - low, low), is_cut=low > 0)
     room = max(0, min(times * _CONTEXT_BYTES, (file.size or 0) - end))
     return before, os.pread(file.fd, room, end)
 
 
+def _from_line(data: bytes, *, is_cut: bool) -> bytes:
+    """Return bytes from where a line begins: the rest of one may be half of a secret."""
+    if not is_cut:
+        return data
+    return data[data.find(b"\n") + 1 :] if b"\n" in data else b""
+
+
 def near_lines(data: bytes) -> list[bytes]:
-    """Return the lines of some bytes, without their ends, and without keys that span some."""
+    """Return the lines of some bytes, without their ends, and without secrets that span some."""
     if b"PRIVATE KEY" in data:
         data = redact_bytes(data).data
-    lines = data.split(b"\n")
-    return lines[:-1] if lines and not lines[-1] else lines
+    lines: list[bytes] = []
+    for group in _GROUP.findall(data):
+        several = redact_bytes(group).data if b"\n" in group.rstrip(b"\n") else group
+        lines += several.removesuffix(b"\n").split(b"\n")
+    return lines
+
+
+_GROUP = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n?)*|[^\n]+")
+"""A line with those that are indented below it."""
 
 
 # --- a page --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from core.files import landlock
 from services.monitoring.errors import LogsUnavailable
-from services.monitoring.logs import pool
+from services.monitoring.logs import lookups, pool
 from services.monitoring.logs.pool import Logs
 from services.monitoring.logs.sources import LogRoot
 from tests.services.monitoring.logbook import (
@@ -361,3 +361,55 @@ def test_a_page_that_took_all_the_time_still_leads_on(tmp_path: Path) -> None:
         if places is None:
             break
     assert len(seen) == len(set(seen)) == 9_000
+
+
+# --- secrets that are cut in two ------------------------------------------------------------------
+
+SECRET = "hunter22hunter22hunter22"
+
+
+def shown_around(folder: Path, ref: str) -> str:
+    """Return all that log_context shows of a ref."""
+    with scanning(folder) as scan:
+        told = lookups.context(scan, {"ref": ref, "before": 50, "after": 50})
+        return repr((told["entry"], told["before"], told["after"]))
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("padding", [0, 200_000])
+def test_a_made_up_ref_cuts_no_secret_off_its_name(
+    tmp_path: Path, ending: str, padding: int
+) -> None:
+    """A ref is text that callers can change, and a secret without its name looks like nothing."""
+    key = f"-----BEGIN PRIVATE KEY-----\n{SECRET * 2}\n{SECRET * 2}\n-----END PRIVATE KEY-----\n"
+    text = line(NOON, "first") + line(NOON + 1, f"{'x' * padding} password={SECRET} {'y' * 50}")
+    text += line(NOON + 2, f"password:\n  {SECRET}") + line(NOON + 3, f"key\n{key}")
+    write(tmp_path / f"a.log{ending}", text)
+    ref = found(tmp_path, order="oldest", limit=1)["entries"][0]["ref"]
+    name, rest = ref.split("@")[0], ref.split("-", 1)[1]
+    for at in range(padding + 30 if padding else 0, len(text)):
+        if at % 3 == 0 or padding == 0:
+            assert "unter22hunter22" not in shown_around(tmp_path, f"{name}@{at:x}-{rest}")
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_what_is_shown_around_a_match_far_out_cuts_no_secret_off_its_name(
+    tmp_path: Path, ending: str
+) -> None:
+    """Of an endless line only a part is shown, and callers choose around which text."""
+    marks = "".join(f"<{n:05}>" for n in range(800))
+    text = line(NOON, f"{'x ' * 50_000}password={SECRET} {marks}")
+    write(tmp_path / f"a.log.1{ending}", text)
+    for n in range(250, 300):
+        answer = found(tmp_path, text=f"<{n:05}>")
+        assert answer["matched"] == 1
+        assert f"<{n:05}>" in repr(answer["entries"])
+        assert "unter22" not in repr(answer["entries"])
+
+
+def test_lines_around_an_entry_begin_where_lines_do(tmp_path: Path) -> None:
+    """What is read for them does not, and a secret may be cut there."""
+    rows = "".join(line(NOON + n, f"password={SECRET * 100}  {n}") for n in range(40))
+    write(tmp_path / "a.log.1.gz", rows + line(NOON + 99, "x" * 70_000) + line(NOON + 100, "end"))
+    for text in ("end", *(f"  {n}" for n in range(40))):
+        assert "unter22" not in repr(found(tmp_path, text=text, context=20)["entries"])
