@@ -41,6 +41,8 @@ PASSED = 0.75
 """Likewise of what is over."""
 FURTHER = 0.85
 """Likewise of each further finding of a kind."""
+FIRST_LINES = 3
+"""Buckets before a step in which the first lines of a new pattern may be."""
 SPLITS = 4
 """How many independent tests the choice of a pattern's own bucket comes to."""
 MAX_PROCESSES = 5
@@ -288,9 +290,10 @@ def _apart_from_volume(
 
 
 def _own_split(counts: Sequence[int]) -> int:
-    """Return where a rate changed most; the first lines of all may be in the bucket before."""
+    """Return where a rate changed most; the first lines of all may stand a little before."""
     split, _ = step_in(counts)
-    return split - 1 if split > 1 and not any(counts[: split - 1]) else split
+    first = next((n for n, count in enumerate(counts) if count), 0)
+    return first if 0 < split - first <= FIRST_LINES and first else split
 
 
 def _counted(
