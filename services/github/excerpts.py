@@ -70,12 +70,12 @@ def _end(text: str, marks: list[int], max_bytes: int) -> int:
     for begin, end in pairwise(marks):
         room -= len(to_json(text[begin:end])) - len('""')
         if room < 0:
-            return begin if begin > marks[0] else begin + _fitting(text[begin:end], max_bytes)
+            return begin if begin > marks[0] else begin + fitting_chars(text[begin:end], max_bytes)
     return marks[-1]
 
 
-def _fitting(line: str, max_bytes: int) -> int:
-    """Return how many characters of a long line fit, at least one; found by halving."""
+def fitting_chars(line: str, max_bytes: int) -> int:
+    """Return how many characters of a long text fit as JSON, at least one; found by halving."""
     low, high = 1, min(len(line), max_bytes)
     while low < high:
         middle = (low + high + 1) // 2

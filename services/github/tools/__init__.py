@@ -12,6 +12,7 @@ from typing import Protocol
 
 from core.mcp_sse import MCPServer
 from core.tools import Listing, icons
+from services.github import budget
 from services.github.shapes import shaped
 from services.github.tools import (
     actions,
@@ -77,6 +78,7 @@ SUBJECTS: tuple[tuple[str, Subject], ...] = (
 def register(server: MCPServer, desk: Desk) -> None:
     """Register the tools that are switched on, and say of the others how they would be."""
     offered = []
+    max_bytes = budget.ANSWER_BUDGETS * desk.settings.answer_bytes
     for toolset, row in listings(desk):
         if not desk.access.is_on(toolset):
             server.withhold(
@@ -91,7 +93,8 @@ def register(server: MCPServer, desk: Desk) -> None:
                 hint=f"The operator adds {toolset} to MCP_GITHUB_WRITE.",
             )
         else:
-            offered.append(replace(row, handler=shaped(row.handler)))
+            handler = budget.within(shaped(row.handler), max_bytes)
+            offered.append(replace(row, handler=handler))
     server.register_listings(offered, icons=icons("🐙"))
 
 
