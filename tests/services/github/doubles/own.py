@@ -107,9 +107,7 @@ class Octo:
                 await self._converse(reader, writer)
         finally:
             self._connections.discard(task)
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+            await _close(writer)
             self._closed += 1
             await self._tell()
 
@@ -151,6 +149,17 @@ class Octo:
         with suppress(ConnectionError):
             await manner(asked, writer)
             await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close when what was written has left; at once when nobody takes it any more."""
+    writer.close()
+    try:
+        with suppress(ConnectionError):
+            async with asyncio.timeout(1):
+                await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
 
 
 async def _read(reader: asyncio.StreamReader, connection: int) -> Asked | None:
