@@ -659,7 +659,8 @@ class Reader:
         if not self.is_start(line):
             return None
         row = self.format
-        parts = row.parse(line, row.kinds) or parts_of(line, FORMATS)
+        parts = None if _is_of_other(row, line) else row.parse(line, row.kinds)
+        parts = parts or parts_of(line, FORMATS)
         if parts is None:
             text = line.decode("utf-8", "replace")
             return Line(self.at(line), _guessed(text) or _of_trace(line), text, {})
@@ -692,6 +693,11 @@ class Reader:
             except (ValueError, KeyError):
                 return parts.message
         return line.decode("utf-8", "replace")
+
+
+def _is_of_other(row: Format, line: bytes) -> bool:
+    """Tell whether a line of a file with any stamps looks like one of syslog, or of an access."""
+    return row.name == "stamped" and (line[:1] == b"<" or b'] "' in line[:200])
 
 
 def _continues(before: bytes, line: bytes) -> bool:

@@ -970,7 +970,7 @@ class _Merge:
             return
         if item is not None:
             heapq.heappush(self._heap, (self._sign * item.key, number, item))
-        elif last is None or self.streams[number].place == last.place:
+        elif last is None or (last.tally is None and self.streams[number].place == last.place):
             self.streams[number].is_done = True  # and nothing was taken that is not shown
 
     def _pass_empty(self) -> None:

@@ -410,3 +410,19 @@ def test_every_format_has_a_case() -> None:
     """So that none is only believed to work."""
     tried: set[Any] = {case[1] for case in CASES} | {"uvicorn"}
     assert tried == {row.name for row in FORMATS}
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        (b"<11>1 2026-01-01T12:00:00Z h p 1 - - failed", "error"),
+        (b'1.2.3.4 - - [01/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 503 5', "error"),
+        (b"2026-01-01T12:00:00Z failed", None),
+    ],
+)
+def test_lines_of_other_formats_are_read_as_what_they_are(text: bytes, level: str | None) -> None:
+    """Also in a file whose lines begin with any stamp, as these do."""
+    row = next(row for row in FORMATS if row.name == "stamped")
+    found = Reader(row, Calendar(1_767_268_800.0, 0)).line(text)
+    assert found is not None
+    assert found.level == level

@@ -620,3 +620,17 @@ def test_what_is_counted_in_bulk_is_what_is_found(
         for order in ("newest", "oldest"):
             counted = found(tmp_path, limit=1, count_all=True, order=order, **query)
             assert counted["matched"] == len(set(refs)) == len(refs)
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_pages_are_the_whole_though_the_rest_is_counted(
+    tmp_path: Path, small_blocks: None, order: str, ending: str
+) -> None:
+    """Wherever a page ends in a block, also at its end."""
+    rows = [f"m{n} {'x' * (n % 50)}" for n in range(80)]
+    text = "".join(line(NOON + n, row) for n, row in enumerate(rows))
+    write(tmp_path / f"a.log{ending}", text)
+    for limit in (1, 3):
+        seen = paged(tmp_path, order=order, limit=limit, count_all=True)
+        assert seen == (rows[::-1] if order == "newest" else rows)
