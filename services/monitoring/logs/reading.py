@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import itertools
 import lzma
 import os
 import zlib
@@ -44,6 +45,7 @@ MAX_IDLE_BYTES = 1024 * 1024
 """Of a compressed file, from which nothing comes."""
 _TAIL_BYTES = (8 * 1024, 64 * 1024, 1024 * 1024)
 _TAIL_LINES = 20
+_FIRST_TIMES = 5
 _NUL_SHARE = 0.002
 TRUNCATED = "truncated while it was read"
 
@@ -192,7 +194,7 @@ class About:
 
     Attributes:
         fingerprint: Of the first bytes, decompressed: how many they are, and their checksum.
-        first_at: The first time in it; None where there is none.
+        first_at: The earliest near its beginning; None where there is none.
         last_at: The latest near its end; None where there is none, or the file is compressed.
     """
 
@@ -268,7 +270,8 @@ class LogFile:
         last = self._last_at(Reader(row, Calendar(self.member.mtime, 0)))
         zone = zone_of(last, self.member.mtime) if last is not None else None
         reader = Reader(row, Calendar(self.member.mtime, zone))
-        first = next(filter(None, map(reader.at, text.split(b"\n")[:200])), None)
+        times = (at for at in map(reader.at, text.split(b"\n")[:200]) if at is not None)
+        first = min(itertools.islice(times, _FIRST_TIMES), default=None)
         start = head[:FINGERPRINT_BYTES]
         return About(
             row,

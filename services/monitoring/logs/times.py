@@ -191,9 +191,10 @@ def _stamp(match: re.Match[bytes], groups: frozenset[str]) -> Stamp | None:
 
 def from_epoch(number: int, fraction: bytes | None = None) -> float | None:
     """Return the seconds of a number of seconds, or thousandths of them; None when it is none."""
-    at = float(number)
-    while at > LAST_EPOCH:
-        at /= 1000
+    divisor = 1
+    while number > LAST_EPOCH * divisor:
+        divisor *= 1000
+    at = number / divisor
     if fraction:
         at += int(fraction) / 10 ** len(fraction)
     return at if LEAST_EPOCH <= at <= LAST_EPOCH else None

@@ -413,3 +413,24 @@ def test_lines_around_an_entry_begin_where_lines_do(tmp_path: Path) -> None:
     write(tmp_path / "a.log.1.gz", rows + line(NOON + 99, "x" * 70_000) + line(NOON + 100, "end"))
     for text in ("end", *(f"  {n}" for n in range(40))):
         assert "unter22" not in repr(found(tmp_path, text=text, context=20)["entries"])
+
+
+# --- lines that claim any time -------------------------------------------------------------------
+
+
+def test_a_first_line_from_the_future_hides_no_log(tmp_path: Path) -> None:
+    """Clocks are set, and anybody may write any time: one line says little about a file."""
+    rows = "".join(line(NOON + n, f"m{n}") for n in range(50))
+    write(tmp_path / "a.log", line(NOON + 86_400 * 30, "future") + rows)
+    answer = found(tmp_path, since=NOON + 5, until=NOON + 7)
+    assert messages(answer) == ["m6", "m5"]
+
+
+@pytest.mark.parametrize("factor", [1_000, 1_000_000, 1_000_000_000])
+def test_moments_of_the_epoch_are_exact_whatever_their_unit(tmp_path: Path, factor: int) -> None:
+    """Dividing again and again loses the last digit, and with it the first entry of a range."""
+    millis = [1_774_744_356_274 + 997 * n for n in range(200)]
+    rows = "".join(f'{{"ts": {m * factor // 1_000}, "msg": "{m}"}}\n' for m in millis)
+    write(tmp_path / "a.log", rows)
+    for m in millis[::20]:
+        assert messages(found(tmp_path, since=m / 1_000, until=(m + 1) / 1_000)) == [str(m)]
