@@ -143,4 +143,13 @@ class MonitoringSettings(ServiceSettings):
     def _is_absolute(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("/"):
             raise ValueError("the path of the host's /proc is absolute, such as /host/proc")
+        if value is not None and not Path(value, "stat").is_file():
+            raise ValueError(f"there is no {value}/stat, so the host's /proc is not mounted there")
+        return value
+
+    @field_validator("services_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isprintable():
+            raise ValueError("it has a line break or another character that no header takes")
         return value

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from core.settings import SettingsError
 from core.testing import Client
 from services.monitoring.alerts import Alert, Reading, Rule, evaluate
 from services.monitoring.backend.cgroup import Cgroup
@@ -22,6 +23,7 @@ from services.monitoring.backend.sampler import Clocks, Sampler
 from services.monitoring.backend.siblings import Siblings
 from services.monitoring.drift import Known
 from services.monitoring.registry import Target
+from services.monitoring.settings import MonitoringSettings
 from services.monitoring.tools import network
 from services.monitoring.tools.health import service_health
 from tests.services.monitoring.engine import engine
@@ -242,12 +244,30 @@ def test_the_name_of_a_control_group_is_shown_without_control_characters(tmp_pat
 
 
 async def test_without_the_hosts_proc_processes_says_what_to_look_at(tmp_path: Path) -> None:
-    """A mount that is missing is the operator's to mend, and no failure of the tool."""
-    async with client_of(tmp_path / "state", host_proc=str(tmp_path / "none")) as client:
+    """A mount that goes away is the operator's to mend, and no failure of the tool."""
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "stat").touch()
+    async with client_of(tmp_path / "state", host_proc=str(proc)) as client:
+        proc.rename(tmp_path / "gone")
         answer = await client.call("processes")
     assert answer.error is not None
     assert answer.error["code"] == "DEPENDENCY_UNAVAILABLE"
     assert "MCP_MONITORING_HOST_PROC" in answer.error["hint"]
+
+
+@pytest.mark.parametrize("place", ["/etc", "/nonexistent", "proc"])
+def test_a_folder_that_is_no_proc_is_refused_at_the_start(place: str) -> None:
+    """A service that watches nothing would call itself healthy."""
+    with pytest.raises(SettingsError, match="host_proc"):
+        MonitoringSettings.from_dict({"host_proc": place})
+
+
+def test_a_key_that_no_header_takes_is_refused_at_the_start() -> None:
+    """Each service would look as if it spoke no HTTP."""
+    with pytest.raises(SettingsError, match="services_api_key") as refused:
+        MonitoringSettings.from_dict({"services_api_key": "half\nkey"})
+    assert "half" not in str(refused.value)
 
 
 # --- time -----------------------------------------------------------------------------------------
