@@ -1,11 +1,12 @@
-"""What is known for a while: bounded maps that forget."""
+"""What is known for a while: bounded maps that forget, and questions asked once for many."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
@@ -45,3 +46,26 @@ class Memory(Generic[KeyT, ValueT]):
     def names(self) -> list[KeyT]:
         """Return the keys that are not too old, oldest first."""
         return [key for key in list(self._kept) if self.get(key) is not None]
+
+
+class Shared(Generic[KeyT, ValueT]):
+    """Questions under way: whoever asks one that somebody asked before waits for the same answer.
+
+    None of those who wait ends it: it goes on for the others, and for nobody when all have gone.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[KeyT, asyncio.Task[ValueT]] = {}
+
+    async def share(self, key: KeyT, ask: Callable[[], Coroutine[Any, Any, ValueT]]) -> ValueT:
+        """Return the answer; raises what asking raises, to everybody who waits."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(ask())
+            task.add_done_callback(lambda done: self._end(key, done))
+        return await asyncio.shield(task)
+
+    def _end(self, key: KeyT, task: asyncio.Task[ValueT]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # read, so that nothing is logged when nobody waits any more

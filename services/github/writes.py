@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 
 from core.confirmations import Confirmations
 from core.errors import ConfirmationRequired
-from services.github.backend.requests import Reply, Request
+from services.github.backend.requests import Reply, Request, query_of
 from services.github.errors import FlowGuard, OutcomeUnknown
 from services.github.memory import Memory
 from services.github.models.common import Planned, PlannedRequest, WriteArguments
@@ -84,8 +84,7 @@ def url_of(api_url: str, request: Request) -> str:
     """Return the address of a request; GraphQL of an Enterprise Server is not below its v3."""
     if request.route == GRAPHQL:
         return api_url.removesuffix("/v3") + GRAPHQL
-    query = "&".join(f"{name}={value}" for name, value in request.parameters().items())
-    return f"{api_url}{request.path()}{'?' if query else ''}{query}"
+    return f"{api_url}{request.path()}{query_of(request.parameters())}"
 
 
 def mutation(query: str, variables: Mapping[str, Any]) -> Request:

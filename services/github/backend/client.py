@@ -292,7 +292,8 @@ class Client:
         if not errors:
             odd = BadResponse("GraphQL: the answer has neither data nor errors.")
             raise unreadable(odd, prepared.asked, writes=prepared.writes)
-        error = graphql_refusal(errors, reply.headers, self._redactor, self._wall_clock())
+        now, writes = self._wall_clock(), prepared.writes
+        error = graphql_refusal(errors, reply.headers, self._redactor, now, writes=writes)
         has_data = isinstance(data, dict) and any(part is not None for part in data.values())
         if partial and has_data:
             return replace(reply, data=data, warnings=(error.message,))

@@ -61,6 +61,8 @@ _CONFLICTS = re.compile(
     r"|update is not|out of date",
     re.IGNORECASE,
 )
+_GAVE_UP = re.compile(r"something went wrong while executing your query", re.IGNORECASE)
+"""GraphQL's timeout, answered 200: what it had done by then stays done."""
 _SSO_URL = re.compile(r"url=(https://[^\s;,]+)")
 
 
@@ -384,9 +386,18 @@ def _facts(r: Refused) -> dict[str, Any]:
 
 
 def graphql_refusal(
-    errors: Iterable[Any], headers: Mapping[str, str], redactor: Redactor, now: float
+    errors: Iterable[Any],
+    headers: Mapping[str, str],
+    redactor: Redactor,
+    now: float,
+    *,
+    writes: bool,
 ) -> ToolError:
-    """Return the error that the first of GraphQL's errors means; five of them are told."""
+    """Return the error that the first of GraphQL's errors means; five of them are told.
+
+    Args:
+        writes: Whether they answer a mutation.
+    """
     listed = [error for error in errors if isinstance(error, dict)] or [{}]
     said = redactor("; ".join(str(error.get("message") or "") for error in listed[:5]))
     kind = str(listed[0].get("type") or _extension(listed[0]) or "").upper()
@@ -394,6 +405,10 @@ def graphql_refusal(
         return rate_limited("graphql", _reset_s(headers), now, "GraphQL")
     if _SECONDARY.search(said):
         return secondary_limited(SECONDARY_WAIT_S, "GraphQL")
+    if _GAVE_UP.search(said):
+        if writes:
+            return outcome_unknown("POST /graphql", "GitHub gave up on it")
+        return GithubDown(f"GraphQL: GitHub says: {said}")
     make = _GRAPHQL.get(kind, GithubError)
     return make(f"GraphQL: GitHub says: {said}", type=kind or None)
 

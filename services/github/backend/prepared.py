@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from core.errors import InvalidArguments
 from services.github.backend.connections import Origin
 from services.github.backend.credentials import Credential
 from services.github.backend.exchange import Answer, Reading, Target
-from services.github.backend.requests import JSON, Request
+from services.github.backend.requests import JSON, Request, query_of
 from services.github.errors import BadName, BadResponse, RepositoryMoved
 from services.github.policy.names import checked_segments
 from services.github.settings import GithubSettings
@@ -149,8 +149,7 @@ class Api:
         )
 
     def _target(self, path: str, parameters: Mapping[str, str]) -> Target:
-        query = f"?{urlencode(sorted(parameters.items()))}" if parameters else ""
-        return Target(self._origin, path + query)
+        return Target(self._origin, path + query_of(parameters))
 
     def _below_base(self, origin: Origin, path: str) -> str:
         if origin != self._origin or not path.startswith(self._prefix + "/"):

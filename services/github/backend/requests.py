@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from services.github.errors import BadName
 from services.github.policy.names import checked_segments, checked_text
@@ -74,6 +74,11 @@ class Request:
         if len(parts) > 1 and not with_slashes:
             raise BadName(f"{value!r} is not a {name}: it has a slash.", what=name)
         return "/".join(quote(part, safe="") for part in parts)
+
+
+def query_of(parameters: Mapping[str, str]) -> str:
+    """Return parameters as they stand in the URL, with the question mark; "" for none."""
+    return f"?{urlencode(sorted(parameters.items()))}" if parameters else ""
 
 
 def _parameter(name: str, value: Any) -> str:

@@ -52,9 +52,10 @@ class Discussions(GitHubPage, Facts):
 
 
 class DiscussionDetails(GitHubResult, Facts):
-    """One discussion with its whole text."""
+    """One discussion with its text; `next_cursor` goes on in one that does not fit."""
 
     discussion: Discussion
+    next_cursor: str | None = None
 
 
 class Reply(Voice, Facts):

@@ -57,10 +57,15 @@ class AssetText(Facts):
 
 
 class ReleaseDetails(GitHubResult, Facts):
-    """One release, and the file of it that was asked for."""
+    """One release, and the file of it that was asked for.
+
+    Attributes:
+        next_cursor: With it get_release_by_tag goes on in the release's text.
+    """
 
     release: Release
     asset: AssetText | None = None
+    next_cursor: str | None = None
 
 
 class ReleaseWritten(WriteResult, Facts):

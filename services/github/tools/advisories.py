@@ -156,7 +156,7 @@ class AdvisoryTools:
         window = call.window(arguments)
         reply = await call.page(GLOBAL, query=_wanted(arguments, window), per_page=window.per_page)
         limit = call.desk.settings.body_chars
-        parts = [_of_database(call, item, limit) for item in window.rest(reply.data)]
+        parts = [await _of_database(call, item, limit) for item in window.rest(reply.data)]
         shown, members = window.cut(parts, after_of(reply.headers))
         return Advisories(advisories=shown, **members, **call.members())
 
@@ -166,7 +166,8 @@ class AdvisoryTools:
         """Return one advisory of GitHub's database."""
         call = self._desk.call(context)
         item = await call.get(ONE, ghsa_id=arguments.ghsaId)
-        return AdvisoryDetails(advisory=_of_database(call, item, None), **call.members())
+        told = await _of_database(call, item, None)
+        return AdvisoryDetails(advisory=told, **call.members())
 
     async def list_repository_security_advisories(
         self, arguments: ListOfRepository, context: Context
@@ -254,18 +255,20 @@ async def _heard(call: Call, repo: Repo, item: Json) -> Heard:
     """Return who is heard: in a published one the maintainers, else who wrote it."""
     if item.get("state") in PUBLIC:
         author = (item.get("publisher") or item.get("author") or {}).get("login")
-        return Heard(Author(author, None), await call.origin(repo), withheld=False)
+        heard = Heard(Author(author, None), await call.origin(repo), withheld=False)
+        return await heard.ahead(item.get("description"))
     call.read_private(f"unpublished advisories of {repo}")
     (heard,) = await call.heard(repo, [{"author": item.get("author")}])
-    return heard
+    return await heard.ahead(item.get("description"))
 
 
-def _of_database(call: Call, item: Json, limit: int | None) -> Advisory:
+async def _of_database(call: Call, item: Json, limit: int | None) -> Advisory:
     """Return an advisory of GitHub's database; what GitHub has not reviewed is as anybody wrote."""
     call.untrusted = True
     if item.get("type") != "reviewed":
         call.heard_in_public("unreviewed security advisories")
     heard = Heard(Author(None, None), "untrusted", withheld=False)
+    await heard.ahead(item.get("description"))
     return advisory(item, heard, limit, "get_global_security_advisory")
 
 

@@ -202,7 +202,8 @@ class AlertTools:
         item = await call.get(CODE + ONE, repo=repo, alert_number=arguments.alertNumber)
         heard = await _heard(call, repo)
         alert = _code_alert(item, heard)
-        alert.help = heard.text((item.get("rule") or {}).get("help"), limit=_room(call))
+        about = (item.get("rule") or {}).get("help")
+        alert.help = (await heard.ahead(about)).text(about, limit=_room(call))
         return CodeAlertDetails(alert=alert, **_trust(heard), **call.members())
 
     async def get_code_quality_finding(
@@ -212,6 +213,7 @@ class AlertTools:
         call, repo = self._desk.call(context), _repo(arguments)
         item = await call.get(FINDING, repo=repo, finding_number=arguments.findingNumber)
         heard = await _heard(call, repo)
+        await heard.ahead((item.get("rule") or {}).get("help"))
         finding = _finding(item, heard, _room(call))
         return FindingDetails(finding=finding, **_trust(heard), **call.members())
 
@@ -236,7 +238,7 @@ class AlertTools:
         heard = await _heard(call, repo)
         call.untrusted = True  # advisories, which GitHub has reviewed but not written
         limit = call.desk.settings.body_chars
-        parts = [_dependency_alert(item, heard, limit) for item in window.rest(reply.data)]
+        parts = [await _dependency_alert(item, heard, limit) for item in window.rest(reply.data)]
         shown, members = window.cut(parts, after_of(reply.headers))
         return DependencyAlerts(alerts=shown, **_trust(heard), **members, **call.members())
 
@@ -248,7 +250,7 @@ class AlertTools:
         item = await call.get(DEPENDENCIES + ONE, repo=repo, alert_number=arguments.alertNumber)
         heard = await _heard(call, repo)
         call.untrusted = True
-        alert = _dependency_alert(item, heard, None)
+        alert = await _dependency_alert(item, heard, None)
         return DependencyAlertDetails(alert=alert, **_trust(heard), **call.members())
 
     # -- secrets ----------------------------------------------------------------------------------
@@ -381,11 +383,16 @@ def _location(place: Json | None, heard: Heard, sha: str | None = None) -> Locat
     )
 
 
+async def _dependency_alert(item: Json, heard: Heard, limit: int | None) -> DependencyAlert:
+    stranger = Heard(Author(None, None), "untrusted", withheld=False)
+    await stranger.ahead((item.get("security_advisory") or {}).get("description"))
+    return _told_alert(item, heard, stranger, limit)
+
+
 @as_documented
-def _dependency_alert(item: Json, heard: Heard, limit: int | None) -> DependencyAlert:
+def _told_alert(item: Json, heard: Heard, stranger: Heard, limit: int | None) -> DependencyAlert:
     dependency, hole = item["dependency"], item["security_vulnerability"]
     package = dependency.get("package") or {}
-    stranger = Heard(Author(None, None), "untrusted", withheld=False)
     return DependencyAlert(
         **_common(item, heard),
         ecosystem=package.get("ecosystem"),

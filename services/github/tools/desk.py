@@ -24,11 +24,12 @@ from pydantic import BaseModel
 from core import untrusted
 from core.context import Context
 from core.errors import ToolError
-from core.paging import Cursors, digest_of, fitting
+from core.paging import FRAME_BYTES, Cursors, digest_of, fitting
 from services.github import writes
 from services.github.backend.requests import JSON, Download, Rate, Reply, Request
+from services.github.excerpts import excerpt
 from services.github.markdown import clean_markdown
-from services.github.memory import Memory
+from services.github.memory import Memory, Shared
 from services.github.models.common import PageArguments, Planned, RateState, WriteArguments
 from services.github.policy.access import Access
 from services.github.policy.flow import FlowGuard, Reader, reader_of
@@ -49,7 +50,7 @@ FINISH_S = 1.0
 DEFAULT_PER_PAGE = 30
 WITHHELD = "[withheld: written by someone without push access]"
 MAX_TITLE_CHARS = 1_000
-READ_AHEAD_CHARS = 50_000
+READ_AHEAD_CHARS = 1_000
 REPOSITORY = "/repos/{owner}/{repo}"
 FACTS = """fragment facts on Repository {
   nameWithOwner
@@ -108,6 +109,7 @@ class Desk:
     Attributes:
         known: Repositories by their keys.
         viewers: Logins of credentials' users by owner, "" for the general one; "" for no user.
+        asks: Questions about repositories that are under way, by the repositories' keys.
     """
 
     github: GitHub
@@ -119,6 +121,7 @@ class Desk:
     writes: writes.Writes
     known: Memory[str, Repository]
     viewers: Memory[str, str]
+    asks: Shared[str, Reply]
 
     @classmethod
     def of(cls, github: GitHub, settings: GithubSettings, cursors: Cursors) -> Desk:
@@ -133,6 +136,7 @@ class Desk:
             writes=writes.Writes(settings.confirm_ttl_s, settings.repeat_window_s),
             known=Memory(MAX_KNOWN, KNOWN_S),
             viewers=Memory(MAX_KNOWN, KNOWN_S),
+            asks=Shared(),
         )
 
     def call(self, context: Context) -> Call:
@@ -312,10 +316,16 @@ class Call:
         self.desk.access.check_read(repo)
         known = self.desk.known.get(repo.key)
         if known is None:
-            request = _request(REPOSITORY, {}, JSON, {"repo": repo})
-            known = Repository.of((await self.send(request, owner=repo.owner)).data)
+            reply = await self.desk.asks.share(repo.key, lambda: self._ask_for(repo))
+            known = Repository.of(self._noted(reply).data)
             self.desk.known.put(repo.key, known)
         return known
+
+    async def _ask_for(self, repo: Repo) -> Reply:
+        """Ask what a repository is, for whichever calls wait for it."""
+        request = _request(REPOSITORY, {}, JSON, {"repo": repo})
+        timeout_s = self.desk.settings.timeout_s
+        return await self.desk.github.send(request, owner=repo.owner, timeout_s=timeout_s)
 
     def _learn(self, found: Repository) -> None:
         """Keep what GitHub told about a repository, and remember that a private one was read."""
@@ -405,7 +415,8 @@ class Call:
             withheld = is_withheld(label, facts, self.desk.settings.lockdown)
             self._note_stranger(repo.full_name, label, facts, withheld)
             heard.append(Heard(author, label, withheld))
-        await _read_ahead(heard, items)
+        for one, item in zip(heard, items, strict=True):
+            await one.ahead(item.get("body"))
         return heard
 
     async def origin(self, repo: Repo, ref: str | None = None) -> TrustLabel:
@@ -492,6 +503,26 @@ class Call:
             "untrusted": self.untrusted,
         }
 
+    def passage(self, text: str | None, cursor: str | None, *of: Any) -> Passage:
+        """Return the part of a text that fits into an answer.
+
+        Args:
+            cursor: Where an earlier part of it ended.
+            of: What names the text; the cursor is good for no other.
+
+        Raises:
+            CursorRefused: The cursor is of another call.
+        """
+        cursors = self.desk.cursors
+        digest = digest_of(*of, self.context.principal.name)
+        start_at = cursors.position_of(cursor, digest)
+        if not text:
+            return Passage(text, None)
+        max_bytes = self.desk.settings.answer_bytes - FRAME_BYTES
+        part = excerpt(text, start_at=start_at, max_bytes=max_bytes)
+        at = part.next_at
+        return Passage(part.text, None if at is None else cursors.make(at, digest))
+
     def _lockdown_told(self) -> list[str]:
         if not self._withheld:
             return []
@@ -515,6 +546,15 @@ class Heard:
         self.withheld = withheld
         self.hidden_removed = 0
         self.ready: dict[str, untrusted.Cleaned] = {}
+
+    async def ahead(self, value: Any) -> Heard:
+        """Clean a text beside the event loop, if it is long, before it is asked for; return self.
+
+        Cleaning GitHub's longest takes 0.2 s, in which nobody else would be answered.
+        """
+        if isinstance(value, str) and len(value) > READ_AHEAD_CHARS and not self.withheld:
+            self.ready[value] = await asyncio.to_thread(clean_markdown, value)
+        return self
 
     def text(
         self, value: str | None, *, limit: int | None = None, more: str = "cursor"
@@ -557,27 +597,20 @@ class Heard:
         }
 
 
-async def _read_ahead(heard: Sequence[Heard], items: Iterable[Mapping[str, Any]]) -> None:
-    """Clean the bodies of items beside the event loop when together they are long.
-
-    A hundred comments of GitHub's longest take seconds, in which nobody else would be answered.
-    """
-    pairs = [
-        (one, body)
-        for one, item in zip(heard, items, strict=True)
-        if not one.withheld and isinstance(body := item.get("body"), str)
-    ]
-    if sum(len(body) for _, body in pairs) > READ_AHEAD_CHARS:
-        for one, body in pairs:
-            one.ready[body] = await asyncio.to_thread(clean_markdown, body)
-
-
 def clipped(text: str, limit: int | None, more: str) -> str:
     """Return the beginning of a text, with a note of how much is missing and what shows it."""
     if limit is None or len(text) <= limit:
         return text
     shows = f"; {more} shows all" if more else ""
     return f"{text[:limit]}… [{len(text) - limit} more characters{shows}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a long text; `next_cursor` goes on behind it, None at the end."""
+
+    text: str | None
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,10 @@ class DiscussionTools:
         call, repo = self._desk.call(context), _repo(arguments)
         found = await _discussion_of(call, ONE, repo, arguments.discussionNumber)
         (heard,) = await call.heard(repo, [found])
-        return DiscussionDetails(discussion=_discussion(found, heard), **call.members())
+        told = _discussion(found, heard)
+        part = call.passage(told.body, arguments.cursor, "discussion", told.id, told.updated_at)
+        told.body = part.text
+        return DiscussionDetails(discussion=told, next_cursor=part.next_cursor, **call.members())
 
     async def get_discussion_comments(
         self, arguments: GetComments, context: Context

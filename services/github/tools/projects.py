@@ -302,7 +302,7 @@ async def _status_updates(
 ) -> dict[str, Any]:
     listed = await _listed(call, board, STATUS_UPDATES, window)
     limit = call.desk.settings.body_chars
-    parts = [_status_update(node, limit) for node in window.rest(_nodes(listed))]
+    parts = [await _status_update(node, limit) for node in window.rest(_nodes(listed))]
     shown, members = window.cut(parts, _following(listed), total=listed["totalCount"])
     return {"status_updates": shown, **members}
 
@@ -453,7 +453,7 @@ async def _get_item(call: Call, arguments: GetProject) -> dict[str, Any]:
 async def _get_status_update(call: Call, arguments: GetProject) -> dict[str, Any]:
     node_id = parse_node_id(arguments.status_update_id or "", "status_update_id")
     node = await _of_project(call, arguments, STATUS_UPDATE, node_id)
-    return {"status_update": _status_update(node, None)}
+    return {"status_update": await _status_update(node, None)}
 
 
 async def _get_view(call: Call, arguments: GetProject) -> dict[str, Any]:
@@ -504,7 +504,8 @@ async def _heard(call: Call, item: Json, public: bool) -> Heard:
     """Return who is heard in an item: whoever opened it, or the project's members in a draft."""
     repo = _repo_of(item)
     if repo is None:
-        return Heard(author_of(item), "untrusted" if public else "trusted", withheld=False)
+        heard = Heard(author_of(item), "untrusted" if public else "trusted", withheld=False)
+        return await heard.ahead((item.get("content") or {}).get("body"))
     facts = await call.facts(repo)
     if facts is None or facts.private:
         call.read_private(repo.full_name)
@@ -600,11 +601,14 @@ def _short(value: Any) -> Any:
     return known or raw(value.get("name") or value.get("title") or value.get("raw")) or None
 
 
+async def _status_update(node: Json, limit: int | None) -> StatusUpdate:
+    heard = Heard(author_of(node), "untrusted", withheld=False)
+    return _update(node, await heard.ahead(node.get("body")), limit)
+
+
 @as_documented
-def _status_update(node: Json, limit: int | None) -> StatusUpdate:
-    body = Heard(author_of(node), "untrusted", withheld=False).text(
-        node["body"], limit=limit, more="projects_get"
-    )
+def _update(node: Json, heard: Heard, limit: int | None) -> StatusUpdate:
+    body = heard.text(node["body"], limit=limit, more="projects_get")
     return StatusUpdate(
         id=node["id"],
         status=node["status"],

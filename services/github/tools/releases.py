@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from core.context import Context
 from core.errors import NotFound
-from core.paging import digest_of
+from core.paging import digest_of, fitting
 from core.tools import Annotations, Listing
 from services.github.backend.requests import Request
 from services.github.errors import NotFoundOrNoAccess
@@ -162,7 +162,7 @@ class ReleaseTools:
     ) -> ReleaseDetails:
         """Return the newest release."""
         call, repo = self._desk.call(context), _repo(arguments)
-        return await _details(call, repo, await call.get(f"{LIST}/latest", repo=repo))
+        return await _whole(call, repo, await call.get(f"{LIST}/latest", repo=repo))
 
     async def get_release_by_tag(self, arguments: GetRelease, context: Context) -> ReleaseDetails:
         """Return the release of a tag, and the text of one of its files."""
@@ -170,7 +170,7 @@ class ReleaseTools:
         tag = parse_tag(arguments.tag)
         item = await call.get(BY_TAG, repo=repo, tag=tag)
         if arguments.asset is None:
-            return await _details(call, repo, item)
+            return await _whole(call, repo, item, arguments.cursor)
         names = [asset["name"] for asset in item["assets"]]
         if arguments.asset not in names:
             raise NotFound(
@@ -178,7 +178,11 @@ class ReleaseTools:
                 hint=f"It has {', '.join(names[:20]) or 'none'}.",
             )
         asset = item["assets"][names.index(arguments.asset)]
-        return await _details(call, repo, item, await _read(call, repo, asset, arguments.cursor))
+        text = await _read(call, repo, asset, arguments.cursor)
+        # Whoever reads a file wants no more of the release than what it is.
+        limit = call.desk.settings.body_chars
+        (heard,) = await _heard(call, repo, [item])
+        return ReleaseDetails(release=_release(item, heard, limit), asset=text, **call.members())
 
     async def release_write(self, arguments: ReleaseWrite, context: Context) -> ReleaseWritten:
         """Write a release, or delete something of it."""
@@ -200,13 +204,18 @@ class ReleaseTools:
 # --- reading -------------------------------------------------------------------------------------
 
 
-async def _details(
-    call: Call, repo: Repo, item: Mapping[str, Any], text: AssetText | None = None
+async def _whole(
+    call: Call, repo: Repo, item: Mapping[str, Any], cursor: str | None = None
 ) -> ReleaseDetails:
+    """Return a release with its whole text, or a part of it that the cursor goes on behind."""
     (heard,) = await _heard(call, repo, [item])
-    # Whoever reads a file wants no more of the release than what it is.
-    limit = None if text is None else call.desk.settings.body_chars
-    return ReleaseDetails(release=_release(item, heard, limit), asset=text, **call.members())
+    release = _release(item, heard, None)
+    part = call.passage(release.body, cursor, "release", repo.key, item["id"])
+    release.body = part.text
+    release.assets = release.assets[: fitting(release.assets, call.desk.settings.answer_bytes)]
+    if left := len(item.get("assets") or ()) - len(release.assets):
+        call.warnings.append(f"{left} more assets are not shown: there are too many.")
+    return ReleaseDetails(release=release, next_cursor=part.next_cursor, **call.members())
 
 
 async def _read(call: Call, repo: Repo, item: Mapping[str, Any], cursor: str | None) -> AssetText:
@@ -238,7 +247,8 @@ async def _heard(call: Call, repo: Repo, items: Iterable[Mapping[str, Any]]) -> 
     whose repository it is.
     """
     trust = await call.origin(repo)
-    return [Heard(author_of(item), trust, withheld=False) for item in items]
+    heard = [(Heard(author_of(item), trust, withheld=False), item) for item in items]
+    return [await one.ahead(item.get("body")) for one, item in heard]
 
 
 async def _asset_bytes(call: Call, repo: Repo, item: Mapping[str, Any]) -> Blob | None:

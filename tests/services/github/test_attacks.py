@@ -11,7 +11,7 @@ import pytest
 from pydantic_core import to_json
 
 from services.github.backend.failures import retry_after
-from services.github.errors import BadResponse, OutcomeUnknown
+from services.github.errors import BadResponse, GithubDown, OutcomeUnknown
 from tests.services.github.conftest import TOKEN, Github
 from tests.services.github.connected import CREATE, REPO, connected, error_of
 from tests.services.github.connected import TOKEN as SENT_TOKEN
@@ -190,6 +190,26 @@ async def test_comparing_with_a_fork_needs_the_fork_to_be_allowed(github: Github
             result = await client.call("compare", **HELLO, base="main", head="mallory:main")
         assert (result.error or {}).get("code") == "REPOSITORY_NOT_ALLOWED"
         assert stage.asked == []
+
+
+GAVE_UP = (
+    "Something went wrong while executing your query. This may be the result of a timeout, or it "
+    "could be a GitHub bug. Please include `1234:5678` when reporting this issue."
+)
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {"x": None}}])
+async def test_a_mutation_that_github_gave_up_on_may_have_happened(data: dict[str, Any]) -> None:
+    """GraphQL's own timeout is answered 200; a query of which it says so can be asked again.
+
+    Source: https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
+    """
+    with staged() as stage:
+        stage.on("POST", "/graphql", {**data, "errors": [{"message": GAVE_UP}]})
+        async with connected(api_url=stage.url) as (_, client):
+            await error_of(OutcomeUnknown, client.graphql("mutation { x }", {}, owner="octo"))
+            down = await error_of(GithubDown, client.graphql("query { x }", {}, owner="octo"))
+    assert down.retryable
 
 
 @pytest.mark.parametrize("given", [None, [], {}, {"data": None}, {"data": None, "errors": []}])

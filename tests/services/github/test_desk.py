@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic_core import from_json
 from core.errors import CursorRefused, InvalidArguments
 from core.models import Part, output_schema_of
 from services.github.backend.client import Client
-from services.github.backend.requests import Request
+from services.github.backend.requests import Reply, Request
 from services.github.errors import BadName, NotFoundOrNoAccess, RepositoryNotAllowed
 from services.github.models.common import (
     GitHubPage,
@@ -54,6 +55,26 @@ class ListEntries(PageArguments):
     """Arguments of a list."""
 
     state: str | None = None
+
+
+class SlowGitHub(FakeGitHub):
+    """Answers when it is told to.
+
+    Attributes:
+        asked: Set by the first request.
+        go_on: Set by the test.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def send(self, request: Request, *, owner: str | None, timeout_s: float) -> Reply:
+        """Answer a request."""
+        reply = super().send(request, owner=owner, timeout_s=timeout_s)
+        self.asked.set()
+        await self.go_on.wait()
+        return await reply
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -144,6 +165,25 @@ async def test_reading_a_private_repository_is_remembered_at_the_price_of_one_re
         await call.get(ISSUES, repo=SECRET)
     assert desk.flow.seen(call.reader).private == ("octo/secret",)
     assert fake.paths().count("/repos/octo/secret") == 1
+
+
+async def test_a_hundred_calls_at_once_ask_what_a_repository_is_once() -> None:
+    """The one that asked may go away; an error is everybody's, and asked about again later."""
+    fake = SlowGitHub()
+    desk = desk_of(fake)
+    first = asyncio.create_task(desk.call(context_of()).repository(HELLO))
+    calls = [asyncio.create_task(desk.call(context_of()).repository(HELLO)) for _ in range(99)]
+    await fake.asked.wait()
+    first.cancel()
+    fake.go_on.set()
+    assert {found.full_name for found in await asyncio.gather(*calls)} == {"octo/hello"}
+    assert fake.paths() == ["/repos/octo/hello"]
+    gone = [desk.call(context_of()).repository(SECRET) for _ in range(3)]
+    errors = await asyncio.gather(*gone, return_exceptions=True)
+    assert {type(error) for error in errors} == {NotFoundOrNoAccess}
+    assert fake.paths().count("/repos/octo/secret") == 1
+    fake.repository(SECRET, private=True)
+    assert (await desk.call(context_of()).repository(SECRET)).private
 
 
 async def test_a_repository_that_is_read_itself_is_not_asked_for_twice() -> None:

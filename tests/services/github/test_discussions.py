@@ -50,6 +50,21 @@ async def test_texts_of_strangers_are_withheld_and_what_nobody_sees_is_left_out(
     assert any("MCP_GITHUB_LOCKDOWN" in warning for warning in result["warnings"])
 
 
+async def test_a_long_text_of_a_discussion_is_read_in_pages(github: Github, stage: Stage) -> None:
+    """Joined, they are the text."""
+    text = "".join(f"{number} words\n" for number in range(5_000))
+    graphql(stage, **repository(discussion={**DISCUSSION, **OWNER, "body": text}))
+    asked = {**REPO, "discussionNumber": 3}
+    async with github(stage.url, **ON) as client:
+        result = told(await client.call("get_discussion", **asked))
+        parts = [result["discussion"]["body"]]
+        while cursor := result["next_cursor"]:
+            result = told(await client.call("get_discussion", **asked, cursor=cursor))
+            parts.append(result["discussion"]["body"])
+    assert len(parts) > 1
+    assert "".join(parts) == text
+
+
 async def test_replies_have_authors_of_their_own(github: Github, stage: Stage) -> None:
     """The owner's comment is shown, a stranger's reply to it is not; the replies are counted."""
     reply = {**COMMENT, **STRANGER, "body": "Do as I say"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from core.testing import Client
 from tests.services.github.conftest import Github
@@ -65,6 +66,36 @@ async def test_texts_are_cut_in_lists_and_whole_in_the_release(
     assert listed["body"].endswith("more characters; get_release_by_tag shows all]")
     assert newest["body"] == whole.replace("\u200b", "")
     assert (newest["hidden_removed"], newest["trust"]) == (1, "untrusted")
+
+
+async def test_a_long_text_of_a_release_is_read_in_pages(api: Scripted, github: Github) -> None:
+    """The newest one's too, whose cursor get_release_by_tag takes; joined, they are the text."""
+    text = "".join(f'{number} "changes"\n' for number in range(8_000))
+    for path in ("latest", "tags/v1"):
+        api.on("GET", f"{BASE}/releases/{path}", release(body=text))
+    api.on("GET", f"{BASE}/releases/tags/v2", release(2, body=text))
+    async with github(api.url) as client:
+        told = await called(client, "get_latest_release")
+        first, parts = told["next_cursor"], [told["release"]["body"]]
+        while cursor := told["next_cursor"]:
+            assert len(to_json(told)) < 40_000
+            told = await called(client, "get_release_by_tag", tag="v1", cursor=cursor)
+            parts.append(told["release"]["body"])
+        other = await client.call("get_release_by_tag", **TOOLS, tag="v2", cursor=first)
+    assert "".join(parts) == text
+    assert other.error is not None
+    assert other.error["code"] == "CURSOR_REFUSED"
+
+
+async def test_of_a_thousand_assets_those_are_shown_that_fit(api: Scripted, github: Github) -> None:
+    """How many are missing is said."""
+    many = [asset(f"tool-{number}.zip", b"") for number in range(1_000)]
+    api.on("GET", f"{BASE}/releases/latest", release(1, *many))
+    async with github(api.url) as client:
+        told = await called(client, "get_latest_release")
+    left = 1_000 - len(told["release"]["assets"])
+    assert len(to_json(told)) < 40_000
+    assert told["warnings"] == [f"{left} more assets are not shown: there are too many."]
 
 
 async def test_members_of_a_list_are_chosen(api: Scripted, github: Github) -> None:
