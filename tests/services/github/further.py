@@ -1,4 +1,4 @@
-"""What the tests of the toolsets that are off by default share."""
+"""What tests of tools share: results, confirmed calls, lists of several pages."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from tests.services.github.doubles.loopback import Answer, Asked, json_answer, serving
 
@@ -26,13 +26,25 @@ class Stage:
     def __init__(self) -> None:
         self.url = ""
         self.asked: list[Asked] = []
-        self._answers: dict[tuple[str, str], Any] = {}
+        self._answers: dict[tuple[str, str], dict[str, Any]] = {}
         self.on("GET", "/user", {"login": ME, "type": "User"})
         self.repository("octo", "hello")
 
-    def on(self, method: str, path: str, answer: Any) -> None:
-        """Answer with a value as JSON, an `Answer`, or what a function returns of the request."""
-        self._answers[method, path] = answer
+    def on(self, method: str, target: str, answer: Any, status: int = 200, **headers: str) -> None:
+        """Answer a path; where it has a query, requests that have its members.
+
+        Args:
+            answer: Sent as JSON, as it is by then; an `Answer`, or what a function returns of the
+                request, as it is.
+            status: This and headers are for values alone.
+            headers: Further ones; underscores in their names are hyphens.
+        """
+        path, _, query = target.partition("?")
+        if status != 200 or headers:
+            made = json_answer(answer, status)
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            answer = Answer(status, made.body, {**made.headers, **named})
+        self._answers.setdefault((method, path), {})[query] = answer
 
     def repository(self, owner: str, name: str, **facts: Any) -> None:
         """Have a repository, public and without push access unless told otherwise."""
@@ -47,12 +59,21 @@ class Stage:
     def answer(self, asked: Asked) -> Answer:
         """Answer one request."""
         self.asked.append(asked)
-        found = self._answers.get((asked.method, asked.path), ...)
+        found = self._found(asked)
         if found is ...:
             return json_answer({"message": "Not Found"}, 404)
         if callable(found):
             found = found(asked)
         return found if isinstance(found, Answer) else json_answer(found)
+
+    def _found(self, asked: Asked) -> Any:
+        """Return the answer whose query has the most that was asked for; the ellipsis for none."""
+        query = dict(parse_qsl(asked.query)).items()
+        answers = self._answers.get((asked.method, asked.path)) or self._answers.get(
+            (asked.method, unquote(asked.path)), {}
+        )
+        fitting = [one for one in answers if dict(parse_qsl(one)).items() <= query]
+        return answers[max(fitting, key=len)] if fitting else ...
 
     def sent(self, method: str) -> list[tuple[str, Any]]:
         """Return path and body of every request of a method."""

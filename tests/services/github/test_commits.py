@@ -11,16 +11,16 @@ import pytest
 from core.testing import Client
 from services.github.tools.commits import together
 from tests.services.github.conftest import Github
-from tests.services.github.doubles.scripted import Scripted, scripted
+from tests.services.github.stage import Stage, staged
 
 TOOLS = {"owner": "octo", "repo": "tools"}
 BASE = "/repos/octo/tools"
 
 
 @pytest.fixture
-def api() -> Iterator[Scripted]:
+def api() -> Iterator[Stage]:
     """The API of a public repository that the credential may push to."""
-    with scripted() as double:
+    with staged() as double:
         double.on(
             "GET",
             BASE,
@@ -60,11 +60,11 @@ async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return result.structured
 
 
-async def test_a_list_goes_on_within_a_page_that_was_cut(api: Scripted, github: Github) -> None:
+async def test_a_list_goes_on_within_a_page_that_was_cut(api: Stage, github: Github) -> None:
     """What did not fit by bytes comes first on the next page, and then GitHub's next page."""
     pages = [[commit(n, "x" * 400) for n in range(p, p + 30)] for p in (100, 200)]
-    last = {"Link": f'<{api.url}{BASE}/commits?page=2>; rel="next"'}
-    api.on("GET", f"{BASE}/commits?page=1", pages[0], headers=last)
+    following = f'<{api.url}{BASE}/commits?page=2>; rel="next"'
+    api.on("GET", f"{BASE}/commits?page=1", pages[0], Link=following)
     api.on("GET", f"{BASE}/commits?page=2", pages[1])
     async with github(api.url, answer_bytes=8_000) as client:
         told = await called(client, "list_commits")
@@ -78,7 +78,7 @@ async def test_a_list_goes_on_within_a_page_that_was_cut(api: Scripted, github: 
 
 
 async def test_long_messages_are_cut_in_lists_and_whole_in_the_commit(
-    api: Scripted, github: Github
+    api: Stage, github: Github
 ) -> None:
     """The note says what is missing and which tool shows it."""
     whole = "Title\n\n" + "reason " * 200
@@ -91,19 +91,19 @@ async def test_long_messages_are_cut_in_lists_and_whole_in_the_commit(
     assert shown == whole
 
 
-async def test_a_day_is_the_moment_at_which_it_begins(api: Scripted, github: Github) -> None:
+async def test_a_day_is_the_moment_at_which_it_begins(api: Stage, github: Github) -> None:
     """GitHub takes moments only; github-mcp-server takes days too."""
     api.on("GET", f"{BASE}/commits", [])
     async with github(api.url) as client:
         await called(client, "list_commits", since="2026-01-02", until="2026-01-03T10:00:00+02:00")
         wrong = await client.call("list_commits", **TOOLS, since="yesterday")
-    query = parse_qs(api.requests[-1].query)
+    query = parse_qs(api.asked[-1].query)
     assert query["since"] == ["2026-01-02T00:00:00Z"]
     assert query["until"] == ["2026-01-03T10:00:00+02:00"]
     assert wrong.is_error
 
 
-async def test_a_search_stays_in_its_repository(api: Scripted, github: Github) -> None:
+async def test_a_search_stays_in_its_repository(api: Stage, github: Github) -> None:
     """Whatever qualifiers the words hold, commits of other repositories are not shown."""
     ours = {**commit(1), "repository": {"full_name": "octo/tools", "private": False}}
     theirs = {**commit(2), "repository": {"full_name": "else/where", "private": True}}
@@ -112,12 +112,12 @@ async def test_a_search_stays_in_its_repository(api: Scripted, github: Github) -
     async with github(api.url) as client:
         told = await called(client, "list_commits", query="fix repo:else/where")
         mixed = await client.call("list_commits", **TOOLS, query="fix", path="docs")
-    assert parse_qs(api.requests[-1].query)["q"] == ["fix repo:else/where repo:octo/tools"]
+    assert parse_qs(api.asked[-1].query)["q"] == ["fix repo:else/where repo:octo/tools"]
     assert [c["sha"] for c in told["commits"]] == [ours["sha"]]
     assert mixed.is_error
 
 
-async def test_the_detail_of_a_commit_is_chosen(api: Scripted, github: Github) -> None:
+async def test_the_detail_of_a_commit_is_chosen(api: Stage, github: Github) -> None:
     """As in github-mcp-server: none, stats, full_patch."""
     data = {**commit(1), "stats": {"total": 2}, "files": [changed("a.py")]}
     api.on("GET", f"{BASE}/commits/v1", data)
@@ -131,7 +131,7 @@ async def test_the_detail_of_a_commit_is_chosen(api: Scripted, github: Github) -
     assert patch[0]["patch"].startswith("@@ -1 +1 @@")
 
 
-async def test_a_comparison_tells_both_sides(api: Scripted, github: Github) -> None:
+async def test_a_comparison_tells_both_sides(api: Stage, github: Github) -> None:
     """Slashes in branches stay; the head may be in a fork, whose files are a stranger's."""
     data = {
         "status": "diverged",
@@ -154,7 +154,7 @@ async def test_a_comparison_tells_both_sides(api: Scripted, github: Github) -> N
     assert wrong.error["code"] == "BAD_NAME"
 
 
-async def test_checks_and_statuses_come_to_one_state(api: Scripted, github: Github) -> None:
+async def test_checks_and_statuses_come_to_one_state(api: Stage, github: Github) -> None:
     """GitHub keeps them apart; a commit is good when both are."""
     status = {"context": "ci/old", "state": "success", "description": None, "target_url": None}
     run = {"name": "build", "status": "in_progress", "conclusion": None, "html_url": None}
@@ -189,7 +189,7 @@ def test_the_worst_state_counts(states: list[str], state: str | None) -> None:
     assert together(states) == state
 
 
-async def test_a_tag_is_told_with_its_object(api: Scripted, github: Github) -> None:
+async def test_a_tag_is_told_with_its_object(api: Stage, github: Github) -> None:
     """A tag without one is told by the commit that it names."""
     api.on("GET", f"{BASE}/git/ref/tags/v1", {"object": {"type": "tag", "sha": "a" * 40}})
     api.on("GET", f"{BASE}/git/ref/tags/v2", {"object": {"type": "commit", "sha": "c" * 40}})

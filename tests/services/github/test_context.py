@@ -10,13 +10,13 @@ import pytest
 
 from tests.services.github.conftest import Github
 from tests.services.github.doubles.recordings import Recordings
-from tests.services.github.doubles.scripted import Scripted, scripted
+from tests.services.github.stage import Stage, staged
 
 
 @pytest.fixture
-def api() -> Iterator[Scripted]:
+def api() -> Iterator[Stage]:
     """An API that knows nothing yet."""
-    with scripted() as double:
+    with staged() as double:
         yield double
 
 
@@ -36,17 +36,17 @@ def found(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"total_count": len(items), "incomplete_results": False, "items": items, **more}
 
 
-async def test_the_credential_says_what_it_may(api: Scripted, github: Github) -> None:
+async def test_the_credential_says_what_it_may(api: Stage, github: Github) -> None:
     """GitHub tells the scopes of classic tokens in a header; others have none to tell."""
     user = {"login": "octo", "id": 1, "html_url": "https://github.com/octo", "bio": "a\u200bb"}
-    api.on("GET", "/user", user, headers={"X-OAuth-Scopes": "repo, read:org"})
+    api.on("GET", "/user", user, X_OAuth_Scopes="repo, read:org")
     async with github(api.url) as client:
         told = (await client.call("get_me")).structured
     assert told is not None
     assert (told["login"], told["scopes"], told["bio"]) == ("octo", ["repo", "read:org"], "ab")
 
 
-async def test_without_a_credential_nobody_is_anybody(github: Github, api: Scripted) -> None:
+async def test_without_a_credential_nobody_is_anybody(github: Github, api: Stage) -> None:
     """The error names the variable that the operator sets."""
     api.on("GET", "/user", {"message": "Requires authentication"}, status=401)
     async with github(api.url, token=None) as client:
@@ -56,7 +56,7 @@ async def test_without_a_credential_nobody_is_anybody(github: Github, api: Scrip
     assert "GITHUB_TOKEN" in error["hint"]
 
 
-async def test_quotas_say_when_they_are_full_again(api: Scripted, github: Github) -> None:
+async def test_quotas_say_when_they_are_full_again(api: Stage, github: Github) -> None:
     """GitHub's seconds since 1970 become a time."""
     core = {"limit": 5000, "used": 1, "remaining": 4999, "reset": 1_767_323_045}
     api.on("GET", "/rate_limit", {"resources": {"core": core}})
@@ -81,7 +81,7 @@ async def test_quotas_say_when_they_are_full_again(api: Scripted, github: Github
     ],
 )
 async def test_repositories_are_asked_for_where_all_of_them_are(
-    api: Scripted, github: Github, owner: str | None, path: str
+    api: Stage, github: Github, owner: str | None, path: str
 ) -> None:
     """The list of a user has public ones only, so ours and an organisation's are other lists."""
     api.on("GET", "/user", {"login": "octo", "id": 1, "html_url": ""})
@@ -95,9 +95,7 @@ async def test_repositories_are_asked_for_where_all_of_them_are(
     assert [item["full_name"] for item in told["items"]] == ["some/thing"]
 
 
-async def test_what_the_operator_does_not_allow_is_in_no_list(
-    api: Scripted, github: Github
-) -> None:
+async def test_what_the_operator_does_not_allow_is_in_no_list(api: Stage, github: Github) -> None:
     """The count of what is left out is told, not the names."""
     items = (repository("octo/tools"), repository("secret/plans"))
     api.on("GET", "/search/repositories", found(*items))
@@ -128,7 +126,7 @@ async def test_what_the_operator_does_not_allow_is_in_no_list(
     assert refused.error["code"] == "REPOSITORY_NOT_ALLOWED"
 
 
-async def test_a_search_of_people_leaves_organisations_out(api: Scripted, github: Github) -> None:
+async def test_a_search_of_people_leaves_organisations_out(api: Stage, github: Github) -> None:
     """As github-mcp-server does."""
     user = {"login": "octo", "id": 1, "type": "User", "html_url": "https://github.com/octo"}
     api.on("GET", "/search/users?q=octo type:user", found(user, incomplete_results=True))
@@ -141,7 +139,7 @@ async def test_a_search_of_people_leaves_organisations_out(api: Scripted, github
 
 
 async def test_a_quota_that_ends_at_no_time_is_told_all_the_same(
-    api: Scripted, github: Github
+    api: Stage, github: Github
 ) -> None:
     """Proxies and recordings have sent milliseconds for seconds, which no calendar holds."""
     headers = {
@@ -149,7 +147,7 @@ async def test_a_quota_that_ends_at_no_time_is_told_all_the_same(
         "X-RateLimit-Remaining": "0",
         "X-RateLimit-Reset": "1507651200000",
     }
-    api.on("GET", "/user", {"message": "API rate limit exceeded"}, 403, headers=headers)
+    api.on("GET", "/user", {"message": "API rate limit exceeded"}, 403, **headers)
     async with github(api.url) as client:
         error = (await client.call("get_me")).error
     assert error is not None
@@ -158,14 +156,14 @@ async def test_a_quota_that_ends_at_no_time_is_told_all_the_same(
 
 @pytest.mark.parametrize("query", ["", "   ", "x" * 257])
 async def test_a_search_for_nothing_or_too_much_is_refused(
-    api: Scripted, github: Github, query: str
+    api: Stage, github: Github, query: str
 ) -> None:
     """GitHub takes 256 characters; nothing is asked."""
     async with github(api.url) as client:
         error = (await client.call("search_repositories", query=query)).error
     assert error is not None
     assert error["code"] == "INVALID_ARGUMENTS"
-    assert api.requests == []
+    assert api.asked == []
 
 
 async def test_a_renamed_repository_is_found_under_its_old_name(
@@ -209,7 +207,7 @@ async def test_a_recorded_folder_is_listed(fixtures_server: Recordings, github: 
 
 
 async def test_a_repository_is_made_only_where_the_lists_allow_it(
-    api: Scripted, github: Github
+    api: Stage, github: Github
 ) -> None:
     """Private unless it is said otherwise; a name that the operator does not list sends nothing."""
     api.on("GET", "/user", {"login": "octo", "id": 1, "html_url": ""})
@@ -223,5 +221,5 @@ async def test_a_repository_is_made_only_where_the_lists_allow_it(
     assert refused.error["code"] == "REPOSITORY_NOT_ALLOWED"
     assert done.structured is not None, done.error
     assert done.structured["private"]
-    assert api.sent() == ["POST /user/repos"]
-    assert api.requests[-1].json()["private"] is True
+    assert [path for path, _ in api.sent("POST")] == ["/user/repos"]
+    assert api.asked[-1].json()["private"] is True

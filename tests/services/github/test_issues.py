@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.testing import CallResult, Client
+from core.testing import Client
 from tests.services.github.conftest import Github
 from tests.services.github.doubles.loopback import Answer, Asked, json_answer
 from tests.services.github.doubles.recordings import Recordings
+from tests.services.github.further import told
 from tests.services.github.stage import (
     ME,
     REPO,
@@ -36,12 +37,6 @@ def stage() -> Iterator[Stage]:
     """Give a GitHub that this test fills."""
     with staged() as found:
         yield found
-
-
-def told(result: CallResult) -> dict[str, Any]:
-    """Return what a call that went well returned."""
-    assert result.structured is not None, result.error
-    return result.structured
 
 
 async def all_pages(client: Client, tool: str, **arguments: Any) -> list[dict[str, Any]]:

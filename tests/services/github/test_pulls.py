@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from core.testing import CallResult, Client
+from core.testing import Client
 from services.github import diffs
 from tests.services.github.conftest import Github
 from tests.services.github.doubles.graphql import Graphql
 from tests.services.github.doubles.loopback import Answer, Asked, json_answer
+from tests.services.github.further import code, told
 from tests.services.github.stage import (
     ME,
     REPO,
@@ -66,18 +67,6 @@ def queries(stage: Stage, graphql_double: Graphql) -> Graphql:
     """Give its GraphQL; the test fails when a query does not fit GitHub's schema."""
     stage.on("POST", "/graphql", graphql_double.answer)
     return graphql_double
-
-
-def told(result: CallResult) -> dict[str, Any]:
-    """Return what a call that went well returned."""
-    assert result.structured is not None, result.error
-    return result.structured
-
-
-def code(result: CallResult) -> str:
-    """Return the code of a call that failed."""
-    assert result.error is not None, result.structured
-    return str(result.error["code"])
 
 
 def with_diff(stage: Stage, text: str, **more: Any) -> None:

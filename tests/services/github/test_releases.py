@@ -10,16 +10,17 @@ from pydantic_core import to_json
 
 from core.testing import Client
 from tests.services.github.conftest import Github
-from tests.services.github.doubles.scripted import Scripted, scripted
+from tests.services.github.doubles.loopback import Answer
+from tests.services.github.stage import Stage, staged
 
 TOOLS = {"owner": "octo", "repo": "tools"}
 BASE = "/repos/octo/tools"
 
 
 @pytest.fixture
-def api() -> Iterator[Scripted]:
+def api() -> Iterator[Stage]:
     """The API of a public repository of others."""
-    with scripted() as double:
+    with staged() as double:
         double.on("GET", BASE, {"full_name": "octo/tools", "private": False})
         yield double
 
@@ -53,9 +54,7 @@ async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return result.structured
 
 
-async def test_texts_are_cut_in_lists_and_whole_in_the_release(
-    api: Scripted, github: Github
-) -> None:
+async def test_texts_are_cut_in_lists_and_whole_in_the_release(api: Stage, github: Github) -> None:
     """What cannot be seen is left out of both, and counted."""
     whole = "News\u200b" + " and more" * 100
     api.on("GET", f"{BASE}/releases", [release(body=whole)])
@@ -68,7 +67,7 @@ async def test_texts_are_cut_in_lists_and_whole_in_the_release(
     assert (newest["hidden_removed"], newest["trust"]) == (1, "untrusted")
 
 
-async def test_a_long_text_of_a_release_is_read_in_pages(api: Scripted, github: Github) -> None:
+async def test_a_long_text_of_a_release_is_read_in_pages(api: Stage, github: Github) -> None:
     """The newest one's too, whose cursor get_release_by_tag takes; joined, they are the text."""
     text = "".join(f'{number} "changes"\n' for number in range(8_000))
     for path in ("latest", "tags/v1"):
@@ -87,7 +86,7 @@ async def test_a_long_text_of_a_release_is_read_in_pages(api: Scripted, github: 
     assert other.error["code"] == "CURSOR_REFUSED"
 
 
-async def test_of_a_thousand_assets_those_are_shown_that_fit(api: Scripted, github: Github) -> None:
+async def test_of_a_thousand_assets_those_are_shown_that_fit(api: Stage, github: Github) -> None:
     """How many are missing is said."""
     many = [asset(f"tool-{number}.zip", b"") for number in range(1_000)]
     api.on("GET", f"{BASE}/releases/latest", release(1, *many))
@@ -98,7 +97,7 @@ async def test_of_a_thousand_assets_those_are_shown_that_fit(api: Scripted, gith
     assert told["warnings"] == [f"{left} more assets are not shown: there are too many."]
 
 
-async def test_members_of_a_list_are_chosen(api: Scripted, github: Github) -> None:
+async def test_members_of_a_list_are_chosen(api: Stage, github: Github) -> None:
     """The id is always there; a member that there is not is refused with those that there are."""
     api.on("GET", f"{BASE}/releases", [release()])
     async with github(api.url) as client:
@@ -109,12 +108,12 @@ async def test_members_of_a_list_are_chosen(api: Scripted, github: Github) -> No
     assert "tag_name" in wrong.error["hint"]
 
 
-async def test_a_text_file_of_a_release_is_read_in_pages(api: Scripted, github: Github) -> None:
+async def test_a_text_file_of_a_release_is_read_in_pages(api: Stage, github: Github) -> None:
     """Checksums and such; joined, the pages are the file."""
     text = "".join(f"{number:064x}  file-{number}\n" for number in range(300))
     item = asset("sums.txt", text.encode())
     api.on("GET", f"{BASE}/releases/tags/v1", release(1, item))
-    api.on("GET", f"{BASE}/releases/assets/7", raw=text.encode())
+    api.on("GET", f"{BASE}/releases/assets/7", Answer(200, text.encode()))
     async with github(api.url, answer_bytes=8_000) as client:
         told = await called(client, "get_release_by_tag", tag="v1", asset="sums.txt")
         pages = [told["asset"]["content"]]
@@ -127,23 +126,23 @@ async def test_a_text_file_of_a_release_is_read_in_pages(api: Scripted, github: 
     assert "".join(pages) == text
 
 
-async def test_a_file_that_is_no_text_is_only_named(api: Scripted, github: Github) -> None:
+async def test_a_file_that_is_no_text_is_only_named(api: Stage, github: Github) -> None:
     """So is one that is too large to be read, which is not fetched at all."""
     large = {**asset("large.txt", b"", 8), "size": 10**9}
     api.on("GET", f"{BASE}/releases/tags/v1", release(1, asset("tool", b"\x7fELF\0"), large))
-    api.on("GET", f"{BASE}/releases/assets/7", raw=b"\x7fELF\0")
+    api.on("GET", f"{BASE}/releases/assets/7", Answer(200, b"\x7fELF\0"))
     async with github(api.url) as client:
         binary = await called(client, "get_release_by_tag", tag="v1", asset="tool")
         huge = await called(client, "get_release_by_tag", tag="v1", asset="large.txt")
         missing = await client.call("get_release_by_tag", **TOOLS, tag="v1", asset="none")
     assert binary["asset"]["content"] is None
     assert huge["asset"]["content"] is None
-    assert not any("assets/8" in asked.path for asked in api.requests)
+    assert not any("assets/8" in asked.path for asked in api.asked)
     assert missing.error is not None
     assert missing.error["hint"] == "It has tool, large.txt."
 
 
-async def test_a_release_is_made_once(api: Scripted, github: Github) -> None:
+async def test_a_release_is_made_once(api: Stage, github: Github) -> None:
     """The same call again finds the release of the tag and sends nothing."""
     arguments = {**TOOLS, "method": "create", "tag": "v2", "name": "Version 2", "body": "News"}
     api.on("POST", f"{BASE}/releases", release(2, body="News"), 201)
@@ -154,12 +153,12 @@ async def test_a_release_is_made_once(api: Scripted, github: Github) -> None:
     assert first is not None
     assert second is not None
     assert (first["repeated"], second["repeated"], second["id"]) == (False, True, 2)
-    assert api.sent() == [f"POST {BASE}/releases"]
+    assert [path for path, _ in api.sent("POST")] == [f"{BASE}/releases"]
 
 
-async def test_deleting_has_to_be_confirmed(api: Scripted, github: Github) -> None:
+async def test_deleting_has_to_be_confirmed(api: Stage, github: Github) -> None:
     """Creating has not."""
-    api.on("DELETE", f"{BASE}/releases/assets/7", status=204)
+    api.on("DELETE", f"{BASE}/releases/assets/7", Answer(204))
     arguments = {**TOOLS, "method": "delete_asset", "asset_id": 7}
     async with github(api.url, write="releases", write_interval_s=0) as client:
         refused = await client.call("release_write", **arguments)
@@ -170,14 +169,14 @@ async def test_deleting_has_to_be_confirmed(api: Scripted, github: Github) -> No
     assert refused.error is not None
     assert refused.error["code"] == "CONFIRMATION_REQUIRED"
     assert not done.is_error, done.error
-    assert api.sent() == [f"DELETE {BASE}/releases/assets/7"]
+    assert api.sent("DELETE") == [(f"{BASE}/releases/assets/7", None)]
 
 
 @pytest.mark.parametrize("method", ["create", "update", "delete", "delete_asset"])
-async def test_each_method_says_what_it_wants(api: Scripted, github: Github, method: str) -> None:
+async def test_each_method_says_what_it_wants(api: Stage, github: Github, method: str) -> None:
     """Before anything is asked."""
     async with github(api.url, write="releases") as client:
         error = (await client.call("release_write", **TOOLS, method=method)).error
     assert error is not None
     assert f"{method} wants" in error["message"]
-    assert api.requests == []
+    assert api.asked == []
