@@ -156,7 +156,11 @@ class GithubSettings(ServiceSettings):
         64 * MIB, ge=4_096, description="Bytes of a log or archive that are read."
     )
     answer_bytes: int = Field(
-        32_000, ge=4_096, le=1_000_000, description="Bytes of JSON after which a list is cut."
+        32_000,
+        ge=4_096,
+        le=1_000_000,
+        description="Bytes of JSON after which a list or text is cut; whole answers have at most "
+        "twice as many.",
     )
     body_chars: int = Field(
         2_000, ge=100, description="Characters of one body or comment that lists show."
