@@ -112,7 +112,9 @@ def entries_in(
             at = max(found.look(line, match[0]), stop + 1)
         if text is not None and len(found.starts) == _MANY:
             find = _finder_of_many(text)
-    return found.starts if fits is None else found.fitting(fits)
+    if fits is None or not found.starts:  # the usual block: asking more would read it once more
+        return found.starts
+    return found.fitting(fits)
 
 
 def _finder_of_many(text: bytes) -> Find:
