@@ -8,7 +8,9 @@ pool.Logs.run(job, payload, …) ── frame ──▶  worker.main ─ JOBS[jo
                                               reading.py     blocks of a file, compressed or not
                                               formats.py     what a line says
                                               times.py       where in a file a time is
-                                              search.py      the job "search"; counting.py  in bulk
+                                              search.py      the job "search" (query.py: its words)
+                                              streams.py     what fits in a log (counting.py: many)
+                                              telling.py     entries as results show them
                                               lookups.py     the jobs "context" and "sources"
                                               mining.py      "patterns", "errors", "changes"
                                                 patterns.py    templates; comparison.py  of rates

@@ -11,15 +11,9 @@ from typing import Any, NamedTuple
 from core.redaction import redact_bytes
 from services.monitoring.logs.reading import LogFile
 from services.monitoring.logs.scan import Scan, Spent, entry_lines, entry_start
-from services.monitoring.logs.search import (
-    MARGIN_BYTES,
-    Page,
-    around_in,
-    near_lines,
-    shown_lines,
-    told_entry,
-)
 from services.monitoring.logs.sources import Family, Member
+from services.monitoring.logs.streams import MARGIN_BYTES, around_in, near_lines
+from services.monitoring.logs.telling import Page, shown_lines, told_entry
 from services.monitoring.logs.times import iso
 
 _REF = re.compile(

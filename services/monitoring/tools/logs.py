@@ -15,7 +15,7 @@ from core.paging import digest_of
 from core.tools import Listing
 from services.monitoring.errors import UnknownLog
 from services.monitoring.logs.lookups import Ref
-from services.monitoring.logs.search import Condition, Query
+from services.monitoring.logs.query import Condition, Query
 from services.monitoring.models.logs import (
     EntryFacts,
     FoundEntries,

@@ -27,7 +27,7 @@ from services.monitoring.logs.finding import (
     wanted_regex,
     wanted_text,
 )
-from services.monitoring.logs.search import histogram
+from services.monitoring.logs.telling import histogram
 from tests.services.monitoring.logbook import (
     NOON,
     PACKERS,
@@ -567,7 +567,7 @@ def test_entries_too_large_to_keep_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a compressed file, where a page has room for more than memory has."""
-    monkeypatch.setattr("services.monitoring.logs.search.MAX_KEPT_BYTES", 20_000)
+    monkeypatch.setattr("services.monitoring.logs.streams.MAX_KEPT_BYTES", 20_000)
     text = "".join(line(NOON + n, f"m{n} {'x' * 3_000}") for n in range(100))
     write(tmp_path / "a.log.1.gz", text)
     seen = paged(tmp_path, limit=70)
