@@ -40,6 +40,7 @@ START_S = 30.0
 MEMORY_KILLS = frozenset((-9, -6, -11))
 """Exit statuses of the OOM killer, and of C code that got no memory."""
 
+_DRAINED_BYTES = 64 * 1024
 _LENGTH = struct.Struct("!I")
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -149,6 +150,7 @@ class Worker:
         self._process = process
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.ensure_future(process.wait())
+        self._draining: asyncio.Future[None] | None = None
 
     @classmethod
     async def start(cls, program: str, arguments: tuple[str, ...]) -> Worker:
@@ -243,6 +245,19 @@ class Worker:
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        """Read what nobody wants: asyncio tells of the end of a process when its pipes have ended.
+
+        A result that was refused because of its size would stand in the pipe for ever.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        with contextlib.suppress(RuntimeError):  # a job that waits for its result reads on itself
+            while await stdout.read(_DRAINED_BYTES):
+                pass
 
     async def wait(self) -> int:
         """Return its exit status when it is gone."""
