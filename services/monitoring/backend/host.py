@@ -180,10 +180,6 @@ class Host:
                 return float(line.split()[1])
         raise LookupError("btime")
 
-    def boot_id(self) -> str:
-        """Return what is another at each boot."""
-        return self.text("sys/kernel/random/boot_id").strip()
-
     def memory(self) -> Memory:
         """Return the memory of the machine."""
         sizes = _sizes(self.text("meminfo"))
