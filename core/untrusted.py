@@ -49,5 +49,11 @@ def clean(text: str) -> Cleaned:
         return Cleaned(text, 0)
     if _ANY.search(text) is None:
         return Cleaned(text, 0)
-    cleaned = _HIDDEN.sub(lambda found: found[1] or "", text)
+    cleaned, before = _without_hidden(text), text
+    while cleaned != before:  # what stood behind something invisible stands behind something else
+        cleaned, before = _without_hidden(cleaned), cleaned
     return Cleaned(cleaned, len(text) - len(cleaned))
+
+
+def _without_hidden(text: str) -> str:
+    return _HIDDEN.sub(lambda found: found[1] or "", text)

@@ -128,7 +128,7 @@ def hidden(start: int, end: int, text: str = "") -> Edit:
 
 def clean_markdown(text: str) -> Cleaned:
     """Return what a reader of the page sees, and how many characters that leaves out."""
-    visible, removed = _without_invisible(text)
+    visible, removed = clean(text)
     visible = OWN_MARK.sub("", visible)
     for _ in range(MAX_ROUNDS):
         if _SUSPICIOUS.search(visible) is None:
@@ -139,17 +139,9 @@ def clean_markdown(text: str) -> Cleaned:
             break
         if not edits:
             return Cleaned(visible, removed)
-        edited, count = _without_invisible(_applied(visible, edits))
+        edited, count = clean(_applied(visible, edits))
         visible, removed = OWN_MARK.sub("", edited), removed + hides + count
     return Cleaned(TANGLED, removed + len(visible))
-
-
-def _without_invisible(text: str) -> Cleaned:
-    """Take out invisible characters until none is left that another one was hiding."""
-    removed = 0
-    while (cleaned := clean(text)).removed:
-        text, removed = cleaned.text, removed + cleaned.removed
-    return Cleaned(text, removed)
 
 
 def _applied(text: str, edits: Iterable[Edit]) -> str:

@@ -27,6 +27,9 @@ def tags(text: str) -> str:
         ("soft\u00adhyphen", "softhyphen", 1),
         ("x\ufe01\ufe02\ufe0f\ufe0f", "x", 4),
         ("x\U000e0100\U000e01ef", "x", 2),
+        ("\ufeff\ufe0f", "", 2),
+        ("\ufeff\ufe0f\u200d\u263a", "\u263a", 3),
+        ("\u180e\u200d\u180e", "", 3),
         ("esc\x1b[31mred\x00", "esc[31mred", 2),
         ("between\u200dlatin", "betweenlatin", 1),
         ("\u2764\ufe0f\ufe0f", "\u2764\ufe0f", 1),
@@ -52,3 +55,11 @@ def test_visible_characters_stay(text: str) -> None:
     cleaned = clean(text)
     assert [c for c in cleaned.text if unicodedata.category(c) not in hidden] == visible
     assert len(text) - len(cleaned.text) == cleaned.removed
+
+
+@given(
+    st.text(st.sampled_from("a\u263a\u0646\u180e\u200c\u200d\u2060\ufe0e\ufe0f\ufeff\U000e0067"))
+)
+def test_a_clean_text_is_left_as_it_is(text: str) -> None:
+    """What hides behind something invisible goes with it, so that once is enough."""
+    assert clean(clean(text).text).removed == 0
