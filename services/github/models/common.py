@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from core.errors import InvalidArguments, did_you_mean
 from core.models import Arguments, Facts, Page, Part, Result
+from services.github.policy.names import Repo
 
 TrustLabel = Literal["trusted", "untrusted"]
 
@@ -33,6 +34,10 @@ class RepositoryArguments(Arguments):
 
     owner: str
     repo: str
+
+    def repository(self) -> Repo:
+        """Return what is named; raises `BadName`."""
+        return Repo.parse(self.owner, self.repo)
 
 
 class PageArguments(Arguments):

@@ -226,7 +226,7 @@ class ActionTools:
 
     async def actions_list(self, arguments: ListActions, context: Context) -> ActionsList:
         """List workflows, runs, jobs or artifacts."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(_with_page_size(arguments))
         route, values, member = _listed(arguments)
         reply = await call.page(
@@ -246,14 +246,14 @@ class ActionTools:
 
     async def actions_get(self, arguments: GetAction, context: Context) -> ActionsItem:
         """Look at one thing of Actions."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         found = await _ITEMS[arguments.method](call, repo, arguments)
         await call.origin(repo)
         return ActionsItem(**found, **call.members())
 
     async def get_job_logs(self, arguments: GetJobLogs, context: Context) -> JobLogs:
         """Read the log of one job, or of the failed ones of a run."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         if arguments.job_id is not None:
             job = await call.get(JOB, repo=repo, job_id=arguments.job_id)
             run = await call.get(RUN, repo=repo, run_id=job["run_id"])
@@ -280,7 +280,7 @@ class ActionTools:
 
     async def actions_run_trigger(self, arguments: Trigger, context: Context) -> ActionDone:
         """Start, repeat, cancel a run, or delete its logs."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         request, what = _triggered(repo, arguments)
         plan = Plan(
             toolset=TOOLSET,
@@ -628,7 +628,3 @@ def _done(arguments: Trigger, *, sent: bool) -> str:
     if arguments.method == "run_workflow":
         return "GitHub has taken the order; actions_list shows the run in a few seconds."
     return "GitHub has taken the order."
-
-
-def _repo(arguments: RepositoryArguments) -> Repo:
-    return Repo.parse(arguments.owner, arguments.repo)

@@ -173,7 +173,7 @@ class AdvisoryTools:
         self, arguments: ListOfRepository, context: Context
     ) -> Advisories:
         """List the advisories of a repository."""
-        call, repo = self._desk.call(context), Repo.parse(arguments.owner, arguments.repo)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         request = Request(
             route=OF_REPOSITORY,

@@ -176,7 +176,7 @@ class AlertTools:
         self, arguments: ListCodeAlerts, context: Context
     ) -> CodeAlerts:
         """List alerts of code scanning."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         query = {
             "ref": parse_ref(arguments.ref) if arguments.ref else None,
@@ -198,7 +198,7 @@ class AlertTools:
         self, arguments: GetAlert, context: Context
     ) -> CodeAlertDetails:
         """Return one alert of code scanning."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         item = await call.get(CODE + ONE, repo=repo, alert_number=arguments.alertNumber)
         heard = await _heard(call, repo)
         alert = _code_alert(item, heard)
@@ -210,7 +210,7 @@ class AlertTools:
         self, arguments: GetFinding, context: Context
     ) -> FindingDetails:
         """Return one finding of code quality."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         item = await call.get(FINDING, repo=repo, finding_number=arguments.findingNumber)
         heard = await _heard(call, repo)
         await heard.ahead((item.get("rule") or {}).get("help"))
@@ -223,7 +223,7 @@ class AlertTools:
         self, arguments: ListDependencyAlerts, context: Context
     ) -> DependencyAlerts:
         """List alerts of Dependabot."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         reply = await call.page(
             DEPENDENCIES,
@@ -246,7 +246,7 @@ class AlertTools:
         self, arguments: GetAlert, context: Context
     ) -> DependencyAlertDetails:
         """Return one alert of Dependabot."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         item = await call.get(DEPENDENCIES + ONE, repo=repo, alert_number=arguments.alertNumber)
         heard = await _heard(call, repo)
         call.untrusted = True
@@ -259,7 +259,7 @@ class AlertTools:
         self, arguments: ListSecretAlerts, context: Context
     ) -> SecretAlerts:
         """List alerts of secret scanning."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         query = {
             **HIDDEN,
@@ -279,7 +279,7 @@ class AlertTools:
         self, arguments: GetAlert, context: Context
     ) -> SecretAlertDetails:
         """Return one alert of secret scanning, and where the secret was found."""
-        call, repo, number = self._desk.call(context), _repo(arguments), arguments.alertNumber
+        call, repo, number = self._desk.call(context), arguments.repository(), arguments.alertNumber
         item = await call.get(SECRETS + ONE, repo=repo, alert_number=number, query=HIDDEN)
         places = await call.page(
             f"{SECRETS}{ONE}/locations", repo=repo, alert_number=number, per_page=MAX_LOCATIONS
@@ -293,10 +293,6 @@ class AlertTools:
 
 
 # --- asking --------------------------------------------------------------------------------------
-
-
-def _repo(arguments: RepositoryArguments) -> Repo:
-    return Repo.parse(arguments.owner, arguments.repo)
 
 
 async def _heard(call: Call, repo: Repo) -> Heard:

@@ -168,7 +168,7 @@ class BranchTools:
 
     async def list_branches(self, arguments: ListRefs, context: Context) -> Branches:
         """List branches."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         reply = await call.page(
             "/repos/{owner}/{repo}/branches",
@@ -186,7 +186,7 @@ class BranchTools:
 
     async def list_tags(self, arguments: ListRefs, context: Context) -> Tags:
         """List tags."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         reply = await call.page(
             "/repos/{owner}/{repo}/tags", repo=repo, page=window.page, per_page=window.per_page
@@ -198,7 +198,7 @@ class BranchTools:
 
     async def get_tag(self, arguments: GetTag, context: Context) -> TagDetails:
         """Return a tag, with its object where it has one."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         name = parse_tag(arguments.tag)
         target = (await call.get(REF, repo=repo, ref=f"tags/{name}"))["object"]
         trust = await call.origin(repo)
@@ -218,7 +218,7 @@ class BranchTools:
 
     async def create_branch(self, arguments: CreateBranch, context: Context) -> RefWritten:
         """Create a branch at a commit."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         branch = parse_branch(arguments.branch)
         sha = await commit_of(call, repo, arguments.from_branch)
         ref = f"refs/heads/{branch}"
@@ -233,7 +233,7 @@ class BranchTools:
 
     async def delete_branch(self, arguments: DeleteBranch, context: Context) -> RefWritten:
         """Delete a branch, unless it is the default one or has moved."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         branch = parse_branch(arguments.branch)
         if (await call.repository(repo)).default_branch == branch:
             raise GithubConflict(
@@ -245,7 +245,7 @@ class BranchTools:
 
     async def create_tag(self, arguments: CreateTag, context: Context) -> RefWritten:
         """Create a tag; with a message, its object first."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         name = parse_tag(arguments.tag)
         sha = await commit_of(call, repo, arguments.target)
         ref = f"refs/tags/{name}"
@@ -269,7 +269,7 @@ class BranchTools:
 
     async def delete_tag(self, arguments: DeleteTag, context: Context) -> RefWritten:
         """Delete a tag."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         return await _delete(call, arguments, repo, f"tags/{parse_tag(arguments.tag)}", None)
 
 
@@ -317,10 +317,6 @@ def _tag_object(repo: Repo, name: str, message: str, sha: str) -> Request:
         values={"owner": repo.owner, "repo": repo.name},
         body={"tag": name, "message": message, "object": sha, "type": "commit"},
     )
-
-
-def _repo(arguments: RepositoryArguments) -> Repo:
-    return Repo.parse(arguments.owner, arguments.repo)
 
 
 def _annotated(found: Mapping[str, Any], trust: TrustLabel) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class ChangeTools:
 
     async def push_files(self, arguments: PushFiles, context: Context) -> FileWritten:
         """Make one commit of many changes."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         branch = parse_branch(arguments.branch)
         head = await _head(call, repo, branch, arguments.from_branch)
         if arguments.head_sha and not head.commit.startswith(parse_sha(arguments.head_sha)):
@@ -270,7 +270,7 @@ class ChangeTools:
         self, arguments: CreateOrUpdateFile, context: Context
     ) -> FileWritten:
         """Write one file, when it is still the one that was read."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         path, branch = parse_path(arguments.path), parse_branch(arguments.branch)
         data = encoded(arguments.content, arguments.encoding, path)
         there = await _file_at(call, repo, path, branch)
@@ -297,7 +297,7 @@ class ChangeTools:
 
     async def delete_file(self, arguments: DeleteFile, context: Context) -> FileWritten:
         """Delete one file."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         path, branch = parse_path(arguments.path), parse_branch(arguments.branch)
         there = await _file_at(call, repo, path, branch)
         if there is None:
@@ -504,7 +504,3 @@ class Push:
     def _post(self, route: str, body: Mapping[str, Any]) -> Request:
         values = {"owner": self.repo.owner, "repo": self.repo.name}
         return Request(method="POST", route=route, values=values, body=body)
-
-
-def _repo(arguments: RepositoryArguments) -> Repo:
-    return Repo.parse(arguments.owner, arguments.repo)

@@ -146,7 +146,7 @@ class CommitTools:
     async def list_commits(self, arguments: ListCommits, context: Context) -> Commits:
         """List commits, newest first, or those that a search finds."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         window = call.window(arguments)
         if arguments.query is not None:
             return await _searched(call, repo, arguments, window)
@@ -171,7 +171,7 @@ class CommitTools:
     async def get_commit(self, arguments: GetCommit, context: Context) -> CommitDetails:
         """Return a commit; its files come in pages."""
         call = self._desk.call(context)
-        repo, ref = Repo.parse(arguments.owner, arguments.repo), parse_ref(arguments.sha)
+        repo, ref = arguments.repository(), parse_ref(arguments.sha)
         window = call.window(arguments)
         reply = await call.page(
             COMMIT, repo=repo, ref=ref, page=window.page, per_page=window.per_page
@@ -194,7 +194,7 @@ class CommitTools:
     async def compare(self, arguments: Compare, context: Context) -> Comparison:
         """Tell what one commit has that another lacks."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         base = _side(call, repo, arguments.base, "base")
         head = _side(call, repo, arguments.head, "head")
         window = call.window(arguments)
@@ -213,7 +213,7 @@ class CommitTools:
     async def commit_status(self, arguments: GetCommitStatus, context: Context) -> CommitStatus:
         """Tell the statuses and check runs of a commit, with what they come to."""
         call = self._desk.call(context)
-        repo, ref = Repo.parse(arguments.owner, arguments.repo), parse_ref(arguments.ref)
+        repo, ref = arguments.repository(), parse_ref(arguments.ref)
         query = {"per_page": MAX_CHECKS}
         status, runs = await asyncio.gather(
             call.get(f"{COMMIT}/status", repo=repo, ref=ref, query=query),

@@ -182,7 +182,7 @@ class ContextTools:
     async def get_repo(self, arguments: RepositoryArguments, context: Context) -> RepositoryDetails:
         """Tell what there is to know of a repository."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         data = await call.get("/repos/{owner}/{repo}", repo=repo)
         await call.origin(repo)
         return RepositoryDetails(**_details(data, repo), **call.members())

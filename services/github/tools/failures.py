@@ -79,7 +79,7 @@ class FailureTools:
     async def failure_report(self, arguments: FailureReportOf, context: Context) -> FailureReport:
         """Report why a run failed."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         run = await _run(call, repo, arguments)
         voice = await voice_of(call, repo, run)
         jobs = await jobs_of(call, repo, int(run["id"]))

@@ -370,7 +370,7 @@ class FileTools:
     ) -> FileContents | ToolResult:
         """Read a file or several, or list a directory."""
         call = self._desk.call(context)
-        repo, at = Repo.parse(arguments.owner, arguments.repo), arguments.at
+        repo, at = arguments.repository(), arguments.at
         if arguments.paths:
             return await _several(call, repo, arguments.paths, at)
         path = parse_path(arguments.path or "/", root=True)
@@ -387,7 +387,7 @@ class FileTools:
     async def get_repository_tree(self, arguments: GetRepositoryTree, context: Context) -> Tree:
         """List files and folders, all of them or those of one folder."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         at = parse_ref(arguments.tree_sha) if arguments.tree_sha else None
         wanted = arguments.path_filter or ""
         digest = digest_of("tree", repo.key, at, arguments.recursive, wanted)
@@ -440,7 +440,7 @@ class FileTools:
     async def get_file_blame(self, arguments: GetFileBlame, context: Context) -> Blame:
         """Tell which commits changed the lines of a file last."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         path = parse_path(arguments.path)
         at = parse_ref(arguments.ref) if arguments.ref else "HEAD"
         limit = arguments.perPage or 100

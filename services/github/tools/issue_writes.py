@@ -432,7 +432,7 @@ def begin(
         WritesOff: The toolset only reads.
         RepositoryNotAllowed: The repository may not be written to.
     """
-    call, repo = desk.call(context), Repo.parse(arguments.owner, arguments.repo)
+    call, repo = desk.call(context), arguments.repository()
     desk.access.check_writes(toolset)
     desk.access.check_write(repo)
     return call, Target(repo, toolset)

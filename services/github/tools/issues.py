@@ -246,7 +246,7 @@ class IssueTools:
     async def list_issues(self, arguments: ListIssues, context: Context) -> Issues:
         """List the issues of a repository."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         query = _query_of(arguments)
         window = call.window(_Pages.of(arguments))
         found, after = await _without_pulls(call, repo, query, window)
@@ -314,7 +314,7 @@ class IssueTools:
     async def get_label(self, arguments: GetLabel, context: Context) -> OneLabel:
         """Return one label."""
         call = self._desk.call(context)
-        repo = Repo.parse(arguments.owner, arguments.repo)
+        repo = arguments.repository()
         found = await call.get(LABEL, repo=repo, name=parse_label(arguments.name))
         return OneLabel(label=conversations.label(found), **call.members())
 
@@ -330,7 +330,7 @@ class IssueTools:
 async def _page_of(
     call: Call, arguments: ListLabels | ListMilestones, route: str, **query: Any
 ) -> tuple[Window, Any]:
-    repo, window = Repo.parse(arguments.owner, arguments.repo), call.window(arguments)
+    repo, window = arguments.repository(), call.window(arguments)
     reply = await call.page(
         route, query=query, page=window.page, per_page=window.per_page, repo=repo
     )
@@ -553,7 +553,7 @@ class IssueReading:
 
     def __init__(self, call: Call, arguments: ReadIssue) -> None:
         self._call = call
-        self._repo = Repo.parse(arguments.owner, arguments.repo)
+        self._repo = arguments.repository()
         self._number = arguments.issue_number
         self._window = call.window(arguments)
 

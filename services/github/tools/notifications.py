@@ -261,7 +261,7 @@ class NotificationTools:
         self, arguments: ManageRepository, context: Context
     ) -> NotificationsChanged:
         """Watch or ignore a repository, or delete what was decided about it."""
-        repo, action = Repo.parse(arguments.owner, arguments.repo), arguments.action
+        repo, action = arguments.repository(), arguments.action
         body = {"ignored": True} if action == "ignore" else {"subscribed": True, "ignored": False}
         request = _of_repository(
             "DELETE" if action == "delete" else "PUT",

@@ -14,7 +14,7 @@ from services.github.errors import AuthRequired, NotFoundOrNoAccess
 from services.github.models.common import PageArguments, RepositoryArguments
 from services.github.models.context import Users
 from services.github.models.orgs import Member, Members, Team, Teams
-from services.github.policy.names import Repo, parse_login, parse_owner, parse_slug
+from services.github.policy.names import parse_login, parse_owner, parse_slug
 from services.github.tools.context import Order, SearchQuery, account_of, search
 from services.github.tools.conversations import as_documented
 from services.github.tools.desk import Call, Desk
@@ -154,7 +154,7 @@ class OrgTools:
         self, arguments: ListCollaborators, context: Context
     ) -> Members:
         """List who has access to a repository, which only they can see."""
-        call, repo = self._desk.call(context), Repo.parse(arguments.owner, arguments.repo)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         reply = await call.page(
             COLLABORATORS,

@@ -43,7 +43,7 @@ from services.github.models.pulls import (
     PullRequests,
     Thread,
 )
-from services.github.policy.names import Repo, parse_branch
+from services.github.policy.names import parse_branch
 from services.github.tools import conversations
 from services.github.tools.desk import Call, Desk, Heard, Window
 from services.github.tools.issues import (
@@ -166,7 +166,7 @@ class PullTools:
     ) -> PullRequests:
         """List the pull requests of a repository."""
         call = self._desk.call(context)
-        repo, window = Repo.parse(arguments.owner, arguments.repo), call.window(arguments)
+        repo, window = arguments.repository(), call.window(arguments)
         reply = await call.page(
             PULLS, query=_query_of(arguments), page=window.page, per_page=window.per_page, repo=repo
         )
@@ -227,7 +227,7 @@ class PullReading:
     def __init__(self, call: Call, arguments: ReadPullRequest) -> None:
         self._call = call
         self._arguments = arguments
-        self._repo = Repo.parse(arguments.owner, arguments.repo)
+        self._repo = arguments.repository()
         self._number = arguments.pullNumber
         cursor = arguments.after or arguments.cursor
         self._window = call.window(arguments.model_copy(update={"cursor": cursor, "after": None}))

@@ -145,7 +145,7 @@ class ReleaseTools:
 
     async def list_releases(self, arguments: ListReleases, context: Context) -> Releases:
         """List releases, with the beginnings of their texts."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         window = call.window(arguments)
         reply = await call.page(LIST, repo=repo, page=window.page, per_page=window.per_page)
         items = window.rest(reply.data)
@@ -161,12 +161,12 @@ class ReleaseTools:
         self, arguments: RepositoryArguments, context: Context
     ) -> ReleaseDetails:
         """Return the newest release."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         return await _whole(call, repo, await call.get(f"{LIST}/latest", repo=repo))
 
     async def get_release_by_tag(self, arguments: GetRelease, context: Context) -> ReleaseDetails:
         """Return the release of a tag, and the text of one of its files."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         tag = parse_tag(arguments.tag)
         item = await call.get(BY_TAG, repo=repo, tag=tag)
         if arguments.asset is None:
@@ -186,7 +186,7 @@ class ReleaseTools:
 
     async def release_write(self, arguments: ReleaseWrite, context: Context) -> ReleaseWritten:
         """Write a release, or delete something of it."""
-        call, repo = self._desk.call(context), _repo(arguments)
+        call, repo = self._desk.call(context), arguments.repository()
         request, what = _request(arguments, repo)
         if arguments.method == "create" and (there := await _existing(call, repo, arguments)):
             return _written(there, call, repeated=True)
@@ -360,7 +360,3 @@ def _written(data: Mapping[str, Any] | None, call: Call, **more: Any) -> Release
     names = ("id", "tag_name", "html_url", "name", "body")
     told = {name: (data or {}).get(name) for name in names}
     return ReleaseWritten(**told, **more, **call.members())
-
-
-def _repo(arguments: RepositoryArguments) -> Repo:
-    return Repo.parse(arguments.owner, arguments.repo)

@@ -102,7 +102,7 @@ class RepositoryTools:
     async def fork_repository(self, arguments: ForkRepository, context: Context) -> RepositoryMade:
         """Fork a repository to the credential's user or to an organisation."""
         call = self._desk.call(context)
-        source = Repo.parse(arguments.owner, arguments.repo)
+        source = arguments.repository()
         facts = await call.repository(source)
         owner = await _owner(call, arguments.organization)
         request = Request(

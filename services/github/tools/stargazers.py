@@ -12,7 +12,7 @@ from services.github.backend.requests import Request
 from services.github.models.common import PageArguments, RepositoryArguments, WriteArguments
 from services.github.models.context import Repositories
 from services.github.models.stargazers import Star
-from services.github.policy.names import Repo, parse_login
+from services.github.policy.names import parse_login
 from services.github.tools.context import allowed, repository_of
 from services.github.tools.desk import Desk
 from services.github.writes import Plan
@@ -109,7 +109,7 @@ class StarTools:
 
     async def _set(self, arguments: ChangeStar, context: Context, *, starred: bool) -> Star:
         """Give or take a star, which is the user's and changes nothing of the repository."""
-        call, repo = self._desk.call(context), Repo.parse(arguments.owner, arguments.repo)
+        call, repo = self._desk.call(context), arguments.repository()
         call.desk.access.check_read(repo)
         plan = Plan(
             toolset=TOOLSET,
