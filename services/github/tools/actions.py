@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -240,9 +241,9 @@ class ActionTools:
         items = window.rest(reply.data[member])
         total = reply.data.get("total_count")
         await call.origin(repo)
-        parts, name = _parts(member, items)
+        parts = [_PARTS[member](item) for item in items]
         shown, members = window.cut(parts, reply.next_page, total=total)
-        return ActionsList(**{name: shown}, **members, **call.members())
+        return ActionsList(**{member: shown}, **members, **call.members())
 
     async def actions_get(self, arguments: GetAction, context: Context) -> ActionsItem:
         """Look at one thing of Actions."""
@@ -253,6 +254,7 @@ class ActionTools:
 
     async def get_job_logs(self, arguments: GetJobLogs, context: Context) -> JobLogs:
         """Read the log of one job, or of the failed ones of a run."""
+        pattern = None if arguments.pattern is None else compile_pattern(arguments.pattern)
         call, repo = self._desk.call(context), arguments.repository()
         if arguments.job_id is not None:
             job = await call.get(JOB, repo=repo, job_id=arguments.job_id)
@@ -266,7 +268,8 @@ class ActionTools:
         looked_at = jobs[:MAX_FAILED_JOBS]
         voice = await voice_of(call, repo, run)
         room = self._desk.settings.answer_bytes // max(1, len(looked_at))
-        logs = [await _excerpt(call, repo, job, voice, arguments, room) for job in looked_at]
+        excerpts = (_excerpt(call, repo, job, voice, arguments, pattern, room) for job in looked_at)
+        logs = list(await asyncio.gather(*excerpts))
         more = len(looked_at) < len(jobs)
         return JobLogs(
             logs=logs,
@@ -350,17 +353,6 @@ def _filters(arguments: ListActions) -> dict[str, Any]:
     return {"filter": jobs.filter} if jobs is not None else {}
 
 
-def _parts(member: str, items: Sequence[Mapping[str, Any]]) -> tuple[list[Any], str]:
-    """Return the parts of a list, and the member of the result that they are."""
-    read = {
-        "workflows": workflow_of,
-        "workflow_runs": run_of,
-        "jobs": job_of,
-        "artifacts": artifact_of,
-    }[member]
-    return [read(item) for item in items], member
-
-
 async def jobs_of(call: Call, repo: Repo, run_id: int) -> list[Mapping[str, Any]]:
     """Return the jobs of a run's newest attempt: the first 300, which is more than most have."""
     jobs: list[Mapping[str, Any]] = []
@@ -434,7 +426,7 @@ async def _archive(
     if path is None:
         return members
     text, truncated = await archive.text(path, call.desk.settings.answer_bytes)
-    shown = read_log(text)
+    shown = await asyncio.to_thread(read_log, text)
     content = WITHHELD if voice.withheld else joined(shown.lines)
     return {**members, "content": content, "content_truncated": truncated}
 
@@ -532,6 +524,15 @@ def artifact_of(item: Mapping[str, Any]) -> Artifact:
     )
 
 
+_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "workflows": workflow_of,
+    "workflow_runs": run_of,
+    "jobs": job_of,
+    "artifacts": artifact_of,
+}
+"""The member of GitHub's answer, and of ours, that is a list → what reads its items."""
+
+
 # --- logs ----------------------------------------------------------------------------------------
 
 
@@ -547,7 +548,9 @@ async def log_of(call: Call, repo: Repo, job_id: int) -> tuple[Read, bool]:
     """Return the end of a job's log, and whether its beginning is missing."""
     values: dict[str, str | int] = {"owner": repo.owner, "repo": repo.name, "job_id": job_id}
     found = await call.download(Request(route=JOB_LOGS, values=values), tail_bytes=LOG_TAIL_BYTES)
-    return read_log(found.text, partial=found.truncated), found.truncated
+    # Cleaning two megabytes takes half a second.
+    read = await asyncio.to_thread(read_log, found.text, partial=found.truncated)
+    return read, found.truncated
 
 
 async def _excerpt(
@@ -556,6 +559,7 @@ async def _excerpt(
     job: Mapping[str, Any],
     voice: Heard,
     arguments: GetJobLogs,
+    pattern: Any,
     max_bytes: int,
 ) -> LogExcerpt:
     head: dict[str, Any] = {
@@ -577,8 +581,8 @@ async def _excerpt(
             raise
         return LogExcerpt(**head, **nothing, error=f"{error.code}: {error.message}")
     lines, matches = read.lines, None
-    if arguments.pattern is not None:
-        lines, matches = matching(lines, compile_pattern(arguments.pattern), arguments.context)
+    if pattern is not None:
+        lines, matches = matching(lines, pattern, arguments.context)
     shown = lines[-arguments.tail_lines :]
     while len(text := joined(shown)) > max_bytes and len(shown) > 1:
         shown = shown[len(shown) // 4 or 1 :]

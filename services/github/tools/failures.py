@@ -225,8 +225,14 @@ class _Look:
         except ToolError as error:
             return [], 0, f"{error.code}: {error.message}"
         self.hidden, self.secrets = read.hidden, read.secrets
-        parts = [of_step(read.lines, s.started_at, s.completed_at) for s in steps] or [read.lines]
-        share = max(10, self._max_lines // len(parts))
-        found = [around_errors(part, max_lines=share) for part in parts]
-        chosen = {line.number: line for lines, _ in found for line in lines}
-        return [chosen[n] for n in sorted(chosen)], sum(count for _, count in found), None
+        chosen = await asyncio.to_thread(_telling, read.lines, steps, self._max_lines)
+        return *chosen, None
+
+
+def _telling(lines: list[Line], steps: list[Step], max_lines: int) -> tuple[list[Line], int]:
+    """Return the lines around errors of the steps, and how many lines tell of one."""
+    parts = [of_step(lines, s.started_at, s.completed_at) for s in steps] or [lines]
+    share = max(10, max_lines // len(parts))
+    found = [around_errors(part, max_lines=share) for part in parts]
+    chosen = {line.number: line for shown, _ in found for line in shown}
+    return [chosen[n] for n in sorted(chosen)], sum(count for _, count in found)

@@ -318,3 +318,12 @@ async def test_an_order_that_fails_halfway_is_sent_once(writer: Client, double: 
     assert result.error is not None
     assert result.error["code"] == "OUTCOME_UNKNOWN"
     assert double.paths.count(f"POST {path}") == 1
+
+
+async def test_a_wrong_pattern_sends_nothing(github: Github, double: Octo) -> None:
+    """It is known to be wrong before GitHub is asked for a log."""
+    async with github(double.url) as client:
+        result = await client.call("get_job_logs", **REPO, job_id=1, pattern="(")
+    assert result.error is not None
+    assert result.error["code"] == "BAD_PATTERN"
+    assert double.asked == []
