@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.deploy import registry as registry_module
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
-from scripts.generate import compose, env_example, tables
+from scripts.generate import compose, env_example, systemd, tables
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "services/*/README.md", "scripts/README.md")
 
@@ -20,6 +20,8 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "docker-compose.yml", compose.render(registry)
     yield root / "requirements.txt", requirements(root)
     yield root / "config" / "secrets.env.example", env_example.render(registry)
+    for path, text in systemd.files(registry):
+        yield root / path, text
     for pattern in _DOCUMENTS:
         for path in sorted(root.glob(pattern)):
             to_root = "../" * (len(path.relative_to(root).parts) - 1)
@@ -49,6 +51,7 @@ def main() -> int:
     for path, text in found:
         print(f"{'old' if checking else 'written'}: {project.relative(path)}")
         if not checking:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if checking and found:
         print("scripts/docs writes them anew.")
