@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from core.errors import ClientCapabilityMissing, MissingClientCapability
+from core.grants import EVERYTHING, Grant
 from core.questions import (
     Answers,
     Elicit,
@@ -48,18 +49,39 @@ MAX_ASK_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many tool calls one principal may make; None for what everybody may.
+
+    Attributes:
+        calls_per_minute: Rate at which the bucket fills.
+        burst: Size of the bucket.
+        calls_per_day: Quota of a day in UTC.
+    """
+
+    calls_per_minute: float | None = None
+    burst: int | None = None
+    calls_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling, as far as authentication could tell.
 
     Attributes:
         name: Stable name for limits, sessions and the audit log; never a secret.
         authenticated: Whether credentials were presented and accepted.
-        scopes: What the caller may use; None means everything.
+        method: The kind of credentials, for metrics and the audit log: `api_key`, `oauth`.
+        grant: What the caller may use.
+        allowance: How often, where that differs from what everybody may.
+        person: The verified human behind a gateway that calls with its own credentials.
     """
 
     name: str
     authenticated: bool = False
-    scopes: frozenset[str] | None = None
+    method: str = "none"
+    grant: Grant = EVERYTHING
+    allowance: Allowance | None = None
+    person: str | None = None
 
 
 ANONYMOUS = Principal("anonymous")
@@ -95,6 +117,7 @@ class Caller:
         log_rank: Least rank of log messages that the client wants; None for no messages.
         session: Key of the caller's session, for subscriptions and cancellation.
         roots_changes: How often the session's client has said that its roots are others now.
+        address: Where the request came from, after trusted proxies.
         correlation_id: Ties together the log lines of one HTTP request.
         headers: The HTTP request's headers, lower-case names, as bytes.
         trace: Facts for the request's log line; the dispatcher adds the tool and its outcome.
@@ -109,6 +132,7 @@ class Caller:
     log_rank: int | None = None
     session: str | None = None
     roots_changes: int = 0
+    address: str = ""
     correlation_id: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     trace: dict[str, Any] | None = None

@@ -47,6 +47,7 @@ from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
 from core.protocol.dispatch import Dispatcher, Identity
 from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer, load_or_make_secret
+from core.security.addresses import Addresses
 from core.security.auth import authenticator_for
 from core.security.guard import Guard, Route
 from core.security.rate_limit import RateLimit
@@ -443,6 +444,7 @@ class MCPServer:
             app.unguarded,
             settings=self.settings,
             authenticator=self._authenticator,
+            addresses=Addresses(self.settings.security.trusted_proxies),
             metrics=self.metrics,
             request_log=self._request_log,
             paths=paths,

@@ -8,6 +8,7 @@ are refused with the nearest name.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
@@ -50,6 +51,19 @@ class ServerSection(Section):
     body_time_limit_s: float = Field(
         30, gt=0, description="Seconds in which a request body has to arrive."
     )
+    max_json_depth: int = Field(
+        100, ge=8, description="Deepest nesting of arrays and objects in a request body."
+    )
+    max_head_bytes: int = Field(
+        64 * 1024, ge=4096, description="Largest request line and headers; more is answered 431."
+    )
+    max_headers: int = Field(100, ge=20, description="Header lines of a request.")
+    head_time_limit_s: float = Field(
+        15, gt=0, description="Seconds in which request line and headers have to arrive."
+    )
+    max_connections: int = Field(
+        20_000, ge=1, description="Connections open at once; further ones are closed with 503."
+    )
     tool_time_limit_s: float = Field(
         50, gt=0, description="Seconds a tool call may take; clients give up at 60."
     )
@@ -77,15 +91,22 @@ class ServerSection(Section):
         True, description="Send the capabilities event at the start of each /sse stream."
     )
     rpc: bool = Field(True, description="Serve POST /rpc.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve the port.")
     backlog: int = Field(2048, ge=1, description="Connections the system queues for us.")
     http_keepalive_s: int = Field(75, ge=1, description="Seconds an idle connection stays open.")
     graceful_timeout_s: int = Field(
         10, ge=0, description="Seconds running calls get to finish when the server stops."
     )
+    drain_delay_s: float = Field(
+        0,
+        ge=0,
+        description="Seconds between the signal to stop, from which /ready says 503, and the end "
+        "of taking connections; as long as a balancer needs to notice.",
+    )
 
 
 class TLSSection(Section):
-    """TLS, when the server itself ends it."""
+    """TLS, when the server itself ends it; changed files are read again while it runs."""
 
     certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
     key: Path | None = Field(None, description="PEM file with the private key.")
@@ -99,6 +120,21 @@ class AuthSection(Section):
 
     api_key: SecretStr | None = Field(
         None, description="The key; also MCP_HTTP_API_KEY. Without one only loopback is served."
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="JSON file of named keys, hashed (./deploy.sh keys writes it); read again when "
+        "it changes.",
+    )
+    user_jwt_secret: SecretStr | None = Field(
+        None,
+        description="Open WebUI's FORWARD_USER_INFO_HEADER_JWT_SECRET: checks its "
+        "X-OpenWebUI-User-Jwt header, which says who the person is.",
+    )
+    user_headers: bool = Field(
+        False,
+        description="Believe who the person is from plain X-OpenWebUI-User-* headers of callers "
+        "with credentials.",
     )
     public_openapi: bool = Field(
         True, description="Serve /openapi.json, / and OPTIONS without credentials."
@@ -115,6 +151,34 @@ class AuthSection(Section):
         return value
 
 
+class OAuthSection(Section):
+    """Access tokens of an OAuth 2.1 authorisation server."""
+
+    issuer: str | None = Field(
+        None, description="URL of the authorisation server, as in its tokens; switches OAuth on."
+    )
+    resource: str | None = Field(
+        None,
+        description="Public URL of this server's MCP endpoint, such as "
+        "https://tools.example.org/postgres/mcp.",
+    )
+    audience: tuple[str, ...] = Field(
+        (), description="Audiences that are accepted; oauth.resource when empty."
+    )
+    jwks_url: str | None = Field(
+        None, description="Where the server's public keys are; found through its metadata if unset."
+    )
+    algorithms: tuple[str, ...] = Field(
+        ("RS256", "PS256", "ES256", "EdDSA"), description="Signature algorithms that are accepted."
+    )
+    leeway_s: float = Field(30, ge=0, le=600, description="Seconds by which clocks may differ.")
+    scope_prefix: str = Field(
+        "mcp:",
+        description="What scopes for these servers begin with: mcp:postgres, mcp:github:get_*, "
+        "mcp:*, mcp:read.",
+    )
+
+
 class RateLimitSection(Section):
     """How often a caller may call tools."""
 
@@ -122,12 +186,40 @@ class RateLimitSection(Section):
         0, ge=0, description="Tool calls a minute for each caller; 0 for no limit."
     )
     burst: int = Field(60, ge=1, description="Tool calls a caller may make at once.")
+    calls_per_day: int = Field(
+        0, ge=0, description="Tool calls a day (UTC) for each caller; 0 for no limit."
+    )
+    tools: dict[str, float] = Field(
+        {},
+        description="Tool name, with * as wildcard, to calls a minute for each caller: "
+        '{"execute_sql": 30}.',
+    )
+    per_person: bool = Field(
+        True, description="Count each verified person behind a gateway's key for themselves."
+    )
+    requests_per_minute: float = Field(
+        0, ge=0, description="HTTP requests a minute from one address, of any kind; 0 for no limit."
+    )
+    failures_per_minute: float = Field(
+        20,
+        ge=0,
+        description="Wrong credentials a minute from one address; more are answered 429. "
+        "0 for no limit.",
+    )
 
 
 class MonitoringSection(Section):
     """Metrics."""
 
     metrics: bool = Field(True, description="Serve /metrics.")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector that takes traces over OTLP/HTTP, such as "
+        "http://127.0.0.1:4318; also OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    trace_sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of traces that are recorded where no caller decided."
+    )
 
 
 class SecuritySection(Section):
@@ -137,6 +229,11 @@ class SecuritySection(Section):
         (),
         description="Host names besides localhost that requests may name, without port; * for any.",
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-* headers "
+        "are believed.",
+    )
     allow_unauthenticated: bool = Field(
         False, description="Listen on other addresses than loopback without a key."
     )
@@ -145,6 +242,16 @@ class SecuritySection(Section):
         description="Secret that seals session ids and cursors; replicas share it. Made and kept "
         "in server.state_dir when not set.",
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither an address nor a network") from None
+        return value
 
 
 class CORSSection(Section):
@@ -163,7 +270,26 @@ class LoggingSection(Section):
     )
     format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people.")
     file: Path | None = Field(None, description="File to append to instead of standard output.")
+    max_file_bytes: int = Field(
+        20 * 1024 * 1024, ge=4096, description="Size at which the file is put aside for a new one."
+    )
+    old_files: int = Field(3, ge=0, le=1000, description="Files put aside that are kept.")
     requests: bool = Field(True, description="Write a line for each request.")
+    audit_file: Path | None = Field(
+        None,
+        description="File that gets a line for each tool call and refusal, chained by hashes "
+        "(scripts/verify-audit).",
+    )
+
+
+class BackplaneSection(Section):
+    """What replicas share."""
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://… through which replicas share notifications, ended sessions and "
+        "limits; without it each process stands alone.",
+    )
 
 
 class _Loadable(BaseSettings):
@@ -229,11 +355,13 @@ class Settings(_Loadable):
     server: ServerSection = ServerSection()
     tls: TLSSection = TLSSection()
     auth: AuthSection = AuthSection()
+    oauth: OAuthSection = OAuthSection()
     rate_limit: RateLimitSection = RateLimitSection()
     monitoring: MonitoringSection = MonitoringSection()
     security: SecuritySection = SecuritySection()
     cors: CORSSection = CORSSection()
     logging: LoggingSection = LoggingSection()
+    backplane: BackplaneSection = BackplaneSection()
     api_key: SecretStr | None = Field(None, description="Short for auth.api_key.", exclude=True)
 
     @classmethod

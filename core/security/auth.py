@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from typing import Protocol
 
 from core.context import ANONYMOUS, Principal
 from core.errors import Unauthorized
 from core.settings import AuthSection
+from core.transports.http import HTTPRequest
 
 
 class Authenticator(Protocol):
-    """Turns the headers of a request into a principal."""
+    """Turns the credentials of a request into a principal."""
 
     required: bool
     """Whether callers have to present credentials at all."""
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+    async def authenticate(self, request: HTTPRequest) -> Principal:
         """Return who is calling.
 
         Raises:
@@ -34,7 +34,7 @@ class OpenDoor:
 
     required = False
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+    async def authenticate(self, request: HTTPRequest) -> Principal:
         """Return the anonymous principal."""
         return ANONYMOUS
 
@@ -46,11 +46,11 @@ class APIKey:
 
     def __init__(self, key: str) -> None:
         self._digest = hashlib.sha256(key.encode()).digest()
-        self._principal = Principal("api-key", authenticated=True)
+        self._principal = Principal("api-key", authenticated=True, method="api_key")
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+    async def authenticate(self, request: HTTPRequest) -> Principal:
         """Compare the presented key in constant time."""
-        presented = presented_key(headers)
+        presented = presented_key(request)
         if presented is None:
             raise _unauthorized("This server needs a key.", reason="missing")
         if not hmac.compare_digest(hashlib.sha256(presented).digest(), self._digest):
@@ -58,8 +58,9 @@ class APIKey:
         return self._principal
 
 
-def presented_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+def presented_key(request: HTTPRequest) -> bytes | None:
     """Return the key that a request carries, if any."""
+    headers = request.headers
     authorization = headers.get(b"authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(b" ")

@@ -29,6 +29,7 @@ from core.errors import (
 )
 from core.observability.logs import RequestLog, correlation_id
 from core.observability.metrics import Metrics
+from core.security.addresses import Addresses
 from core.security.auth import Authenticator
 from core.settings import Settings
 from core.transports.http import (
@@ -93,6 +94,7 @@ class Guard:
         *,
         settings: Settings,
         authenticator: Authenticator,
+        addresses: Addresses,
         metrics: Metrics,
         request_log: RequestLog,
         paths: Mapping[str, Route],
@@ -102,6 +104,7 @@ class Guard:
         self._app = app
         self._application = application
         self._authenticator = authenticator
+        self._addresses = addresses
         self._metrics = metrics
         self._request_log = request_log
         self._paths = dict(paths)
@@ -121,6 +124,7 @@ class Guard:
         started = time.perf_counter()
         request = HTTPRequest(scope, receive, send)
         self._identify(request)
+        self._addresses.note(request)
         route = self._route(request)
         request.rpc_errors = route.rpc_errors
         self.active += 1
@@ -159,12 +163,12 @@ class Guard:
         is_open = asks_for_method or (route.public and request.method in ("GET", "HEAD"))
         if not is_open and route.door is not _nothing_here:
             try:
-                request.principal = self._authenticator.authenticate(headers)
+                request.principal = await self._authenticator.authenticate(request)
             except Unauthorized as error:
                 self._metrics.auth_refused(str(error.facts.get("reason")))
                 raise
             if request.principal.authenticated:
-                self._metrics.auth_accepted("api_key")
+                self._metrics.auth_accepted(request.principal.method)
         await route.door(request)
 
     def _check_host(self, header: bytes) -> None:

@@ -47,7 +47,8 @@ class HTTPRequest:
     Attributes:
         receive, send: The raw ASGI pair.
         headers: Lower-case names; of repeated headers the last one.
-        principal: Set by the guard.
+        principal, address: Set by the guard.
+        forwarded: Whether it came through a trusted proxy, whose X-Forwarded-* are believed.
         status: The answer's status; 0 until it has begun.
         task: The task that answers it.
         trace: Facts for the request's log line.
@@ -55,10 +56,12 @@ class HTTPRequest:
     """
 
     __slots__ = (
+        "address",
         "bytes_in",
         "bytes_out",
         "correlation_id",
         "extra_headers",
+        "forwarded",
         "headers",
         "method",
         "path",
@@ -80,6 +83,8 @@ class HTTPRequest:
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.principal: Principal = ANONYMOUS
+        self.address = ""
+        self.forwarded = False
         self.correlation_id = ""
         self.status = 0
         self.bytes_in = 0
@@ -187,7 +192,8 @@ Door = Callable[[HTTPRequest], Awaitable[None]]
 def prefix_of(request: HTTPRequest) -> str:
     """Return the path below which a proxy or a mount shows this server; empty for none."""
     mounted = str(request.scope.get("root_path", ""))
-    forwarded = request.headers.get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+    told = request.headers.get(b"x-forwarded-prefix", b"") if request.forwarded else b""
+    forwarded = told.decode("latin-1").rstrip("/")
     if forwarded and _PREFIX.fullmatch(forwarded):
         return forwarded if mounted.startswith(forwarded) else forwarded + mounted
     return mounted.rstrip("/")
