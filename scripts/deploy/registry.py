@@ -65,6 +65,7 @@ class Service(_Row):
     database_given_by: tuple[str, ...] = ()
     folder_variable: str | None = None
     services_variable: str | None = None
+    internet: bool = False
     mounts: tuple[Mount, ...] = ()
     check: Check | None = None
     memory: str = "256m"
@@ -82,17 +83,37 @@ class Service(_Row):
         return f"{self.prefix}ENV_FILE"
 
 
-class Database(_Row):
-    """The bundled PostgreSQL."""
+class Bundled(_Row):
+    """A container of somebody else's image that comes with ours."""
+
+    container: str
+    image: str
+    image_variable: str
+    networks: tuple[str, ...]
+    memory: str = "1g"
+
+
+class Database(Bundled):
+    """The bundled PostgreSQL, which is a process of this machine without containers."""
 
     name: Literal["database"] = "database"
     port: int = Field(ge=1, le=65535)
     port_variable: str
     binaries_variable: str
-    container: str
-    image: str
-    image_variable: str
-    networks: tuple[str, ...]
+
+
+class Redis(Bundled):
+    """The bundled Redis."""
+
+    name: Literal["redis"] = "redis"
+
+
+class LiteLLM(Bundled):
+    """The bundled gateway."""
+
+    name: Literal["litellm"] = "litellm"
+    port: int = Field(ge=1, le=65535)
+    port_variable: str
 
 
 class Network(_Row):
@@ -105,8 +126,20 @@ class Registry(_Row):
     """Everything that can be started."""
 
     services: dict[str, Service]
+    mounts: tuple[Mount, ...] = ()
     database: Database
+    redis: Redis
+    litellm: LiteLLM
     networks: dict[str, Network]
+
+    @property
+    def bundled(self) -> tuple[Database, Redis, LiteLLM]:
+        """The containers of others, in the order in which they are started."""
+        return self.database, self.redis, self.litellm
+
+    def mounts_of(self, service: Service) -> tuple[Mount, ...]:
+        """Return what the container of a service is given of this machine."""
+        return (*self.mounts, *service.mounts)
 
     def chosen(self, name: str | None) -> list[Service]:
         """Return the one service of that name, or all without a name.
@@ -123,12 +156,13 @@ class Registry(_Row):
     @property
     def variables(self) -> set[str]:
         """Variables that are read here and are no settings of a service."""
-        database = self.database
-        names = {database.port_variable, database.binaries_variable, database.image_variable}
+        names = {bundled.image_variable for bundled in self.bundled}
+        names |= {self.database.port_variable, self.database.binaries_variable}
+        names |= {self.litellm.port_variable}
         for service in self.services.values():
             names |= {service.port_variable, service.env_file_variable}
             names |= {service.folder_variable} if service.folder_variable else set()
-            for mount in service.mounts:
+            for mount in self.mounts_of(service):
                 names |= {mount.variable, mount.group_variable or mount.variable}
         return names
 
