@@ -4,6 +4,7 @@
 |---|---|
 | docker-compose.yml | config/services.yaml, config/networks.yaml |
 | users and limits in examples/systemd | config/services.yaml |
+| what names services in examples/mcp-reverse-proxy | config/services.yaml |
 | requirements.txt | the dependencies of pyproject.toml |
 | config/secrets.env.example | the settings classes |
 | tables between `<!-- generated:… -->` marks | the settings classes, the tools, the registry |

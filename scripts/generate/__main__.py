@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.deploy import registry as registry_module
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
-from scripts.generate import compose, env_example, systemd, tables
+from scripts.generate import compose, env_example, proxies, systemd, tables
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "services/*/README.md", "scripts/README.md")
 
@@ -22,6 +22,7 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "config" / "secrets.env.example", env_example.render(registry)
     for path, text in systemd.files(registry):
         yield root / path, text
+    yield from proxies.files(root, registry)
     for pattern in _DOCUMENTS:
         for path in sorted(root.glob(pattern)):
             to_root = "../" * (len(path.relative_to(root).parts) - 1)
