@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.deploy import registry as registry_module
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
-from scripts.generate import compose, env_example, proxies, systemd, tables
+from scripts.generate import compose, env_example, kubernetes, proxies, systemd, tables
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "services/*/README.md", "scripts/README.md")
 
@@ -20,7 +20,7 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "docker-compose.yml", compose.render(registry)
     yield root / "requirements.txt", requirements(root)
     yield root / "config" / "secrets.env.example", env_example.render(registry)
-    for path, text in systemd.files(registry):
+    for path, text in (*systemd.files(registry), *kubernetes.files(registry)):
         yield root / path, text
     yield from proxies.files(root, registry)
     for pattern in _DOCUMENTS:
