@@ -5,6 +5,7 @@ SuiteError                      code, message, hint, retryable, facts
 ├── ProtocolError               a JSON-RPC error object: the request itself was wrong
 │   ├── ParseError              -32700
 │   ├── InvalidRequest          -32600
+│   │   └── TooDeep
 │   ├── MethodNotFound          -32601
 │   ├── InvalidParams           -32602
 │   │   ├── UnknownTool · UnknownPrompt · BadCursor · BadRequestState
@@ -15,14 +16,16 @@ SuiteError                      code, message, hint, retryable, facts
 │   └── UnsupportedVersion      -32022
 ├── TransportError              refused before JSON-RPC was looked at; carries an HTTP status
 │   ├── BodyTooLarge 413 · BodyTooSlow 408 · UnsupportedMediaType 415 · NotAcceptable 406
-│   ├── Unauthorized 401 · OriginRefused 403 · HostRefused 421 · PathNotFound 404
+│   ├── Unauthorized 401 · InsufficientScope 403 · OriginRefused 403 · HostRefused 421
+│   ├── PathNotFound 404
 │   ├── MethodNotAllowed 405 · SessionRequired 400 · SessionNotFound 404 · StreamTaken 409
 │   └── TooManyRequests 429 · ServerBusy 503
 └── ToolError                   a result with `isError: true`: the model reads it and can act on it
-    ├── InvalidArguments · NotAllowed · NotFound · Conflict · LimitExceeded
+    ├── InvalidArguments · NotPermitted · NotAllowed · NotFound · Conflict · LimitExceeded
     │   ├── CursorRefused · BadPattern (InvalidArguments)
     │   └── ConfirmationRequired · BadConfirmation (NotAllowed)
     ├── TimeLimitExceeded · Cancelled · Busy · RateLimited
+    │   └── QuotaExceeded (RateLimited)
     ├── DependencyUnavailable   the database, the remote API, the disk
     ├── ClientCapabilityMissing the tool has to ask the client, which cannot be asked
     └── ToolFailed              the tool broke; details are in the log only
@@ -103,6 +106,12 @@ class InvalidRequest(ProtocolError):
     """The body is JSON but not a JSON-RPC 2.0 message that is allowed here."""
 
     code = "INVALID_REQUEST"
+
+
+class TooDeep(InvalidRequest):
+    """The body nests arrays and objects deeper than the limit."""
+
+    code = "JSON_TOO_DEEP"
 
 
 class MethodNotFound(ProtocolError):
@@ -220,6 +229,13 @@ class Unauthorized(TransportError):
     )
 
 
+class InsufficientScope(TransportError):
+    """The credentials are good, but for nothing of this service."""
+
+    code = "INSUFFICIENT_SCOPE"
+    default_hint = "Ask the operator for a key or token with a scope for this service."
+
+
 class OriginRefused(TransportError):
     """The Origin header names a site that is not allowed."""
 
@@ -312,6 +328,12 @@ class BadPattern(InvalidArguments):
     default_hint = "Use RE2 syntax, which has no look-around and no back-references."
 
 
+class NotPermitted(ToolError):
+    """The caller's key or token does not cover what was asked."""
+
+    code = "NOT_PERMITTED"
+
+
 class NotAllowed(ToolError):
     """A policy forbids what was asked."""
 
@@ -383,6 +405,12 @@ class RateLimited(ToolError):
     default_retryable = True
 
 
+class QuotaExceeded(RateLimited):
+    """The caller has made all its tool calls of this day."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class DependencyUnavailable(ToolError):
     """Something the tool depends on is down or does not answer."""
 
@@ -424,6 +452,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     ProtocolError: Wire(-32600, 400),
     ParseError: Wire(-32700, 400),
     InvalidRequest: Wire(-32600, 400),
+    TooDeep: Wire(-32600, 400),
     MethodNotFound: Wire(-32601, 404),
     InvalidParams: Wire(-32602, 200),
     ResourceNotFound: Wire(-32602, 200),
@@ -437,6 +466,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     UnsupportedMediaType: Wire(-32600, 415),
     NotAcceptable: Wire(-32600, 406),
     Unauthorized: Wire(-32600, 401),
+    InsufficientScope: Wire(-32600, 403),
     OriginRefused: Wire(-32600, 403),
     HostRefused: Wire(-32600, 421),
     PathNotFound: Wire(-32600, 404),
@@ -450,6 +480,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     InvalidArguments: Wire(-32602, 422),
     CursorRefused: Wire(-32602, 422),
     BadPattern: Wire(-32602, 422),
+    NotPermitted: Wire(-32602, 403),
     NotAllowed: Wire(-32602, 403),
     ConfirmationRequired: Wire(-32602, 403),
     BadConfirmation: Wire(-32602, 403),
@@ -460,6 +491,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     Cancelled: Wire(-32603, 408),
     Busy: Wire(-32603, 429),
     RateLimited: Wire(-32603, 429),
+    QuotaExceeded: Wire(-32603, 429),
     DependencyUnavailable: Wire(-32603, 424),
     ClientCapabilityMissing: Wire(-32602, 422),
     ToolFailed: Wire(-32603, 424),

@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from core.errors import NotPermitted
 
 RESOURCES = "resources/read"
 PROMPTS = "prompts/get"
+SCOPE_RULE = "SERVICE or SERVICE:PATTERN, with * as wildcard, such as postgres or github:get_*"
 _SCOPE = re.compile(r"[a-z0-9*-]+(:[A-Za-z0-9_*./-]+)?")
 
 
@@ -28,6 +32,11 @@ class Grant:
     scopes: tuple[str, ...] | None = None
     read_only: bool = False
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is kept from the caller."""
+        return self.scopes is None and not self.read_only
+
     def allows(self, service: str, name: str, *, reads: bool) -> bool:
         """Return whether a tool, `RESOURCES` or `PROMPTS` of a service may be used.
 
@@ -41,7 +50,7 @@ class Grant:
     def reaches(self, service: str) -> bool:
         """Return whether anything at all of a service may be used."""
         return self.scopes is None or any(
-            fnmatchcase(service, scope.partition(":")[0]) for scope in self.scopes
+            _matches(service, scope.partition(":")[0]) for scope in self.scopes
         )
 
 
@@ -53,6 +62,34 @@ def is_scope(text: str) -> bool:
     return _SCOPE.fullmatch(text) is not None
 
 
+def refusal(grant: Grant, who: str, service: str, name: str, *, reads: bool) -> NotPermitted:
+    """Return the error for a caller whose grant does not allow something.
+
+    Args:
+        who: The caller's name.
+        name: A tool, `RESOURCES` or `PROMPTS`.
+        reads: Whether using it changes nothing.
+    """
+    if grant.read_only and not reads:
+        return NotPermitted(
+            f"{who!r} may only read, and {name} changes things.",
+            hint="Use tools that read, or ask the operator for a key that is not read-only.",
+            caller=who,
+        )
+    scope = f"{service}:{name}"
+    return NotPermitted(
+        f"{who!r} may not use {name} of {service}.",
+        hint=f"Use what is listed, or ask the operator for the scope {scope}.",
+        caller=who,
+        scope=scope,
+    )
+
+
 def _covers(scope: str, service: str, name: str) -> bool:
     wanted_service, _, pattern = scope.partition(":")
-    return fnmatchcase(service, wanted_service) and fnmatchcase(name, pattern or "*")
+    return _matches(service, wanted_service) and _matches(name, pattern or "*")
+
+
+@lru_cache(maxsize=10_000)
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern)

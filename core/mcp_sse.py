@@ -67,6 +67,7 @@ from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
 
 WEAK_KEY_CHARS = 16
+RECHECK_INTERVAL_S = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -358,6 +359,7 @@ class MCPServer:
             max_result_bytes=server.max_result_bytes,
         )
         self._authenticator = authenticator_for(settings.auth)
+        self._ticker.add(self._authenticator.tick)
         parts = (self._calls, self._streams, self._exchanges, self._bodies, self._sessions)
         for part in parts:
             self._ticker.add(part.tick)
@@ -369,10 +371,7 @@ class MCPServer:
 
     def _add_components(self) -> None:
         settings = self.settings
-        key = settings.auth.api_key is not None
         states = {
-            "server": Component("up", facts={"running_calls": 0}),
-            "authentication": Component("up" if key else "off", None if key else "no key is set"),
             "rate_limiting": Component("up" if self._rate_limit.is_on else "off"),
             "metrics": Component("up" if settings.monitoring.metrics else "off"),
             "security": Component("up", "Host, Origin and body size are checked"),
@@ -384,9 +383,10 @@ class MCPServer:
 
             return check
 
+        self.health.add("server", self._check_server)
+        self.health.add("authentication", self._check_authentication)
         for name, state in states.items():
             self.health.add(name, check_of(state))
-        self.health.add("server", self._check_server)
         self.metrics.observe(
             "http_active_connections", "Requests and streams open now.", lambda: self._active()
         )
@@ -403,6 +403,12 @@ class MCPServer:
                 "sessions": len(self._sessions),
             },
         )
+
+    async def _check_authentication(self) -> Component:
+        if not self._authenticator.required:
+            return Component("off", "no key is set")
+        problem = self._authenticator.problem
+        return Component("degraded", "see the log") if problem else Component("up")
 
     def _active(self) -> float:
         app = self.__dict__.get("app")
@@ -442,6 +448,7 @@ class MCPServer:
 
         app.guard = Guard(
             app.unguarded,
+            service=self.name,
             settings=self.settings,
             authenticator=self._authenticator,
             addresses=Addresses(self.settings.security.trusted_proxies),
@@ -466,7 +473,7 @@ class MCPServer:
             "/health": Route(pages.health, "/health", public=True),
             "/ready": Route(pages.ready, "/ready", public=True),
             "/tools": Route(pages.tools, "/tools"),
-            "/openapi.json": Route(pages.openapi, "/openapi.json", public=public),
+            "/openapi.json": Route(pages.openapi, "/openapi.json", public=public, personal=True),
         }
         if settings.server.rpc:
             table["/rpc"] = Route(RPCDoor(runtime), "/rpc", rpc_errors=True)
@@ -478,10 +485,14 @@ class MCPServer:
         return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
 
     @asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        assert isinstance(app, _Application)
         async with AsyncExitStack() as stack:
             self._ticker.start()
             stack.push_async_callback(self._ticker.stop)
+            if self._authenticator.required:
+                watch = asyncio.create_task(self._watch_callers(app.guard), name="callers")
+                stack.callback(watch.cancel)
             for factory in self._lifespans:
                 await stack.enter_async_context(factory())
             self._ready = True
@@ -490,6 +501,15 @@ class MCPServer:
             finally:
                 self._ready = False
                 self.close_streams()
+
+    async def _watch_callers(self, guard: Guard) -> None:
+        """End event streams whose callers' credentials are not taken any more."""
+        while True:
+            await asyncio.sleep(RECHECK_INTERVAL_S)
+            try:
+                await self._streams.end_unless(guard.is_welcome)
+            except Exception:
+                logger.exception("open streams could not be held against the keys")
 
     def close_streams(self) -> None:
         """End every event stream; clients reconnect, to this server or another replica."""

@@ -1,35 +1,47 @@
-"""Who is calling: the API key, in each of the three ways clients send it.
+"""Who is calling: a key, in each of the three ways clients send it.
 
 Later kinds of credentials are further `Authenticator`s; the guard asks one and gets a principal.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from typing import Protocol
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from core.context import ANONYMOUS, Principal
-from core.errors import Unauthorized
+from core.errors import InsufficientScope, Unauthorized
+from core.security.keys import NEVER, Entry, KeysFile, Ring, digest_of
 from core.settings import AuthSection
-from core.transports.http import HTTPRequest
+from core.transports.http import Header, HTTPRequest
 
 
-class Authenticator(Protocol):
+class Authenticator(ABC):
     """Turns the credentials of a request into a principal."""
 
-    required: bool
+    required: bool = True
     """Whether callers have to present credentials at all."""
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it now, for the log and `/health`; None when nothing is."""
+        return None
+
+    @abstractmethod
     async def authenticate(self, request: HTTPRequest) -> Principal:
-        """Return who is calling.
+        """Return who is calling; asked again for as long as an event stream is open.
 
         Raises:
             Unauthorized: No credentials, or wrong ones.
         """
 
+    def tick(self, now: float) -> None:
+        """Look after what it knows; called ten times a second with monotonic seconds."""
+        return
 
-class OpenDoor:
+
+class OpenDoor(Authenticator):
     """No key is configured: everybody is anonymous. Only loopback is served then."""
 
     required = False
@@ -39,23 +51,71 @@ class OpenDoor:
         return ANONYMOUS
 
 
-class APIKey:
-    """One configured key: `Authorization: Bearer`, `X-API-Key` or `Authorization: ApiKey`."""
+class ByKey(Authenticator):
+    """Keys: `Authorization: Bearer`, `X-API-Key` or `Authorization: ApiKey`.
 
-    required = True
+    An expired key stays refused until the file says otherwise, also when the clock goes back.
 
-    def __init__(self, key: str) -> None:
-        self._digest = hashlib.sha256(key.encode()).digest()
-        self._principal = Principal("api-key", authenticated=True, method="api_key")
+    Args:
+        api_key: The one of the settings, which opens everything.
+        file: Named keys.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None,
+        file: KeysFile | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fixed: Ring = _ring_of_one(api_key) if api_key is not None else {}
+        self._file = file
+        self._clock = clock
+        self._expired: set[tuple[bytes, float]] = set()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the keys file."""
+        return self._file.problem if self._file is not None else None
 
     async def authenticate(self, request: HTTPRequest) -> Principal:
-        """Compare the presented key in constant time."""
+        """Return whose key it is.
+
+        The look-up needs no constant time: what its time could tell is of the SHA-256 of a guess,
+        from which nothing follows about the key. The comparison after it has constant time.
+        """
         presented = presented_key(request)
         if presented is None:
-            raise _unauthorized("This server needs a key.", reason="missing")
-        if not hmac.compare_digest(hashlib.sha256(presented).digest(), self._digest):
-            raise _unauthorized("The key is wrong.", reason="wrong")
-        return self._principal
+            raise Unauthorized("This server needs a key.", reason="missing")
+        digest = digest_of(presented)
+        entry = self._fixed.get(digest)
+        if entry is None and self._file is not None:
+            entry = self._file.ring.get(digest)
+        if entry is None or not hmac.compare_digest(entry.digest, digest):
+            raise Unauthorized("The key is wrong.", reason="wrong")
+        if entry.ends_at != NEVER:
+            self._require_time_left(entry)
+        return entry.principal
+
+    def tick(self, now: float) -> None:
+        """Let the keys file look whether it has changed."""
+        if self._file is not None:
+            self._file.tick(now)
+
+    def _require_time_left(self, entry: Entry) -> None:
+        end = (entry.digest, entry.ends_at)
+        if entry.ends_at <= self._clock():
+            self._expired.add(end)
+        if end in self._expired:
+            raise Unauthorized(
+                "The key has expired.", hint="Ask the operator for a new one.", reason="expired"
+            )
+
+
+def _ring_of_one(api_key: str) -> Ring:
+    digest = digest_of(api_key.encode())
+    principal = Principal("api-key", authenticated=True, method="api_key")
+    return {digest: Entry(digest, principal, NEVER)}
 
 
 def presented_key(request: HTTPRequest) -> bytes | None:
@@ -70,14 +130,30 @@ def presented_key(request: HTTPRequest) -> bytes | None:
 
 
 def authenticator_for(section: AuthSection) -> Authenticator:
-    """Return what checks callers under these settings."""
-    if section.api_key is None:
+    """Return what checks callers under these settings.
+
+    Raises:
+        SettingsError: The keys file cannot be used.
+    """
+    if section.api_key is None and section.keys_file is None:
         return OpenDoor()
-    return APIKey(section.api_key.get_secret_value())
+    return ByKey(
+        section.api_key.get_secret_value() if section.api_key is not None else None,
+        KeysFile(section.keys_file) if section.keys_file is not None else None,
+    )
 
 
-def _unauthorized(message: str, *, reason: str) -> Unauthorized:
-    error = Unauthorized(message, reason=reason)
-    challenge = b'Bearer error="invalid_token"' if reason == "wrong" else b"Bearer"
-    error.headers = ((b"www-authenticate", challenge),)
-    return error
+def challenge(refused: Unauthorized | InsufficientScope) -> Header:
+    """Return the `WWW-Authenticate` header of a refusal.
+
+    An error is named only where credentials were presented.
+
+    Source: RFC 6750 §3
+    """
+    parameters: dict[str, str] = {}
+    if isinstance(refused, InsufficientScope):
+        parameters = {"error": "insufficient_scope", "scope": str(refused.facts["scope"])}
+    elif refused.facts.get("reason") != "missing":
+        parameters = {"error": "invalid_token"}
+    told = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+    return b"www-authenticate", f"Bearer {told}".strip().encode("ascii")

@@ -20,6 +20,7 @@ from starlette.routing import Match
 
 from core.errors import (
     HostRefused,
+    InsufficientScope,
     InternalError,
     OriginRefused,
     PathNotFound,
@@ -30,7 +31,7 @@ from core.errors import (
 from core.observability.logs import RequestLog, correlation_id
 from core.observability.metrics import Metrics
 from core.security.addresses import Addresses
-from core.security.auth import Authenticator
+from core.security.auth import Authenticator, challenge, presented_key
 from core.settings import Settings
 from core.transports.http import (
     NOSNIFF,
@@ -70,12 +71,14 @@ class Route:
     Attributes:
         label: The path in metrics; one of few.
         public: `GET` is served without credentials.
+        personal: What `GET` shows is the caller's own; credentials that are sent are checked.
         rpc_errors: Refusals are JSON-RPC errors; otherwise `error` and `detail`.
     """
 
     door: Door
     label: str
     public: bool = False
+    personal: bool = False
     rpc_errors: bool = False
 
 
@@ -84,6 +87,7 @@ class Guard:
 
     Args:
         app: What answers the paths that have no door: routes that a service adds itself.
+        service: The name that scopes call it by.
         paths: Exact path → route.
         prefixes: Path prefix → route.
     """
@@ -92,6 +96,7 @@ class Guard:
         self,
         app: Any,
         *,
+        service: str,
         settings: Settings,
         authenticator: Authenticator,
         addresses: Addresses,
@@ -102,6 +107,7 @@ class Guard:
         application: Any,
     ) -> None:
         self._app = app
+        self._service = service
         self._application = application
         self._authenticator = authenticator
         self._addresses = addresses
@@ -161,15 +167,36 @@ class Guard:
             await self._preflight(request)
             return
         is_open = asks_for_method or (route.public and request.method in ("GET", "HEAD"))
+        if route.personal and is_open:
+            is_open = presented_key(request) is None
         if not is_open and route.door is not _nothing_here:
-            try:
-                request.principal = await self._authenticator.authenticate(request)
-            except Unauthorized as error:
-                self._metrics.auth_refused(str(error.facts.get("reason")))
-                raise
-            if request.principal.authenticated:
-                self._metrics.auth_accepted(request.principal.method)
+            await self._authenticate(request)
         await route.door(request)
+
+    async def _authenticate(self, request: HTTPRequest) -> None:
+        try:
+            principal = await self._authenticator.authenticate(request)
+        except Unauthorized as error:
+            self._metrics.auth_refused(str(error.facts.get("reason")))
+            raise
+        if principal.authenticated:
+            self._metrics.auth_accepted(principal.method)
+        request.principal = principal
+        if not principal.grant.reaches(self._service):
+            raise InsufficientScope(
+                f"{principal.name!r} may use nothing of {self._service}.", scope=self._service
+            )
+
+    async def is_welcome(self, request: HTTPRequest) -> bool:
+        """Return whether a request whose answer goes on would be let in now, as whom it was."""
+        try:
+            principal = await self._authenticator.authenticate(request)
+        except Unauthorized:
+            return False
+        except SuiteError:  # credentials that cannot be checked now have not become wrong
+            return True
+        was = request.principal
+        return (principal.name, principal.grant) == (was.name, was.grant)
 
     def _check_host(self, header: bytes) -> None:
         """Refuse names that are not ours, which is what DNS rebinding needs."""
@@ -261,6 +288,8 @@ class Guard:
         self, request: HTTPRequest, error: SuiteError, status: int | None = None
     ) -> None:
         if request.status == 0:
+            if isinstance(error, Unauthorized | InsufficientScope):
+                error.headers = (challenge(error),)
             await request.refuse(error, status=status)
         elif request.status == 200:
             logger.warning("an answer broke off: %s", error.message)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from core.transports.http import Header, HTTPRequest
 
@@ -21,6 +21,7 @@ STREAM_HEADERS: tuple[Header, ...] = (
 )
 PING = b": ping\n\n"
 MAX_WAITING_FRAMES = 1000
+CHECKED_AT_ONCE = 100
 
 
 def frame(data: bytes, *, event: bytes = b"message", id_: bytes | None = None) -> bytes:
@@ -39,21 +40,22 @@ class EventStream:
         last_write: Monotonic time of the last event or comment.
         closed: Nothing can be written any more.
         farewell: Written before the server ends the stream.
+        request: What it is the answer to.
     """
 
     __slots__ = (
         "_drain",
         "_is_open",
         "_owner",
-        "_request",
         "_waiting",
         "closed",
         "farewell",
         "last_write",
+        "request",
     )
 
     def __init__(self, request: HTTPRequest, owner: OpenStreams) -> None:
-        self._request = request
+        self.request = request
         self._owner = owner
         self._waiting: list[bytes] = []
         self._drain: asyncio.Task[None] | None = None
@@ -66,7 +68,7 @@ class EventStream:
         """Send the head of the answer, and then what waits for it."""
         if not self.closed:
             self._owner.add(self)
-        await self._request.begin(200, [*STREAM_HEADERS, *headers])
+        await self.request.begin(200, [*STREAM_HEADERS, *headers])
         self._is_open = True
         if self._waiting or self.closed:
             self._start_writing()
@@ -79,7 +81,7 @@ class EventStream:
         if self._waiting or not self._is_open:
             self.push(data)
         else:
-            await self._request.write(data)
+            await self.request.write(data)
 
     def push(self, data: bytes) -> None:
         """Write without waiting; used by whoever must not be held up."""
@@ -109,7 +111,7 @@ class EventStream:
     async def wait(self) -> None:
         """Wait until the client leaves or the stream is closed."""
         try:
-            await self._request.disconnected()
+            await self.request.disconnected()
         finally:
             self.closed = True
             self._owner.discard(self)
@@ -122,9 +124,9 @@ class EventStream:
         try:
             while self._waiting:
                 data, self._waiting = b"".join(self._waiting), []
-                await self._request.write(data)
+                await self.request.write(data)
             if self.closed:
-                await self._request.write(self.farewell, more=False)
+                await self.request.write(self.farewell, more=False)
         finally:
             self._drain = None
 
@@ -158,6 +160,14 @@ class OpenStreams:
         quiet_since = now - self._keepalive_interval_s
         for stream in [s for s in self._streams if s.last_write <= quiet_since]:
             stream.push(PING)
+
+    async def end_unless(self, is_welcome: Callable[[HTTPRequest], Awaitable[bool]]) -> None:
+        """End the streams whose callers would not be let in any more."""
+        for count, stream in enumerate(list(self._streams), start=1):
+            if not await is_welcome(stream.request):
+                stream.close()
+            if count % CHECKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """End them all."""
