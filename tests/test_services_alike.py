@@ -31,7 +31,7 @@ SERVICES = service_names()
 REGISTRY = registry.load(PROJECT)
 # A subject may be a module or, once it is long, a package of the same name.
 SUBJECTS = ("service", "settings", "tools", "models", "backend")
-FILES = ("__init__.py", "__main__.py", "README.md", "requirements.txt", "Dockerfile")
+FILES = ("__init__.py", "__main__.py", "README.md", "requirements.txt")
 TOOL_NAME = re.compile(r"[a-z0-9_]{1,40}")
 MAX_LISTED_CHARS = 24_000
 WEB_FRAMEWORKS = frozenset({"fastapi", "starlette", "uvicorn", "sse_starlette", "httpx"})
@@ -152,16 +152,6 @@ def test_requirements_are_the_extras(name: str) -> None:
     )
 
 
-def test_the_dockerfile_is_the_templates(name: str) -> None:
-    """Images differ in name and port, in what has to be said here, and in nothing else."""
-    row = REGISTRY.services[name]
-    text = (ROOT / "scripts" / "template" / "service" / "Dockerfile").read_text()
-    words = {"name": name, "container": row.container, "port": str(row.port)}
-    for word, value in words.items():
-        text = text.replace("{{" + word + "}}", value)
-    assert (service_folder(name) / "Dockerfile").read_text() == text
-
-
 # --- who may import whom ----------------------------------------------------------------------
 
 
@@ -245,7 +235,7 @@ def test_the_settings_carry_the_services_name(name: str) -> None:
     """The section of a file, and the prefix of the variables."""
     cls = settings_class(name)
     assert cls.section == name
-    assert cls.model_config.get("env_prefix") == f"MCP_{name.upper()}_"
+    assert cls.prefix() == f"MCP_{name.upper()}_"
 
 
 def test_every_tool_is_documented(name: str, server: MCPServer) -> None:

@@ -50,7 +50,7 @@ class Door:
         host, port = self.endpoint.host, self.endpoint.port
         connection = (
             http.client.HTTPSConnection(
-                host, port, timeout=TIME_LIMIT_S, context=health.unverified_tls()
+                host, port, timeout=TIME_LIMIT_S, context=health.tls_of(self.endpoint)
             )
             if self.endpoint.secure
             else http.client.HTTPConnection(host, port, timeout=TIME_LIMIT_S)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import secrets
-import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.deploy import console, environment, health, ports
+from scripts.deploy import console, engine, environment, health, ports
 from scripts.deploy.command_line import Request
+from scripts.deploy.contents import (
+    MASTER_KEY,
+    PROFILES,
+    Contents,
+    image_of,
+    profile_of,
+    require_mounts,
+)
+from scripts.deploy.engine import compose_command, engine_answers, inspect, succeeds
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.health import Row
 from scripts.deploy.paths import DEMO_FOLDER, ROLE_FILE, Project
-from scripts.deploy.registry import Registry, Service
+from scripts.deploy.registry import Bundled, Registry, Service
 
-ENGINE_TIME_LIMIT_S = 5
-DATABASE_PROFILE = "database"
-DATABASE_PASSWORDS = ("MCP_DATABASE_ADMIN_PASSWORD", "MCP_DATABASE_READER_PASSWORD")
-READER_PASSWORD = DATABASE_PASSWORDS[1]
 DATABASE_ADMIN = "mcp_admin"
 # Over TCP: while the image makes its data, a passing server answers on the socket only.
 DATABASE_READY = (
@@ -34,39 +36,17 @@ DATABASE_READY = (
 )
 DATABASE_FILL = "/docker-entrypoint-initdb.d/fill.sh"
 DATABASE_TIME_LIMIT_S = 120
+GATEWAY_TIME_LIMIT_S = 180
 POLL_INTERVAL_S = 0.3
 TOO_MANY_RESTARTS = 3
+SHOWN_LOG_LINES = "15"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
 COMPOSE_FILE = "docker-compose.yml"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # compose v1 takes a bare `-d`; `--wait` is v2 only, so health is waited for here.
 UP = ("up", "--detach")
 
-
-def compose_command() -> list[str] | None:
-    """Return the compose command of this machine: the plugin, else docker-compose, else None."""
-    if shutil.which("docker") and _succeeds("docker", "compose", "version"):
-        return ["docker", "compose"]
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
-    return None
-
-
-def engine_answers() -> bool:
-    """Whether a Docker engine answers and compose is there."""
-    if not shutil.which("docker") or not _succeeds("docker", "version"):
-        return False
-    return compose_command() is not None
-
-
-def _succeeds(*command: str) -> bool:
-    try:
-        result = subprocess.run(
-            command, capture_output=True, check=False, timeout=ENGINE_TIME_LIMIT_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return result.returncode == 0
+__all__ = ["Docker", "engine_answers", "image_of"]
 
 
 class Docker:
@@ -83,40 +63,47 @@ class Docker:
     def up(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Build images, start containers and wait until they answer."""
         chosen = self._registry.chosen(request.service)
-        self._require_engine()
-        for service in chosen:
-            self._require_ours(service.container)
-            if values.get(environment.CERTIFICATE):
-                raise DeployError(
-                    f"{environment.CERTIFICATE} names a file that a container does not have.",
-                    "Put a proxy that speaks TLS in front, or use ./deploy.sh up --local.",
-                )
-            _require_mounts(service, values)
-            port = environment.port_of(service.port_variable, service.port, values)
-            if port != self._published_port(service):
-                ports.require_free(port, service.port_variable, service.name)
+        contents = Contents(self._project, self._registry, values)
+        engine.require_engine()
+        self._require_possible(chosen, contents, values)
+        contents.write()
         names = [service.container for service in chosen]
-        self._write_settings(values)
-        self._compose("build", *names, values=values)
-        if any(self._uses_bundled_database(service, values) for service in chosen):
-            self._start_database(values)
-        self._compose(*UP, *names, values=values)
+        self._compose("build", *names, contents=contents)
+        if any(contents.uses_bundled_database(service) for service in chosen):
+            self._start_database(contents)
+        # Redis comes with them: they wait for it (`depends_on`).
+        self._compose(*UP, *names, contents=contents)
         silent = health.wait(
             {service.name: self._endpoint(service) for service in chosen}, self._failure_of
         )
         for service in chosen:
             _say_what_localhost_is(service, values)
         if silent:
-            self._compose(
-                "logs",
-                *self._no_colour(),
-                "--tail",
-                "15",
-                *(self._container_named(n) for n in silent),
-            )
+            self._show_last_lines(*(self._container_named(name) for name in silent))
             raise DeployError(
                 f"{console.listed(silent)} did not start.",
                 "Correct what the log says and run ./deploy.sh up again.",
+            )
+        if request.service is None:
+            self._start_gateway(contents)
+            self._remove_unwanted(contents)
+
+    def _require_possible(
+        self, chosen: list[Service], contents: Contents, values: Mapping[str, str]
+    ) -> None:
+        """Refuse what cannot come to a good end, before anything is built or stopped."""
+        for service in chosen:
+            self._require_ours(service.container)
+            require_mounts(self._registry.mounts_of(service), values)
+            port = environment.port_of(service.port_variable, service.port, values)
+            if port != self._published_port(service):
+                ports.require_free(port, service.port_variable, service.name)
+        for bundled in filter(contents.wants, self._registry.bundled):
+            self._require_ours(bundled.container)
+        if contents.wants(self._registry.litellm) and not values.get(MASTER_KEY):
+            raise DeployError(
+                f"LiteLLM needs {MASTER_KEY}, the key that its callers send.",
+                f"{MASTER_KEY}=sk-$(openssl rand -hex 32) in config/secrets.env",
             )
 
     def down(self, request: Request) -> None:
@@ -124,14 +111,14 @@ class Docker:
         chosen = self._registry.chosen(request.service)
         names = [service.container for service in chosen]
         if request.service is None:
-            names.append(self._registry.database.container)
+            names += [bundled.container for bundled in self._registry.bundled]
         self._compose("rm", "--stop", "--force", *names)
         if request.service is None:
             # compose's own `down` fails where containers of others are in a network.
             for network in self._registry.networks:
-                if not _succeeds("docker", "network", "inspect", network):
+                if not succeeds("docker", "network", "inspect", network):
                     continue
-                if not _succeeds("docker", "network", "rm", network):
+                if not succeeds("docker", "network", "rm", network):
                     console.say(f"The network {network} stays: other containers are in it.")
 
     def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
@@ -143,9 +130,10 @@ class Docker:
     def build(self, request: Request) -> None:
         """Build the images."""
         names = [service.container for service in self._registry.chosen(request.service)]
-        self._require_engine()
+        engine.require_engine()
         file = environment.read_env_file(environment.env_file(self._project, os.environ))
-        self._compose("build", *names, values={**file, **os.environ})
+        contents = Contents(self._project, self._registry, {**file, **os.environ})
+        self._compose("build", *names, contents=contents)
 
     def show_logs(self, request: Request) -> int:
         """Print the containers' logs."""
@@ -159,8 +147,8 @@ class Docker:
         self._compose("down", "--volumes")
         for service in self._registry.services.values():
             image = image_of(service)
-            if _succeeds("docker", "image", "inspect", image):
-                self._docker("image", "rm", image)
+            if succeeds("docker", "image", "inspect", image):
+                subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)
         return [self._project.run]
 
     def rows(self, service: str | None = None) -> Iterator[Row]:
@@ -175,10 +163,19 @@ class Docker:
             tools = "-" if report.tools is None else str(report.tools)
             log = f"docker logs {chosen.container}"
             yield Row(chosen.name, endpoint.url, status, tools, log, report.detail)
-        database = self._registry.database
-        if service is None and self._folder_of(database.container) == self._project.root.resolve():
-            state = "running" if self._container_runs(database.container) else "stopped"
-            yield Row(database.name, "-", state, log=f"docker logs {database.container}")
+        if service is None:
+            yield from self._bundled_rows()
+
+    def _bundled_rows(self) -> Iterator[Row]:
+        for bundled in self._registry.bundled:
+            container = bundled.container
+            if _folder_of(container) != self._project.root.resolve():
+                continue
+            state = "stopped"
+            if self._container_runs(container):
+                found = engine.health(container)
+                state = found if found in ("starting", "unhealthy") else "running"
+            yield Row(bundled.name, "-", state, log=f"docker logs {container}")
 
     def running(self, service: str | None = None) -> dict[str, Endpoint]:
         """Return name → endpoint of the services whose container runs."""
@@ -194,38 +191,18 @@ class Docker:
 
     # --- pieces ---------------------------------------------------------------------------------
 
-    def _require_engine(self) -> None:
-        if not shutil.which("docker"):
-            raise DeployError(
-                "There is no docker command here.",
-                "Install Docker, or use ./deploy.sh up --local.",
-            )
-        if not _succeeds("docker", "version"):
-            raise DeployError(
-                "The Docker engine does not answer.",
-                "Start it (systemctl start docker), check that you may use it (group docker), or "
-                "use ./deploy.sh up --local.",
-            )
-        if compose_command() is None:
-            raise DeployError(
-                "Docker is here, but compose is not.",
-                "apt-get install docker-compose-plugin (or docker-compose), or use --local.",
-            )
-
-    def _compose(self, *arguments: str, values: Mapping[str, str] | None = None) -> None:
+    def _compose(self, *arguments: str, contents: Contents | None = None) -> None:
         command = compose_command()
         if command is None:
-            self._require_engine()
-        assert command is not None, "_require_engine said so otherwise"
-        profile = os.environ.get("COMPOSE_PROFILES", "")
+            engine.require_engine()
+        assert command is not None, "require_engine said so otherwise"
+        contents = contents or Contents(self._project, self._registry, os.environ)
+        ours = ",".join(map(profile_of, self._registry.bundled))
         result = subprocess.run(
             [*command, "--project-directory", str(self._project.root), *self._files(), *arguments],
             cwd=self._project.root,
-            env={
-                **os.environ,
-                **self._compose_variables(values or os.environ),
-                "COMPOSE_PROFILES": ",".join(filter(None, (profile, DATABASE_PROFILE))),
-            },
+            # What is to run is named; the profiles let all of it be named.
+            env={**os.environ, **contents.variables(), PROFILES: ours},
             check=False,
         )
         if result.returncode != 0:
@@ -236,117 +213,86 @@ class Docker:
                 else "",
             )
 
-    def _docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["docker", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DATABASE_TIME_LIMIT_S,
-        )
+    def _show_last_lines(self, *containers: str) -> None:
+        self._compose("logs", *self._no_colour(), "--tail", SHOWN_LOG_LINES, *containers)
 
     def _files(self) -> list[str]:
-        files = [self._project.root / COMPOSE_FILE, self._settings_path]
+        second = Contents(self._project, self._registry, {}).settings_path
+        files = [self._project.root / COMPOSE_FILE, second]
         return [word for file in files if file.exists() for word in ("--file", str(file))]
 
     @staticmethod
     def _no_colour() -> list[str]:
         return [] if console.is_terminal() else ["--no-color"]
 
-    # --- the bundled database -------------------------------------------------------------------
+    # --- what comes along -----------------------------------------------------------------------
 
-    @staticmethod
-    def _uses_bundled_database(service: Service, values: Mapping[str, str]) -> bool:
-        return service.database and not environment.given_database(service, values)
-
-    def _start_database(self, values: Mapping[str, str]) -> None:
+    def _start_database(self, contents: Contents) -> None:
         """Start the database and see to it that demo data and role are whole."""
         container = self._registry.database.container
-        self._require_ours(container)
         _open_to_read(self._project)
-        self._compose(*UP, container, values=values)
-        progress = console.Progress("Waiting for the demo database")
-        started = time.monotonic()
-        while not _succeeds("docker", "exec", container, *DATABASE_READY):
-            restarts = self._restarts(container)
-            if restarts >= TOO_MANY_RESTARTS or _elapsed(started) > DATABASE_TIME_LIMIT_S:
-                progress.stop()
-                self._compose("logs", *self._no_colour(), "--tail", "15", container)
-                raise DeployError(
-                    "The demo database did not start.",
-                    "Correct what its log says; ./deploy.sh clean starts from nothing.",
-                )
-            progress.update(f"{_elapsed(started):.0f} s")
-            time.sleep(POLL_INTERVAL_S)
+        progress = self._start(
+            self._registry.database,
+            contents,
+            "Waiting for the demo database",
+            lambda: succeeds("docker", "exec", container, *DATABASE_READY),
+            DATABASE_TIME_LIMIT_S,
+        )
         # The image runs it, too, but never again once it was interrupted.
-        try:
-            filled = self._docker("exec", container, DATABASE_FILL)
-            trouble = filled.stderr.strip() if filled.returncode else None
-        except subprocess.TimeoutExpired:
-            trouble = f"it took more than {DATABASE_TIME_LIMIT_S} s"
+        trouble = _trouble_of("docker", "exec", container, DATABASE_FILL)
         if trouble is not None:
             progress.stop()
             raise DeployError(f"The demo database could not be made: {trouble}")
         progress.done("ready")
 
-    def _compose_variables(self, values: Mapping[str, str]) -> dict[str, str]:
-        """Return what docker-compose.yml asks for: ports, images, passwords."""
-        names = (*self._registry.variables, *environment.BUILD_VARIABLES)
-        found = {name: values[name] for name in names if values.get(name)}
-        return {**_groups_of(self._registry, found), **found, **self._database_passwords()}
+    def _start_gateway(self, contents: Contents) -> None:
+        """Start LiteLLM, once what it lists is there."""
+        litellm = self._registry.litellm
+        if contents.wants(litellm):
+            self._start(
+                litellm,
+                contents,
+                "Waiting for LiteLLM",
+                lambda: engine.health(litellm.container) == "healthy",
+                GATEWAY_TIME_LIMIT_S,
+            ).done("healthy")
 
-    def _database_passwords(self) -> dict[str, str]:
-        path = self._project.secrets / "container-database.json"
-        if not path.exists():
-            made = {name: secrets.token_urlsafe(24) for name in DATABASE_PASSWORDS}
-            environment.write_secret(path, json.dumps(made) + "\n")
-        found: dict[str, str] = json.loads(path.read_text())
-        return found
+    def _start(
+        self,
+        bundled: Bundled,
+        contents: Contents,
+        title: str,
+        is_ready: Callable[[], bool],
+        time_limit_s: float,
+    ) -> console.Progress:
+        """Start a container of somebody else's image, wait for it, and return the open progress."""
+        self._compose(*UP, bundled.container, contents=contents)
+        progress = console.Progress(title)
+        started = time.monotonic()
+        while not is_ready():
+            elapsed = time.monotonic() - started
+            if engine.restarts(bundled.container) >= TOO_MANY_RESTARTS or elapsed > time_limit_s:
+                progress.stop()
+                self._show_last_lines(bundled.container)
+                raise DeployError(
+                    f"{bundled.title} did not start.",
+                    "Correct what its log says; ./deploy.sh clean starts from nothing.",
+                )
+            progress.update(f"{elapsed:.0f} s")
+            time.sleep(POLL_INTERVAL_S)
+        return progress
 
-    def _write_settings(self, values: Mapping[str, str]) -> None:
-        """Write a second compose file, closed to others, with what each container gets.
+    def _remove_unwanted(self, contents: Contents) -> None:
+        """Remove what an earlier `up` had beside the services; its data stay."""
+        unwanted = [
+            bundled.container
+            for bundled in self._registry.bundled
+            if not contents.wants(bundled) and self._container_runs(bundled.container)
+        ]
+        if unwanted:
+            self._compose("rm", "--stop", "--force", *unwanted)
 
-        Not a file of lines for `env_file`: the versions of compose read quotes, `#` and `$` in
-        those differently. In JSON all that is special is the `$` of compose's own variables.
-        """
-        services = {
-            service.container: {"environment": self._inside(service, values)}
-            for service in self._registry.services.values()
-        }
-        environment.write_secret(
-            self._settings_path, json.dumps({"services": services}, indent=2) + "\n"
-        )
-
-    def _inside(self, service: Service, values: Mapping[str, str]) -> dict[str, str]:
-        """Return what a container gets; its address and paths are the image's own."""
-        url = None
-        if self._uses_bundled_database(service, values):
-            database = self._registry.database
-            password = self._database_passwords()[READER_PASSWORD]
-            url = f"postgresql://mcp_reader:{password}@{database.container}:5432/demo"
-        given = {**self._of_containers(service, values), **{k: v for k, v in values.items() if v}}
-        variables = environment.of_service(self._project, self._registry, service, given, url)
-        environment.save(self._project, service, variables)
-        return {
-            name: value.replace("$", "$$")
-            for name, value in sorted(variables.items())
-            if name not in (environment.HOST, environment.PORT, environment.STATE_DIR)
-        }
-
-    def _of_containers(self, service: Service, values: Mapping[str, str]) -> dict[str, str]:
-        """Return what differs in a container: where the others are, and what is mounted."""
-        services = self._registry.services.values()
-        urls = {s.name: f"http://{s.container}:{s.port}" for s in services}
-        others = service.services_variable
-        mounted = [m for m in service.mounts if m.setting and values.get(m.variable)]
-        return {
-            **({others: environment.listed(urls)} if others else {}),
-            **{m.setting: m.target for m in mounted if m.setting},
-        }
-
-    @property
-    def _settings_path(self) -> Path:
-        return self._project.secrets / "containers.json"
+    # --- pieces ---------------------------------------------------------------------------------
 
     def _endpoint(self, service: Service) -> Endpoint:
         variables = environment.saved(self._project, service) or {
@@ -355,20 +301,14 @@ class Docker:
         # Ports are published on loopback, whatever address the server has inside.
         return environment.endpoint_of({**variables, environment.HOST: "127.0.0.1"})
 
-    def _container_named(self, service: str) -> str:
-        if service == self._registry.database.name:
-            return self._registry.database.container
-        return self._registry.chosen(service)[0].container
+    def _container_named(self, name: str) -> str:
+        found = {bundled.name: bundled.container for bundled in self._registry.bundled}
+        return found.get(name) or self._registry.chosen(name)[0].container
 
     def _container_runs(self, container: str) -> bool:
         """Whether a container of this clone runs."""
-        running = self._inspect(container, "{{.State.Running}}") == "true"
-        return running and self._folder_of(container) == self._project.root.resolve()
-
-    def _folder_of(self, container: str) -> Path | None:
-        """Return the folder whose compose file made a container; None without one."""
-        label = self._inspect(container, f'{{{{index .Config.Labels "{FOLDER_LABEL}"}}}}')
-        return Path(label).resolve() if label else None
+        running = inspect(container, "{{.State.Running}}") == "true"
+        return running and _folder_of(container) == self._project.root.resolve()
 
     def _published_port(self, service: Service) -> int | None:
         runs = self._container_runs(service.container)
@@ -376,9 +316,9 @@ class Docker:
 
     def _require_ours(self, container: str) -> None:
         """Check that the container's name is free, or taken by this clone."""
-        if not self._inspect(container, "{{.Id}}"):
+        if not inspect(container, "{{.Id}}"):
             return
-        folder = self._folder_of(container)
+        folder = _folder_of(container)
         if folder is None:
             raise DeployError(
                 f"There is a container {container} that deploy.sh did not make.",
@@ -390,31 +330,26 @@ class Docker:
                 f"Stop it there: {folder}/deploy.sh down --docker",
             )
 
-    def _restarts(self, container: str) -> int:
-        count = self._inspect(container, "{{.RestartCount}}")
-        return int(count) if count.isdigit() else 0
-
     def _failure_of(self, service: str) -> str | None:
-        restarts = self._restarts(self._registry.services[service].container)
+        restarts = engine.restarts(self._registry.services[service].container)
         return "it ends again and again" if restarts >= TOO_MANY_RESTARTS else None
 
-    def _inspect(self, container: str, template: str) -> str:
-        try:
-            result = subprocess.run(
-                ["docker", "container", "inspect", "--format", template, container],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=ENGINE_TIME_LIMIT_S,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return result.stdout.strip() if result.returncode == 0 else ""
+
+def _folder_of(container: str) -> Path | None:
+    """Return the folder whose compose file made a container; None without one."""
+    label = inspect(container, f'{{{{index .Config.Labels "{FOLDER_LABEL}"}}}}')
+    return Path(label).resolve() if label else None
 
 
-def image_of(service: Service) -> str:
-    """Return the name of a service's image."""
-    return f"mcp-tool-servers/{service.name}"
+def _trouble_of(*command: str) -> str | None:
+    """Run a command on the database, and return why it failed."""
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=DATABASE_TIME_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took more than {DATABASE_TIME_LIMIT_S} s"
+    return result.stderr.strip() if result.returncode else None
 
 
 def _open_to_read(project: Project) -> None:
@@ -425,31 +360,6 @@ def _open_to_read(project: Project) -> None:
         with contextlib.suppress(OSError):
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
-
-
-def _require_mounts(service: Service, values: Mapping[str, str]) -> None:
-    """Refuse a path that is not there: the engine would make an empty folder of that name."""
-    for mount in service.mounts:
-        path = values.get(mount.variable)
-        if path and not (path.startswith("/") and Path(path).exists()):
-            raise DeployError(
-                f"{mount.variable}={path} is not the absolute path of something on this machine.",
-                f"Correct it, or unset it: {service.name} runs without.",
-            )
-
-
-def _groups_of(registry: Registry, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the groups that may use what is mounted, so that containers can be put into them."""
-    mounts = [m for s in registry.services.values() for m in s.mounts if values.get(m.variable)]
-    return {
-        mount.group_variable: str(Path(values[mount.variable]).stat().st_gid)
-        for mount in mounts
-        if mount.group_variable and Path(values[mount.variable]).exists()
-    }
-
-
-def _elapsed(started: float) -> float:
-    return time.monotonic() - started
 
 
 def _say_what_localhost_is(service: Service, values: Mapping[str, str]) -> None:

@@ -26,8 +26,13 @@ PORT = "MCP_HTTP_SERVER__PORT"
 STATE_DIR = "MCP_HTTP_SERVER__STATE_DIR"
 SEAL_KEY = "MCP_HTTP_SECURITY__SEAL_KEY"
 CERTIFICATE = "MCP_HTTP_TLS__CERTIFICATE"
-# What images are built from; not for the services themselves.
-BUILD_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL")
+CLIENT_CA = "MCP_HTTP_TLS__CLIENT_CA"
+# A file with certificate and key, which deploy.sh itself shows where CLIENT_CA is set.
+CLIENT_CERTIFICATE = "MCP_CLIENT_CERTIFICATE"
+# What compose reads besides our own variables; not for the services themselves.
+COMPOSE_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL", "COMPOSE_PROFILES", "LITELLM_MASTER_KEY")
+# What is kept of a service for deploy.sh and is otherwise in a container, or nothing to it.
+OF_THIS_MACHINE = frozenset({HOST, PORT, STATE_DIR, CLIENT_CERTIFICATE})
 API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
 
@@ -42,12 +47,14 @@ class Endpoint:
         host: Address to connect to.
         secure: Whether it speaks TLS.
         api_key: The key that it asks for; None when it asks for none.
+        client_certificate: File with the certificate and key that it asks for, likewise.
     """
 
     host: str
     port: int
     secure: bool = False
     api_key: str | None = None
+    client_certificate: str | None = None
 
     @property
     def url(self) -> str:
@@ -69,12 +76,31 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     earlier = json.loads(memory.read_text()) if remember and memory.exists() else {}
     callers = {**earlier, **os.environ}
     services = registry.services.values()
-    named = {name for service in services for name in service.environment} | {*BUILD_VARIABLES}
+    named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
     ours = {
         name: value for name, value in callers.items() if name.startswith("MCP_") or name in named
     }
     write_secret(memory, json.dumps(ours, indent=2) + "\n")
-    return {**read_env_file(env_file(project, callers)), **callers}
+    values = {**read_env_file(env_file(project, callers)), **callers}
+    require_client_certificate(values)
+    return values
+
+
+def require_client_certificate(values: Values) -> None:
+    """Refuse to start what could not be asked how it is.
+
+    Raises:
+        DeployError: The services want a certificate of their callers, and there is none to show.
+    """
+    file = values.get(CLIENT_CERTIFICATE)
+    if file and not Path(file).is_file():
+        raise DeployError(f"{CLIENT_CERTIFICATE}={file} is no file.")
+    if values.get(CLIENT_CA) and not file:
+        raise DeployError(
+            f"{CLIENT_CA} makes the services ask deploy.sh, too, for a certificate.",
+            f"{CLIENT_CERTIFICATE} names a PEM file with one that this authority signed, and its "
+            "key.",
+        )
 
 
 def env_file(project: Project, callers: Values) -> Path | None:
@@ -162,6 +188,8 @@ def of_service(
     mine.setdefault(HOST, "127.0.0.1")
     mine.setdefault(SEAL_KEY, seal_key(project))
     mine.setdefault(STATE_DIR, str(project.run / "state"))
+    if values.get(CLIENT_CERTIFICATE):
+        mine[CLIENT_CERTIFICATE] = values[CLIENT_CERTIFICATE]
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
     if database_url is not None:
         mine["DATABASE_URL"] = database_url
@@ -191,6 +219,7 @@ def endpoint_of(variables: Values) -> Endpoint:
         port=int(variables[PORT]),
         secure=bool(variables.get(CERTIFICATE)),
         api_key=key,
+        client_certificate=variables.get(CLIENT_CERTIFICATE) or None,
     )
 
 

@@ -54,11 +54,13 @@ class Row:
     detail: str = ""
 
 
-def unverified_tls() -> ssl.SSLContext:
+def tls_of(endpoint: Endpoint) -> ssl.SSLContext:
     """Return a TLS context for the suite's own address, whose certificate names another host."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if endpoint.client_certificate is not None:
+        context.load_cert_chain(endpoint.client_certificate)
     return context
 
 
@@ -68,10 +70,10 @@ def ask(endpoint: Endpoint) -> Report:
         f"{endpoint.url}/health", headers={"Host": HOST_NAME}
     )
     # No proxy of the environment may stand between this machine and itself.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified_tls())
-    )
     try:
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls_of(endpoint))
+        )
         with opener.open(request, timeout=ANSWER_TIME_LIMIT_S) as response:
             body = json.load(response)
     except urllib.error.HTTPError as error:

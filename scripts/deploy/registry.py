@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -84,8 +84,15 @@ class Service(_Row):
 
 
 class Bundled(_Row):
-    """A container of somebody else's image that comes with ours."""
+    """A container of somebody else's image that comes with ours.
 
+    Attributes:
+        name: As the commands and the table of `status` name it.
+        title: As a sentence begins with it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
     container: str
     image: str
     image_variable: str
@@ -96,7 +103,8 @@ class Bundled(_Row):
 class Database(Bundled):
     """The bundled PostgreSQL, which is a process of this machine without containers."""
 
-    name: Literal["database"] = "database"
+    title = "The demo database"
+    name = "database"
     port: int = Field(ge=1, le=65535)
     port_variable: str
     binaries_variable: str
@@ -105,13 +113,15 @@ class Database(Bundled):
 class Redis(Bundled):
     """The bundled Redis."""
 
-    name: Literal["redis"] = "redis"
+    title = "Redis"
+    name = "redis"
 
 
 class LiteLLM(Bundled):
     """The bundled gateway."""
 
-    name: Literal["litellm"] = "litellm"
+    title = "LiteLLM"
+    name = "litellm"
     port: int = Field(ge=1, le=65535)
     port_variable: str
 
@@ -133,7 +143,7 @@ class Registry(_Row):
     networks: dict[str, Network]
 
     @property
-    def bundled(self) -> tuple[Database, Redis, LiteLLM]:
+    def bundled(self) -> tuple[Bundled, ...]:
         """The containers of others, in the order in which they are started."""
         return self.database, self.redis, self.litellm
 
@@ -158,7 +168,7 @@ class Registry(_Row):
         """Variables that are read here and are no settings of a service."""
         names = {bundled.image_variable for bundled in self.bundled}
         names |= {self.database.port_variable, self.database.binaries_variable}
-        names |= {self.litellm.port_variable}
+        names |= {self.litellm.port_variable, "MCP_LITELLM_CONFIG", "MCP_LITELLM_ENV_FILE"}
         for service in self.services.values():
             names |= {service.port_variable, service.env_file_variable}
             names |= {service.folder_variable} if service.folder_variable else set()

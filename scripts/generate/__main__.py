@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.deploy import registry as registry_module
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
-from scripts.generate import compose, env_example, kubernetes, proxies, systemd, tables
+from scripts.generate import compose, env_example, gateway, kubernetes, proxies, systemd, tables
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "services/*/README.md", "scripts/README.md")
 
@@ -23,6 +23,7 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     for path, text in (*systemd.files(registry), *kubernetes.files(registry)):
         yield root / path, text
     yield from proxies.files(root, registry)
+    yield root / "examples" / "litellm" / "config.yaml", gateway.render(registry)
     for pattern in _DOCUMENTS:
         for path in sorted(root.glob(pattern)):
             to_root = "../" * (len(path.relative_to(root).parts) - 1)

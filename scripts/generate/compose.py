@@ -5,26 +5,37 @@ Both compose v2 and docker-compose 1.29 read it; what only one of them knows is 
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts.deploy.docker import (
-    DATABASE_ADMIN,
-    DATABASE_PASSWORDS,
-    DATABASE_PROFILE,
-    DATABASE_READY,
+from scripts.deploy.contents import (
+    ADMIN_PASSWORD,
+    MASTER_KEY,
+    READER_PASSWORD,
+    REDIS_PASSWORD,
+    REVISION,
+    USER_ID,
     image_of,
+    profile_of,
 )
-from scripts.deploy.registry import Database, Registry, Service
+from scripts.deploy.docker import DATABASE_ADMIN, DATABASE_READY
+from scripts.deploy.environment import API_KEYS
+from scripts.deploy.paths import project_here
+from scripts.deploy.registry import Bundled, Database, LiteLLM, Mount, Redis, Registry, Service
 
 HEADER = """\
 # Written by scripts/docs from config/services.yaml and config/networks.yaml; change those.
 #
 # ./deploy.sh up --docker runs it. Without deploy.sh: docker compose up --detach --build, with
 # MCP_<SERVICE>_ENV_FILE naming a file of settings and secrets (mode 600) for each service.
-# The profile "database" adds a PostgreSQL with demo data; deploy.sh switches it on where no
-# DATABASE_URL is given. Every port is published on 127.0.0.1 only.
+# Further parts come with COMPOSE_PROFILES: "database", a PostgreSQL with demo data, which deploy.sh
+# switches on where no DATABASE_URL is given; "redis"; "litellm". docs/deploy.md has what each
+# needs. Every port is published on 127.0.0.1 only.
 """
 EMPTY_ENV_FILE = "./config/secrets.env.example"
 DATABASE_FOLDER = "/var/lib/postgresql/data"
@@ -32,27 +43,43 @@ FILES_FOLDER = "/srv/files"
 """Where a container has the folder of this machine that its `folder_variable` names."""
 NOTHING = "/dev/null"
 """What a container has in the place of a mount that was not asked for."""
-OWN_GROUP = "10001"
+OWN_GROUP = str(USER_ID)
 """The group that images run as, which a container is in anyway."""
-ADMIN_PASSWORD, READER_PASSWORD = DATABASE_PASSWORDS
+PROBE = ["CMD", "python", "-I", "/app/core/probe.py"]
+GATEWAY_CONFIG = "./examples/litellm/config.yaml"
+NO_MASTER_KEY = "sk-1234"
+"""A well-known key, with which LiteLLM refuses to start: better than to start without one."""
 
 LOGGING = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "4"}}
 """As much as of a local deployment; without it the engine keeps all there ever was."""
-HARDENED: dict[str, Any] = {
+KEPT: dict[str, Any] = {
     "restart": "unless-stopped",
     "logging": LOGGING,
+    "security_opt": ["no-new-privileges:true"],
+}
+HARDENED: dict[str, Any] = {
+    **KEPT,
     "init": True,
     "read_only": True,
     "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges:true"],
     "tmpfs": ["/tmp"],  # noqa: S108  the container's own, in memory
 }
 
 
 def render(registry: Registry) -> str:
     """Return the text of docker-compose.yml."""
-    services = {s.container: _service(s) for s in registry.services.values()}
+    root = project_here().root
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    build = {
+        "PYTHON_IMAGE": f"${{PYTHON_IMAGE:-{_base_image(root)}}}",
+        "PIP_INDEX_URL": "${PIP_INDEX_URL:-}",
+        "VERSION": project["project"]["version"],
+        "REVISION": f"${{{REVISION}:-unknown}}",
+    }
+    services = {s.container: _service(registry, s, build) for s in registry.services.values()}
     services[registry.database.container] = _database(registry.database)
+    services[registry.redis.container] = _redis(registry.redis)
+    services[registry.litellm.container] = _litellm(registry.litellm, registry)
     document = {
         "services": services,
         "networks": {name: {"name": name} for name in registry.networks},
@@ -61,22 +88,37 @@ def render(registry: Registry) -> str:
             f"{registry.database.container}-data": {},
         },
     }
-    body = yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True)
+    body = yaml.dump(document, Dumper=_Plain, sort_keys=False, width=100, allow_unicode=True)
     return f"{HEADER}\n{body}"
 
 
-def _service(service: Service) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{service.port}/health"
-    probe = f"import urllib.request as r; r.urlopen('{url}', timeout=4)"
+class _Plain(yaml.SafeDumper):
+    """Writes what stands in several places in each of them, for readers and small parsers."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never refer to another place."""
+        return True
+
+
+def _base_image(root: Path) -> str:
+    """Return what the Dockerfile builds on by default."""
+    text = (root / "Dockerfile").read_text(encoding="utf-8")
+    found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
+    assert found is not None, "the Dockerfile names its base image"
+    return found[1]
+
+
+def _service(registry: Registry, service: Service, build: Mapping[str, str]) -> dict[str, Any]:
     return {
         "container_name": service.container,
         "image": image_of(service),
         "build": {
             "context": ".",
-            "dockerfile": f"services/{service.name}/Dockerfile",
             "args": {
-                "PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.12-slim}",
-                "PIP_INDEX_URL": "${PIP_INDEX_URL:-}",
+                **build,
+                "SERVICE": service.name,
+                "PORT": str(service.port),
+                "CONTAINER": service.container,
             },
         },
         "env_file": [f"${{{service.env_file_variable}:-{EMPTY_ENV_FILE}}}"],
@@ -85,9 +127,12 @@ def _service(service: Service) -> dict[str, Any]:
         "ports": [f"127.0.0.1:${{{service.port_variable}:-{service.port}}}:{service.port}"],
         "networks": list(service.networks),
         "extra_hosts": ["host.docker.internal:host-gateway"],
-        "volumes": [*_volumes(service).values(), *_mounts(service)],
+        "volumes": [
+            *_volumes(service).values(),
+            *map(_mount, registry.mounts_of(service)),
+        ],
         "healthcheck": {
-            "test": ["CMD", "python", "-c", probe],
+            "test": PROBE,
             "interval": "10s",
             "timeout": "5s",
             "retries": 3,
@@ -111,9 +156,9 @@ def _volumes(service: Service) -> dict[str, str]:
     return mounted
 
 
-def _mounts(service: Service) -> list[str]:
-    """Return the paths of the machine that a container is given read-only where it is asked for."""
-    return [f"${{{m.variable}:-{NOTHING}}}:{m.target}:ro" for m in service.mounts]
+def _mount(mount: Mount) -> str:
+    """Return a path of the machine that a container is given read-only where it is asked for."""
+    return f"${{{mount.variable}:-{NOTHING}}}:{mount.target}:ro"
 
 
 def _groups(service: Service) -> dict[str, Any]:
@@ -122,11 +167,24 @@ def _groups(service: Service) -> dict[str, Any]:
     return {"group_add": [f"${{{v}:-{OWN_GROUP}}}" for v in variables]} if variables else {}
 
 
+def _bundled(bundled: Bundled) -> dict[str, Any]:
+    return {
+        "container_name": bundled.container,
+        "image": f"${{{bundled.image_variable}:-{bundled.image}}}",
+        "profiles": [profile_of(bundled)],
+        "networks": list(bundled.networks),
+        "mem_limit": bundled.memory,
+        **KEPT,
+    }
+
+
+def _health(test: list[str], *, interval_s: int, retries: int) -> dict[str, Any]:
+    return {"test": test, "interval": f"{interval_s}s", "timeout": "5s", "retries": retries}
+
+
 def _database(database: Database) -> dict[str, Any]:
     return {
-        "container_name": database.container,
-        "image": f"${{{database.image_variable}:-{database.image}}}",
-        "profiles": [DATABASE_PROFILE],
+        **_bundled(database),
         "command": ["postgres", "-c", "shared_preload_libraries=pg_stat_statements"],
         "environment": {
             "POSTGRES_USER": DATABASE_ADMIN,
@@ -136,22 +194,62 @@ def _database(database: Database) -> dict[str, Any]:
             "POSTGRES_PASSWORD": f"${{{ADMIN_PASSWORD}:-}}",
             READER_PASSWORD: f"${{{READER_PASSWORD}:-}}",
         },
-        "networks": list(database.networks),
         "volumes": [
             f"{database.container}-data:{DATABASE_FOLDER}",
             "./scripts/demo_database:/opt/mcp/demo:ro",
             "./scripts/demo_database/container:/docker-entrypoint-initdb.d:ro",
             "./services/postgres/role.sql:/opt/mcp/role.sql:ro",
         ],
-        "healthcheck": {
-            "test": ["CMD", *DATABASE_READY],
-            "interval": "5s",
-            "timeout": "5s",
-            "retries": 20,
-        },
-        "logging": LOGGING,
+        "healthcheck": _health(["CMD", *DATABASE_READY], interval_s=5, retries=20),
         "shm_size": "128m",
-        "mem_limit": "1g",
-        "restart": "unless-stopped",
-        "security_opt": ["no-new-privileges:true"],
+    }
+
+
+def _redis(redis: Redis) -> dict[str, Any]:
+    """Return a Redis that keeps nothing on a disk and has its password on no command line.
+
+    It reads its configuration from standard input (redis-server(1), the file name `-`).
+    """
+    settings = [
+        # Compose makes one dollar of two; the shell in the container takes the variable.
+        'requirepass "$$REDISCLI_AUTH"',
+        'save ""',
+        "maxmemory 192mb",
+        # What is told to it must not vanish; a full one refuses, and services say so.
+        "maxmemory-policy noeviction",
+    ]
+    script = "\n".join(["exec redis-server - <<END", *settings, "END"])
+    return {
+        **_bundled(redis),
+        **HARDENED,
+        "user": "999:999",
+        "entrypoint": ["sh", "-c", script],
+        "environment": {"REDISCLI_AUTH": f"${{{REDIS_PASSWORD}:-}}"},
+        "tmpfs": ["/tmp", "/data"],  # noqa: S108  the container's own, in memory
+        "healthcheck": _health(
+            ["CMD-SHELL", "redis-cli ping | grep -q PONG"], interval_s=5, retries=12
+        ),
+        "pids_limit": 64,
+    }
+
+
+def _litellm(litellm: LiteLLM, registry: Registry) -> dict[str, Any]:
+    url = "http://127.0.0.1:4000/health/liveliness"
+    probe = f"import urllib.request as r; r.urlopen('{url}', timeout=4)"
+    return {
+        **_bundled(litellm),
+        "command": ["--config", "/app/config.yaml", "--port", "4000"],
+        "env_file": [f"${{MCP_LITELLM_ENV_FILE:-{EMPTY_ENV_FILE}}}"],
+        "environment": {
+            MASTER_KEY: f"${{{MASTER_KEY}:-{NO_MASTER_KEY}}}",
+            API_KEYS[-1]: f"${{{API_KEYS[-1]}:-}}",
+        },
+        "ports": [f"127.0.0.1:${{{litellm.port_variable}:-{litellm.port}}}:4000"],
+        "volumes": [f"${{MCP_LITELLM_CONFIG:-{GATEWAY_CONFIG}}}:/app/config.yaml:ro"],
+        # It lists the tools of each once, when it starts.
+        "depends_on": {
+            service.container: {"condition": "service_healthy"}
+            for service in registry.services.values()
+        },
+        "healthcheck": _health(["CMD", "python3", "-c", probe], interval_s=5, retries=36),
     }

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.deploy import docker, environment, registry
+from scripts.deploy import docker, engine, environment, registry
 from scripts.deploy.command_line import Request
+from scripts.deploy.contents import Contents
 from scripts.deploy.docker import Docker
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import DEMO_FOLDER, ROLE_FILE, Project, project_here
@@ -67,14 +68,26 @@ def test_a_folder_of_the_machine_is_mounted_where_its_variable_names_one() -> No
     assert "mcp-postgres-files" not in COMPOSE["volumes"]
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_images_run_as_an_unprivileged_user(service: registry.Service) -> None:
-    """And install what the lock names, with its hashes."""
-    text = (ROOT / "services" / service.name / "Dockerfile").read_text()
+def test_images_run_as_an_unprivileged_user() -> None:
+    """And install what the lock names, with its hashes, on a base that is named to the patch."""
+    text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER mcpuser$", text, re.MULTILINE)
-    assert "--require-hashes" in text
-    assert f"EXPOSE {service.port}" in text
-    assert f'"python", "-m", "{service.module}"' in text
+    installs = re.findall(r"pip(?: --python \S+)? install(.*)", text)
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.\d+\.\d+-slim", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_each_image_is_of_its_service(service: registry.Service) -> None:
+    """One Dockerfile makes them all."""
+    build = COMPOSE["services"][service.container]["build"]
+    given = {name: build["args"][name] for name in ("SERVICE", "PORT", "CONTAINER")}
+    assert given == {
+        "SERVICE": service.name,
+        "PORT": str(service.port),
+        "CONTAINER": service.container,
+    }
 
 
 def test_the_networks_have_fixed_names() -> None:
@@ -100,16 +113,15 @@ def test_what_is_mounted_is_told_to_the_service_and_its_group_to_compose(
     socket = project.root / "engine.sock"
     socket.touch()
     values = {"MCP_MONITORING_SOCKET_MOUNT": str(socket), "MCP_MONITORING_PROC_MOUNT": "/proc"}
-    deployment = Docker(project, known)
-    monitoring = known.services["monitoring"]
-    given = deployment._inside(monitoring, values)
+    given = Contents(project, known, values).inside(known.services["monitoring"])
     assert given["MCP_MONITORING_HOST_PROC"] == "/host/proc"
     assert given["MCP_MONITORING_DOCKER_SOCKET"] == "/var/run/docker.sock"
     assert "postgres=http://mcp-postgres:8001" in given["MCP_MONITORING_SERVICES"].split(",")
     assert "MCP_MONITORING_SOCKET_MOUNT" not in given
-    variables = deployment._compose_variables(values)
+    variables = Contents(project, known, values).variables()
     assert variables["MCP_MONITORING_SOCKET_GROUP"] == str(socket.stat().st_gid)
-    assert "MCP_MONITORING_HOST_PROC" not in deployment._inside(monitoring, {})
+    without = Contents(project, known, {}).inside(known.services["monitoring"])
+    assert "MCP_MONITORING_HOST_PROC" not in without
 
 
 @pytest.mark.usefixtures("fake_docker")
@@ -132,7 +144,7 @@ def test_nothing_secret_can_get_into_an_image() -> None:
 
 def test_compose_itself_accepts_the_file() -> None:
     """Where a compose is installed; it needs no engine for that."""
-    command = docker.compose_command()
+    command = engine.compose_command()
     if command is None:
         if shutil.which("docker-compose") is None:
             missing("compose", "apt-get install docker-compose")
@@ -147,22 +159,19 @@ def test_compose_itself_accepts_the_file() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_without_an_engine_docker_is_explained(
-    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_engine_docker_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three things may be missing; each has its own sentence."""
-    deployment = Docker(project, known)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(DeployError, match="no docker command"):
-        deployment._require_engine()
+        engine.require_engine()
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(docker, "_succeeds", lambda *command: False)
+    monkeypatch.setattr(engine, "succeeds", lambda *command: False)
     with pytest.raises(DeployError, match="engine does not answer"):
-        deployment._require_engine()
-    monkeypatch.setattr(docker, "_succeeds", lambda *command: command == ("docker", "version"))
+        engine.require_engine()
+    monkeypatch.setattr(engine, "succeeds", lambda *command: command == ("docker", "version"))
     monkeypatch.setattr(shutil, "which", lambda name: name if name == "docker" else None)
     with pytest.raises(DeployError, match="compose is not"):
-        deployment._require_engine()
+        engine.require_engine()
 
 
 def test_a_container_gets_settings_but_no_address_of_this_machine(
@@ -171,13 +180,12 @@ def test_a_container_gets_settings_but_no_address_of_this_machine(
     """Inside, the image's own address, port and folders hold."""
     service = known.services["postgres"]
     values = {"MCP_HTTP_API_KEY": "k" * 20, "MCP_POSTGRES_PORT": "9001"}
-    deployment = Docker(project, known)
-    deployment._write_settings(values)
+    Contents(project, known, values).write()
     given = settings_of(project.secrets / "containers.json")
     assert given["MCP_HTTP_API_KEY"] == "k" * 20
     assert given["DATABASE_URL"].endswith("@mcp-database:5432/demo")
     assert not [name for name in given if re.search("SERVER__(HOST|PORT|STATE_DIR)", name)]
-    assert deployment._endpoint(service).url == "http://127.0.0.1:9001"
+    assert Docker(project, known)._endpoint(service).url == "http://127.0.0.1:9001"
     assert (project.secrets / "containers.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -192,11 +200,12 @@ SPECIAL = """ab$cd${HOME}$$ #x"y'z\\n"""
 
 def test_compose_reads_secrets_as_they_are(project: Project, known: Registry) -> None:
     """Dollars, quotes, hashes, backslashes and several lines; asked of a real compose."""
-    command = docker.compose_command()
+    command = engine.compose_command()
     if command is None:
         missing("compose", "apt-get install docker-compose")
     assert command is not None
-    Docker(project, known)._write_settings({"MCP_HTTP_API_KEY": SPECIAL, "DATABASE_URL": "a\nb"})
+    values = {"MCP_HTTP_API_KEY": SPECIAL, "DATABASE_URL": "a\nb", "COMPOSE_PROFILES": "redis"}
+    Contents(project, known, values).write()
     (project.root / "docker-compose.yml").write_text((ROOT / "docker-compose.yml").read_text())
     files = ["--file", "docker-compose.yml", "--file", str(project.secrets / "containers.json")]
     result = subprocess.run(
@@ -218,7 +227,8 @@ echo "$@" >> "$FAKE_LOG"
 case "$*" in
   "compose version"|version) exit 0 ;;
   *" up "*) touch "$FAKE_LOG.up" ;;
-  *" rm --stop "*) rm -f "$FAKE_LOG.up" ;;
+  *" rm --stop --force mcp-postgres"*) rm -f "$FAKE_LOG.up" ;;
+  "container inspect"*mcp-redis|"container inspect"*mcp-litellm) exit 1 ;;
   "network rm litellm-net") exit 1 ;;
   *pg_isready*) [ -z "${FAKE_DEAD_DATABASE:-}" ]; exit $? ;;
   *fill.sh*) echo "${FAKE_FILL:-}" >&2; [ -z "${FAKE_FILL:-}" ]; exit $? ;;
@@ -339,7 +349,7 @@ def test_a_demo_database_that_cannot_be_is_explained(
     """Instead of a service that stays degraded."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(DeployError, match=says):
-        Docker(project, known)._start_database({})
+        Docker(project, known)._start_database(Contents(project, known, {}))
 
 
 def test_a_changed_port_has_to_be_free(
@@ -347,7 +357,7 @@ def test_a_changed_port_has_to_be_free(
 ) -> None:
     """Also while the container runs, on the port of before."""
     deployment = Docker(project, known)
-    deployment._write_settings({"MCP_POSTGRES_PORT": str(any_free_port())})
+    Contents(project, known, {"MCP_POSTGRES_PORT": str(any_free_port())}).write()
     fake_docker.with_name("docker.log.up").touch()
     with (
         service_on_a_port() as taken,
@@ -382,12 +392,119 @@ def test_down_leaves_a_network_that_others_use(
     assert "network rm postgres-net" in fake_docker.read_text()
 
 
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with certificate and key, open to the containers."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).write_text("PEM")
+        (folder / name).chmod(0o644)
+    return folder
+
+
+def test_certificates_that_containers_do_not_have_are_refused(
+    project: Project, known: Registry, certificates: Path
+) -> None:
+    """With the folder to name; a link that leads out of it leads nowhere inside."""
+    outside = {"MCP_HTTP_TLS__CERTIFICATE": "/etc/server.pem"}
+    with pytest.raises(DeployError, match="does not have") as refused:
+        Contents(project, known, outside).write()
+    assert refused.value.hint.startswith("MCP_TLS_FOLDER=/etc ")
+    (certificates / "linked.pem").symlink_to("/etc/hostname")
+    linked = {
+        "MCP_TLS_FOLDER": str(certificates),
+        "MCP_HTTP_TLS__CERTIFICATE": str(certificates / "linked.pem"),
+    }
+    with pytest.raises(DeployError, match="is no file inside"):
+        Contents(project, known, linked).write()
+
+
+def test_a_folder_of_certificates_switches_tls_on(
+    project: Project, known: Registry, certificates: Path
+) -> None:
+    """As the containers see the files, in their settings and where they look for each other."""
+    values = {"MCP_TLS_FOLDER": str(certificates)}
+    given = Contents(project, known, values).inside(known.services["monitoring"])
+    assert given["MCP_HTTP_TLS__CERTIFICATE"] == "/run/mcp/tls/certificate.pem"
+    assert given["MCP_HTTP_TLS__KEY"] == "/run/mcp/tls/key.pem"
+    assert "MCP_HTTP_TLS__CLIENT_CA" not in given
+    assert "postgres=https://mcp-postgres:8001" in given["MCP_MONITORING_SERVICES"]
+    assert Docker(project, known)._endpoint(known.services["monitoring"]).secure
+
+
+def test_a_key_that_the_containers_cannot_read_is_refused(
+    project: Project, known: Registry, certificates: Path
+) -> None:
+    """Their user is another one, and would find out in an endless row of restarts."""
+    (certificates / "key.pem").chmod(0o600)
+    values = {"MCP_TLS_FOLDER": str(certificates)}
+    with pytest.raises(
+        DeployError, match=r"key\.pem cannot be read by .* \(uid 10001\)"
+    ) as refused:
+        Contents(project, known, values).write()
+    assert "chmod 640" in refused.value.hint
+
+
+def test_whoever_wants_certificates_of_callers_gives_one_to_deploy(
+    project: Project, known: Registry, certificates: Path
+) -> None:
+    """It could not ask the services how they are otherwise."""
+    (certificates / "client-ca.pem").write_text("PEM")
+    values = {"MCP_TLS_FOLDER": str(certificates)}
+    with pytest.raises(DeployError, match="MCP_HTTP_TLS__CLIENT_CA makes the services ask"):
+        Contents(project, known, values).write()
+    values["MCP_CLIENT_CERTIFICATE"] = str(certificates / "key.pem")
+    given = Contents(project, known, values).inside(known.services["fetch"])
+    assert given["MCP_HTTP_TLS__CLIENT_CA"] == "/run/mcp/tls/client-ca.pem"
+    assert "MCP_CLIENT_CERTIFICATE" not in given
+    endpoint = Docker(project, known)._endpoint(known.services["fetch"])
+    assert endpoint.client_certificate == str(certificates / "key.pem")
+
+
+def test_containers_have_the_folder_of_keys_and_its_file_once_there_is_one(
+    project: Project, known: Registry
+) -> None:
+    """Keys that are made while they run are seen without a restart."""
+    made = Contents(project, known, {})
+    made.write()
+    folder = project.secrets / "keys"
+    assert made.variables()["MCP_KEYS_FOLDER"] == str(folder)
+    assert folder.stat().st_mode & 0o7777 == 0o2750
+    assert "MCP_HTTP_AUTH__KEYS_FILE" not in made.inside(known.services["fetch"])
+    (folder / "keys.json").write_text("{}")
+    given = made.inside(known.services["fetch"])
+    assert given["MCP_HTTP_AUTH__KEYS_FILE"] == "/run/mcp/keys/keys.json"
+    own = Contents(project, known, {"MCP_HTTP_AUTH__KEYS_FILE": str(folder / "keys.json")})
+    assert own.variables()["MCP_KEYS_FOLDER"] == str(folder)
+
+
+def test_redis_comes_where_it_is_asked_for(project: Project, known: Registry) -> None:
+    """With a password of its own, and the services wait for it; another Redis wins."""
+    fetch = known.services["fetch"]
+    without = Contents(project, known, {})
+    assert not without.wants(known.redis)
+    assert "MCP_HTTP_BACKPLANE__REDIS_URL" not in without.inside(fetch)
+    asked = Contents(project, known, {"COMPOSE_PROFILES": "redis"})
+    password = asked.variables()["MCP_REDIS_PASSWORD"]
+    url = asked.inside(fetch)["MCP_HTTP_BACKPLANE__REDIS_URL"]
+    assert url == f"redis://:{password}@mcp-redis:6379/0"
+    asked.write()
+    entry = json.loads(asked.settings_path.read_text())["services"]["mcp-fetch"]
+    assert entry["depends_on"] == {"mcp-redis": {"condition": "service_healthy"}}
+    other = {"COMPOSE_PROFILES": "redis", "MCP_HTTP_BACKPLANE__REDIS_URL": "redis://elsewhere"}
+    given = Contents(project, known, other).inside(fetch)
+    assert given["MCP_HTTP_BACKPLANE__REDIS_URL"] == "redis://elsewhere"
+
+
 @pytest.mark.usefixtures("fake_docker")
-def test_certificates_of_this_machine_are_refused(project: Project, known: Registry) -> None:
-    """A container does not have the file."""
-    values = {"MCP_HTTP_TLS__CERTIFICATE": "/etc/server.pem"}
-    with pytest.raises(DeployError, match="does not have"):
+def test_litellm_is_not_started_without_a_key_of_its_own(project: Project, known: Registry) -> None:
+    """Said before anything is built; without deploy.sh it is given a key that it refuses."""
+    values = {"COMPOSE_PROFILES": "litellm"}
+    with pytest.raises(DeployError, match="LiteLLM needs LITELLM_MASTER_KEY"):
         Docker(project, known).up(Request(command="up"), values=values)
+    given = COMPOSE["services"]["mcp-litellm"]["environment"]["LITELLM_MASTER_KEY"]
+    assert given == "${LITELLM_MASTER_KEY:-sk-1234}"
 
 
 def test_localhost_in_a_database_url_is_explained(
@@ -411,9 +528,9 @@ def test_restart_builds_from_the_same_base_image(
     environment.gather(project, known, remember=False)
     monkeypatch.delenv("PYTHON_IMAGE")
     values = environment.gather(project, known, remember=True)
-    deployment = Docker(project, known)
-    assert deployment._compose_variables(values)["PYTHON_IMAGE"] == "mirror.example/python:3.12"
-    deployment._write_settings(values)
+    made = Contents(project, known, values)
+    assert made.variables()["PYTHON_IMAGE"] == "mirror.example/python:3.12"
+    made.write()
     assert "PYTHON_IMAGE" not in settings_of(project.secrets / "containers.json")
 
 
@@ -440,53 +557,3 @@ def test_what_the_database_image_reads_is_open_to_its_user(project: Project) -> 
 def test_the_fill_script_can_be_run() -> None:
     """The image's entry point would read it into its own shell otherwise."""
     assert os.access(ROOT / "scripts" / "demo_database" / "container" / "fill.sh", os.X_OK)
-
-
-def test_on_a_real_engine(tmp_path: Path) -> None:
-    """Only with MCP_TEST_DOCKER=1 and where an engine answers; also under MCP_TEST_REQUIRE=all.
-
-    CI has no engine yet. It takes the names and networks of the suite for itself, so nothing of
-    it may run; PYTHON_IMAGE and MCP_DATABASE_IMAGE name the images to build on.
-    """
-    if os.environ.get("MCP_TEST_DOCKER") != "1":
-        pytest.skip("MCP_TEST_DOCKER=1 runs this on the engine of this machine")
-    if not docker.engine_answers():
-        pytest.skip("no Docker engine answers")
-    clone = tmp_path / "clone"
-    kept = shutil.ignore_patterns(".git", ".venv", ".run", ".*cache", ".hypothesis", "secrets.env")
-    shutil.copytree(ROOT, clone, ignore=kept)
-    ports = {service.port_variable: str(any_free_port()) for service in SERVICES}
-    settings = {
-        **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-        "MCP_VENV": str(ROOT / ".venv"),
-        **ports,
-        "MCP_HTTP_API_KEY": SPECIAL.replace(" ", ""),
-    }
-
-    def deploy(*arguments: str) -> str:
-        result = subprocess.run(
-            [clone / "deploy.sh", *arguments],
-            env=settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert result.returncode == 0, result.stdout
-        return result.stdout
-
-    try:
-        assert "healthy" in deploy("up", "--docker")
-        calls = 6 * len(SERVICES)
-        assert f"{calls} of {calls} calls passed" in deploy("test")
-        for service in SERVICES:
-            row = json.loads(subprocess.check_output(["docker", "inspect", service.container]))[0]
-            assert row["Config"]["User"] == "mcpuser"
-            assert row["HostConfig"]["ReadonlyRootfs"] is True
-            bound = row["HostConfig"]["PortBindings"][f"{service.port}/tcp"]
-            assert bound == [{"HostIp": "127.0.0.1", "HostPort": ports[service.port_variable]}]
-        assert "healthy" in deploy("restart")
-        deploy("down")
-    finally:
-        deploy("clean", "--yes")
