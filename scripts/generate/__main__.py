@@ -10,7 +10,16 @@ from pathlib import Path
 from scripts.deploy import registry as registry_module
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
-from scripts.generate import compose, env_example, gateway, kubernetes, proxies, systemd, tables
+from scripts.generate import (
+    compose,
+    env_example,
+    gateway,
+    kubernetes,
+    prometheus,
+    proxies,
+    systemd,
+    tables,
+)
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "services/*/README.md", "scripts/README.md")
 
@@ -20,8 +29,9 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "docker-compose.yml", compose.render(registry)
     yield root / "requirements.txt", requirements(root)
     yield root / "config" / "secrets.env.example", env_example.render(registry)
-    for path, text in (*systemd.files(registry), *kubernetes.files(registry)):
-        yield root / path, text
+    for platform in (systemd, kubernetes, prometheus):
+        for path, text in platform.files(registry):
+            yield root / path, text
     yield from proxies.files(root, registry)
     yield root / "examples" / "litellm" / "config.yaml", gateway.render(registry)
     for pattern in _DOCUMENTS:
