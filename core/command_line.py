@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TypeVar
 
-from core.settings import ServiceSettings, Settings, SettingsError, refuse_unknown_variables
+from core.settings import NO_FILE, ServiceSettings, Settings, SettingsError, read_config_file
 
 CONFIG_VARIABLE = "MCP_CONFIG_FILE"
 S = TypeVar("S", bound=ServiceSettings)
@@ -17,7 +17,7 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
     """Return the settings of a server and of its service.
 
     The command line is over the environment, which is over the file, which is over the defaults.
-    `MCP_<SERVICE>_PORT` is read as well, where `MCP_HTTP_SERVER__PORT` is not set.
+    The service's own `port` counts where `server.port` is not set.
 
     Args:
         arguments: Of the command line; the process's own when not given.
@@ -27,20 +27,17 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
         SystemExit: The command line is wrong, or asked for help.
     """
     options = _parse(service, arguments)
-    prefix = f"MCP_{service.section}_".upper()
-    port_variable = f"{prefix}PORT"
-    refuse_unknown_variables({"MCP_HTTP_": Settings, prefix: service}, also={port_variable})
-    if options.config:
-        settings, own = Settings.from_file(options.config), service.from_file(options.config)
-    else:
-        settings, own = Settings.from_env(), service.from_env()
-    port = options.port
-    if port is None and settings.server.port is None:
-        port = _port(port_variable)
-    changes = {"host": options.host, "port": port}
+    file = read_config_file(options.config) if options.config else NO_FILE
+    common, own = Settings.read(Settings.part_of(file)), service.read(service.part_of(file))
+    problems = (*common.problems, *own.problems)
+    if problems:
+        raise SettingsError(*problems)
+    server = common.settings.server
+    ports = (options.port, server.port, own.settings.port)
+    changes = {"host": options.host, "port": next((p for p in ports if p is not None), None)}
     changes = {key: value for key, value in changes.items() if value is not None}
-    server = settings.server.model_copy(update=changes)
-    return settings.model_copy(update={"server": server}), own
+    server = server.model_copy(update=changes)
+    return common.settings.model_copy(update={"server": server}), own.settings
 
 
 def _parse(service: type[ServiceSettings], arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -58,16 +55,6 @@ def _parse(service: type[ServiceSettings], arguments: Sequence[str] | None) -> a
     parser.add_argument("--host", help="address to listen on (MCP_HTTP_SERVER__HOST)")
     parser.add_argument("--port", type=_port_number, help="port (MCP_HTTP_SERVER__PORT)")
     return parser.parse_args(arguments)
-
-
-def _port(variable: str) -> int | None:
-    value = os.environ.get(variable)
-    if not value:
-        return None
-    try:
-        return _port_number(value)
-    except argparse.ArgumentTypeError as error:
-        raise SettingsError(f"{variable}: {error}") from None
 
 
 def _port_number(value: str) -> int:

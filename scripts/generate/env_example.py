@@ -48,6 +48,8 @@ def _ports(registry: Registry) -> Iterator[str]:
 def _settings(title: str, cls: type[Settings] | type[ServiceSettings]) -> Iterator[str]:
     yield f"# --- {title} ---"
     for variable, field in variables_of(cls):
+        if variable == f"{cls.prefix()}PORT":
+            continue  # it stands among the ports
         yield ""
         yield f"# {field.description}"
         yield f"#{variable}={default_of(field)}"

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from core.settings import PROJECT_ROOT, ServiceSettings, Settings, variables_of
+from core.settings import PROJECT_ROOT, ServiceSettings, Settings
 from core.tools import Tool
 from scripts.deploy.registry import Registry
 from scripts.generate.discover import create_server, settings_class
@@ -61,16 +61,9 @@ def settings_rows(
     cls: type[Settings] | type[ServiceSettings],
 ) -> Iterator[tuple[str, str, FieldInfo]]:
     """Yield variables, default and field of each setting; variables as Markdown."""
-    for variable, field in variables_of(cls):
-        names = dict.fromkeys([variable, *_aliases(field)])
-        yield ", ".join(f"`{name}`" for name in names), default_of(field), field
-
-
-def _aliases(field: FieldInfo) -> list[str]:
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        return [choice for choice in alias.choices if isinstance(choice, str)]
-    return [alias] if isinstance(alias, str) else []
+    for setting in cls.settings():
+        names = ", ".join(f"`{name}`" for name in setting.names)
+        yield names, default_of(setting.field), setting.field
 
 
 def default_of(field: FieldInfo) -> str:

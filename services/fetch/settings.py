@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
 from services.fetch.policy.urls import UrlPolicy
@@ -18,7 +17,6 @@ MIB = 1024 * 1024
 class FetchSettings(ServiceSettings):
     """What may be fetched, how politely, within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_FETCH_")
     section = "fetch"
 
     user_agent: str = Field(
@@ -29,18 +27,18 @@ class FetchSettings(ServiceSettings):
         description="User-Agent of every request; robots.txt is asked for the word before the "
         "first slash.",
     )
-    ports: Annotated[tuple[int, ...], NoDecode] = Field(
+    ports: tuple[int, ...] = Field(
         (80, 443, 8080, 8443), description="Ports that URLs may name, comma-separated."
     )
-    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allow_hosts: tuple[str, ...] = Field(
         (),
         description="Hosts that may be fetched, comma-separated: example.org, or *.example.org for "
         "everything below it. Every public one when empty.",
     )
-    deny_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    deny_hosts: tuple[str, ...] = Field(
         (), description="Hosts that may not be fetched, written likewise; over allow_hosts."
     )
-    allow_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+    allow_networks: tuple[IPNetwork, ...] = Field(
         (),
         description="Networks that may be connected to although they are not public, "
         "comma-separated: 10.1.0.0/16. For pages of your own intranet.",
@@ -101,13 +99,6 @@ class FetchSettings(ServiceSettings):
         le=1_000_000,
         description="Bytes of JSON after which a list is cut, and a page by default.",
     )
-
-    @field_validator("ports", "allow_hosts", "deny_hosts", "allow_networks", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("ports")
     @classmethod

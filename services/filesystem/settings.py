@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import os.path
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
 
@@ -83,27 +81,24 @@ class RootSpec:
 class FilesystemSettings(ServiceSettings):
     """Which directories are served, for what, within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_FILESYSTEM_")
     section = "filesystem"
 
     # --- what is served ---
-    roots: Annotated[tuple[RootSpec, ...], NoDecode] = Field(
+    roots: tuple[RootSpec, ...] = Field(
         (),
         description="The directories that are served, as docs=/srv/docs:read,work=/srv/work:write; "
         "in a file also a mapping of alias to path:mode. The modes are list, read, write and "
         "delete, each with the ones before it; read when none is given. Without roots there is "
         "one, `workspace`, an empty directory in server.state_dir in which everything may be done.",
     )
-    deny: Annotated[tuple[str, ...], NoDecode] = Field(
+    deny: tuple[str, ...] = Field(
         DENIED,
         description="Globs, comma-separated, of what is neither shown nor opened, compared without "
         "regard to case. A name counts in every directory, one that begins with / from the root; "
         "! takes back what an earlier glob denied.",
     )
-    deny_also: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Further globs, after those of deny."
-    )
-    deny_write: Annotated[tuple[str, ...], NoDecode] = Field(
+    deny_also: tuple[str, ...] = Field((), description="Further globs, after those of deny.")
+    deny_write: tuple[str, ...] = Field(
         WRITE_DENIED, description="Globs of what may be read but not changed."
     )
     hard_links: Literal["allow", "refuse"] = Field(
@@ -219,16 +214,13 @@ class FilesystemSettings(ServiceSettings):
     @field_validator("deny", "deny_also", "deny_write", mode="before")
     @classmethod
     def _read_globs(cls, value: Any) -> Any:
-        globs = value.split(",") if isinstance(value, str) else value
-        if not isinstance(globs, list | tuple) or not all(isinstance(g, str) for g in globs):
+        if not isinstance(value, list | tuple) or not all(isinstance(g, str) for g in value):
             raise ValueError("expected globs, separated by commas")
-        return tuple(glob.strip() for glob in globs if glob.strip())
+        return tuple(glob.strip() for glob in value if glob.strip())
 
 
 def _specs(value: Any) -> Iterable[RootSpec]:
-    """Yield the roots that a setting names: text, a list of texts, or a mapping by alias."""
-    if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("{") else value.split(",")
+    """Yield the roots that a setting names: a list of texts, or a mapping by alias."""
     if isinstance(value, Mapping):
         for alias, what in value.items():
             yield _spec(str(alias), what)

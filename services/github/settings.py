@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from core.settings import LOOPBACK_HOSTS, ServiceSettings
+from core.settings import LOOPBACK_HOSTS, Also, ServiceSettings
 
 MIB = 1024 * 1024
 DEFAULT_API_URL = "https://api.github.com"
@@ -43,31 +41,27 @@ TOOLSET_ALIASES: dict[str, tuple[str, ...]] = {
     "security_advisories": ("security",),
 }
 
-Names = Annotated[tuple[str, ...], NoDecode]
+Names = tuple[str, ...]
+Token = Annotated[SecretStr | None, Also("GITHUB_TOKEN", "GITHUB_PERSONAL_ACCESS_TOKEN")]
 
 
 class GithubSettings(ServiceSettings):
     """Which GitHub is asked, as whom, what may be read and written, within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_GITHUB_")
     section = "github"
 
-    api_url: str = Field(
+    api_url: Annotated[str, Also("GITHUB_API_URL")] = Field(
         DEFAULT_API_URL,
-        validation_alias=AliasChoices("MCP_GITHUB_API_URL", "GITHUB_API_URL"),
         description="Where the REST API begins; https://HOST/api/v3 for GitHub Enterprise Server. "
         "Also GITHUB_API_URL.",
     )
-    token: SecretStr | None = Field(
+    token: Token = Field(
         None,
-        validation_alias=AliasChoices(
-            "MCP_GITHUB_TOKEN", "GITHUB_TOKEN", "GITHUB_PERSONAL_ACCESS_TOKEN"
-        ),
         description="Token for every owner that has none of its own. Without any credential public "
         "repositories can be read, 60 requests an hour. Also GITHUB_TOKEN, "
         "GITHUB_PERSONAL_ACCESS_TOKEN.",
     )
-    tokens: Annotated[dict[str, SecretStr], NoDecode] = Field(
+    tokens: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="Tokens for the repositories of single users and organisations: "
         "owner=token, comma-separated, or JSON.",
@@ -175,22 +169,6 @@ class GithubSettings(ServiceSettings):
         "idempotency_key says otherwise.",
     )
 
-    @field_validator("toolsets", "write", "allow_repositories", "write_repositories", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("tokens", mode="before")
-    @classmethod
-    def _pairs(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("{"):
-            return _json_object(value)
-        return dict(_pair(part) for part in value.split(",") if part.strip())
-
     @field_validator("tokens")
     @classmethod
     def _owners_in_lower_case(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
@@ -244,20 +222,6 @@ def _spelled_out(names: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"no such toolset; there are {', '.join(('all', *TOOLSETS))}")
         wanted.update(known)
     return tuple(name for name in TOOLSETS if name in wanted)
-
-
-def _json_object(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise ValueError("not a JSON object") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    owner, sign, token = text.strip().partition("=")
-    if not (owner and sign and token):
-        raise ValueError("tokens are written owner=token, comma-separated")
-    return owner, token
 
 
 def _header_value(token: SecretStr) -> SecretStr:

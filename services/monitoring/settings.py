@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
 
 from core.settings import ServiceSettings
 from services.monitoring import registry
@@ -21,7 +19,6 @@ from services.monitoring.rules import DEFAULT_RULES
 class MonitoringSettings(ServiceSettings):
     """What is watched, how often, and within which limits it is told."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_MONITORING_")
     section = "monitoring"
 
     # --- the machine ---------------------------------------------------------------------------
@@ -33,7 +30,7 @@ class MonitoringSettings(ServiceSettings):
         description="Where the host's /proc is mounted, in a container; without it the container "
         "is what is watched.",
     )
-    watch_processes: Annotated[tuple[str, ...], NoDecode] = Field(
+    watch_processes: tuple[str, ...] = Field(
         (),
         description="Names of programs whose CPU, memory and restarts are recorded, "
         "comma-separated; the services of this suite always are.",
@@ -46,7 +43,7 @@ class MonitoringSettings(ServiceSettings):
     )
 
     # --- the services of the suite, alerts, containers -----------------------------------------
-    services: Annotated[tuple[Target, ...], NoDecode] = Field(
+    services: tuple[Target, ...] = Field(
         (),
         description="The services to watch, as name=http://host:port, comma-separated; those of "
         "config/services.yaml on their default ports when empty. deploy.sh sets it.",
@@ -65,7 +62,7 @@ class MonitoringSettings(ServiceSettings):
     probe_time_limit_s: float = Field(
         5, ge=0.5, le=30, description="Seconds after which services_health answers, come what may."
     )
-    alert_rules: Annotated[tuple[Rule, ...], NoDecode] = Field(
+    alert_rules: tuple[Rule, ...] = Field(
         (),
         description="Rules besides the default ones, or in place of those of the same name, as a "
         'JSON list: [{"name": "disk_full", "metric": "disk.*.used_percent", "above": 95}]; also '
@@ -76,13 +73,13 @@ class MonitoringSettings(ServiceSettings):
     )
 
     # --- logs ----------------------------------------------------------------------------------
-    log_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+    log_roots: tuple[str, ...] = Field(
         (),
         description="Where logs are besides those of this suite, as name=/path or "
         "name=/path/**/*.log, comma-separated; names may repeat. Rotated and compressed files "
         "belong to the log they were made of; links that lead out of a root are refused.",
     )
-    log_containers: Annotated[tuple[str, ...], NoDecode] = Field(
+    log_containers: tuple[str, ...] = Field(
         (),
         description="Containers whose logs are read besides those of this suite, as names or "
         "globs, comma-separated; asked for over the Docker socket, where there is one.",
@@ -105,18 +102,9 @@ class MonitoringSettings(ServiceSettings):
     @classmethod
     def _targets(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
-            value = ",".join(f"{name}={url}" for name, url in value.items())
-        return registry.parse(value) if isinstance(value, str) else value
-
-    @field_validator("alert_rules", mode="before")
-    @classmethod
-    def _json(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"not JSON: {error}") from None
+            value = [f"{name}={url}" for name, url in value.items()]
+        is_told = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return registry.parse(",".join(value)) if is_told else value
 
     @field_validator("alert_rules")
     @classmethod
@@ -129,13 +117,6 @@ class MonitoringSettings(ServiceSettings):
     def _are_roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for root in value:
             LogRoot.parse(root)
-        return value
-
-    @field_validator("watch_processes", "log_roots", "log_containers", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("host_proc")

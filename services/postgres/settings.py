@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from core.settings import ServiceSettings
+from core.settings import Also, ServiceSettings
 
 AccessMode = Literal["restricted", "unrestricted"]
 
@@ -15,12 +14,10 @@ AccessMode = Literal["restricted", "unrestricted"]
 class PostgresSettings(ServiceSettings):
     """Which databases are served, in which mode, within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_POSTGRES_")
     section = "postgres"
 
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr | None, Also("DATABASE_URL", "POSTGRES_URL")] = Field(
         None,
-        validation_alias=AliasChoices("MCP_POSTGRES_URL", "DATABASE_URL", "POSTGRES_URL"),
         description="postgresql://user:password@host:port/database of the default server; "
         "parameters such as ?sslmode=verify-full are understood. Also DATABASE_URL, POSTGRES_URL.",
     )
@@ -29,7 +26,7 @@ class PostgresSettings(ServiceSettings):
         description="Further servers: name → URL, as JSON or MCP_POSTGRES_SERVERS__<NAME>; called "
         "with database='name' or 'name/database'.",
     )
-    databases: Annotated[tuple[str, ...], NoDecode] = Field(
+    databases: tuple[str, ...] = Field(
         (),
         description="Databases that may be named in calls, comma-separated; every one the role can "
         "connect to when empty.",
@@ -106,13 +103,6 @@ class PostgresSettings(ServiceSettings):
     confirm_ttl_s: float = Field(
         300, gt=0, description="Seconds for which the confirm token of a dry run is accepted."
     )
-
-    @field_validator("databases", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("url")
     @classmethod

@@ -32,7 +32,7 @@ def test_the_settings_table_has_variable_default_and_description() -> None:
     table = tables.settings_table("core").splitlines()
     assert "| `MCP_HTTP_SERVER__HOST` | `127.0.0.1` | Address to listen on. |" in table
     assert any("`MCP_HTTP_SERVER__STATE_DIR` | `.run/state` |" in line for line in table)
-    assert any("`MCP_HTTP_AUTH__API_KEY` | - |" in line for line in table)
+    assert any("`MCP_HTTP_AUTH__API_KEY`, `MCP_HTTP_API_KEY` | - |" in line for line in table)
 
 
 def test_the_tools_table_marks_what_is_required() -> None:

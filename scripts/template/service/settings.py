@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from core.settings import ServiceSettings
 
@@ -11,7 +10,6 @@ from core.settings import ServiceSettings
 class {{Class}}Settings(ServiceSettings):
     """How this service does its work, within which limits."""
 
-    model_config = SettingsConfigDict(env_prefix="MCP_{{NAME}}_")
     section = "{{name}}"
 
     max_echo_chars: int = Field(

@@ -333,7 +333,7 @@ def test_a_file_of_authorities_that_is_none_is_refused_at_the_start(
         ({"proxy_url": "http://proxy.example:3128/x"}, "http://host:port"),
         ({"proxy_url": "http://[::1:3128"}, "http://host:port"),
         ({"token": "line\nbreak"}, "one word"),
-        ({"tokens": "octo"}, "owner=token"),
+        ({"tokens": "octo"}, "name=value"),
         ({"tokens": "{"}, "JSON"),
         ({"tokens": {"octo": "ü"}}, "ASCII"),
         ({"app_id": "1"}, "private keys"),

@@ -1,0 +1,31 @@
+"""What the other modules of the settings share: the base of sections, and the error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+Key = tuple[str, ...]
+"""A setting as a path through the tables of a file: `("server", "port")`."""
+
+
+class SettingsError(ValueError):
+    """Settings are wrong; the message names each, where it came from and what would be right.
+
+    Attributes:
+        problems: The message, one setting at a time.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Section(BaseModel):
+    """Base of the sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

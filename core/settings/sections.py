@@ -1,0 +1,395 @@
+"""What can be set: the sections of every server, and what each service has besides."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from core.settings.base import PROJECT_ROOT, Section, SettingsError
+from core.settings.files import ConfigFile, read_config_file
+from core.settings.loading import Loadable
+from core.settings.urls import is_secure_url
+from core.settings.variables import Also
+
+SIGNATURE_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""What tokens may be signed with: private keys only (RFC 8725 §3.2)."""
+
+
+class ServerSection(Section):
+    """Where the server listens and how much it takes on."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Port to listen on; each service has its own default."
+    )
+    state_dir: Path = Field(
+        PROJECT_ROOT / ".run" / "state", description="Folder for what survives a restart."
+    )
+    max_body_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Largest request body; more is answered with 413."
+    )
+    body_time_limit_s: float = Field(
+        30, gt=0, description="Seconds in which a request body has to arrive."
+    )
+    max_json_depth: int = Field(
+        100, ge=8, le=200, description="Deepest nesting of arrays and objects in a request body."
+    )
+    max_head_bytes: int = Field(
+        64 * 1024, ge=4096, description="Largest request line and headers; more is answered 431."
+    )
+    max_headers: int = Field(100, ge=20, description="Header lines of a request.")
+    head_time_limit_s: float = Field(
+        15, gt=0, description="Seconds in which request line and headers have to arrive."
+    )
+    max_connections: int = Field(
+        20_000, ge=1, description="Connections open at once; further ones are closed with 503."
+    )
+    tool_time_limit_s: float = Field(
+        50, gt=0, description="Seconds a tool call may take; clients give up at 60."
+    )
+    max_concurrent_calls: int = Field(
+        100, ge=1, description="Tool calls that run at once; more are told BUSY."
+    )
+    max_result_bytes: int = Field(
+        1024 * 1024, ge=1024, description="Largest structured result of a tool call."
+    )
+    max_sessions: int = Field(10_000, ge=1, description="Sessions with state held in memory.")
+    session_idle_s: float = Field(
+        1800, gt=0, description="Seconds after which an unused session's state is dropped."
+    )
+    session_lifetime_s: float = Field(
+        86_400, gt=0, description="Seconds for which a session id is accepted."
+    )
+    sessions: bool = Field(
+        True, description="Give older revisions a session; without, each request stands alone."
+    )
+    max_streams: int = Field(10_000, ge=1, description="Event streams open at once.")
+    keepalive_interval_s: float = Field(
+        15, gt=0, description="Seconds of silence after which an event stream gets a comment."
+    )
+    announce_capabilities: bool = Field(
+        True, description="Send the capabilities event at the start of each /sse stream."
+    )
+    rpc: bool = Field(True, description="Serve POST /rpc.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve the port.")
+    backlog: int = Field(2048, ge=1, description="Connections the system queues for us.")
+    http_keepalive_s: int = Field(75, ge=1, description="Seconds an idle connection stays open.")
+    graceful_timeout_s: int = Field(
+        10, ge=0, description="Seconds running calls get to finish when the server stops."
+    )
+    drain_delay_s: float = Field(
+        0,
+        ge=0,
+        description="Seconds between the signal to stop, from which /ready says 503, and the end "
+        "of taking connections; as long as a balancer needs to notice.",
+    )
+
+
+class TLSSection(Section):
+    """TLS, when the server itself ends it; changed files are read again while it runs."""
+
+    certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
+    key: Path | None = Field(None, description="PEM file with the private key.")
+    client_ca: Path | None = Field(
+        None, description="PEM file; clients must present a certificate signed by it."
+    )
+
+
+class AuthSection(Section):
+    """Who may call."""
+
+    api_key: Annotated[SecretStr | None, Also("MCP_HTTP_API_KEY")] = Field(
+        None, description="The key; also MCP_HTTP_API_KEY. Without one only loopback is served."
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="JSON file of named keys, hashed (./deploy.sh keys writes it); read again when "
+        "it changes.",
+    )
+    user_jwt_secret: SecretStr | None = Field(
+        None,
+        description="Open WebUI's FORWARD_USER_INFO_HEADER_JWT_SECRET: checks its "
+        "X-OpenWebUI-User-Jwt header, which says who the person is.",
+    )
+    user_headers: bool = Field(
+        False,
+        description="Believe who the person is from plain X-OpenWebUI-User-* headers of callers "
+        "with credentials.",
+    )
+    public_openapi: bool = Field(
+        True, description="Serve /openapi.json, / and OPTIONS without credentials."
+    )
+    public_metrics: bool = Field(False, description="Serve /metrics without credentials.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not value.get_secret_value().isascii() or " " in value.get_secret_value():
+            raise ValueError("only ASCII characters without blanks fit into a header")
+        return value
+
+
+class OAuthSection(Section):
+    """Access tokens of an OAuth 2.1 authorisation server."""
+
+    issuer: str | None = Field(
+        None, description="URL of the authorisation server, as in its tokens; switches OAuth on."
+    )
+    resource: str | None = Field(
+        None,
+        description="Public URL of this server's MCP endpoint, such as "
+        "https://tools.example.org/postgres/mcp; {service} in it stands for the service's name.",
+    )
+    audience: tuple[str, ...] = Field(
+        (), description="Audiences that are accepted instead of oauth.resource."
+    )
+    jwks_url: str | None = Field(
+        None, description="Where the server's public keys are; found through its metadata if unset."
+    )
+    algorithms: tuple[str, ...] = Field(
+        ("RS256", "PS256", "ES256", "EdDSA"), description="Signature algorithms that are accepted."
+    )
+    leeway_s: float = Field(30, ge=0, le=600, description="Seconds by which clocks may differ.")
+    scope_prefix: str = Field(
+        "mcp:",
+        description="What scopes for these servers begin with: mcp:postgres, mcp:github:get_*, "
+        "mcp:*, mcp:read.",
+    )
+
+    @field_validator("issuer", "resource", "jwks_url")
+    @classmethod
+    def _is_secure(cls, value: str | None) -> str | None:
+        if value is not None and not is_secure_url(value):
+            raise ValueError("no https URL (http is taken for 127.0.0.1 and localhost only)")
+        return value
+
+    @field_validator("algorithms")
+    @classmethod
+    def _are_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse `none` and HS256, with which whoever knows a public key could sign."""
+        if not value or not set(value) <= SIGNATURE_ALGORITHMS:
+            raise ValueError(f"expected some of {', '.join(sorted(SIGNATURE_ALGORITHMS))}")
+        return value
+
+    @field_validator("scope_prefix")
+    @classmethod
+    def _is_of_scopes(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9:/._-]*", value):
+            raise ValueError("only letters, digits and : / . _ - are taken")
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer is not None and self.resource is None:
+            raise ValueError(
+                "oauth.resource is needed with oauth.issuer: the URL that clients ask tokens for"
+            )
+        return self
+
+
+class RateLimitSection(Section):
+    """How often a caller may call tools."""
+
+    calls_per_minute: float = Field(
+        0, ge=0, description="Tool calls a minute for each caller; 0 for no limit."
+    )
+    burst: int = Field(60, ge=1, description="Tool calls a caller may make at once.")
+    calls_per_day: int = Field(
+        0, ge=0, description="Tool calls a day (UTC) for each caller; 0 for no limit."
+    )
+    tools: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="Tool name, with * as wildcard, to calls a minute for each caller: "
+        '{"execute_sql": 30}.',
+    )
+    per_person: bool = Field(
+        True, description="Count each verified person behind a gateway's key for themselves."
+    )
+    requests_per_minute: float = Field(
+        0, ge=0, description="HTTP requests a minute from one address, of any kind; 0 for no limit."
+    )
+    failures_per_minute: float = Field(
+        20,
+        ge=0,
+        description="Wrong credentials a minute from one address; more are answered 429. "
+        "0 for no limit.",
+    )
+
+
+class MonitoringSection(Section):
+    """Metrics."""
+
+    metrics: bool = Field(True, description="Serve /metrics.")
+    otlp_endpoint: Annotated[str | None, Also("OTEL_EXPORTER_OTLP_ENDPOINT")] = Field(
+        None,
+        description="OpenTelemetry collector that takes traces over OTLP/HTTP, such as "
+        "http://127.0.0.1:4318; also OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    trace_sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of traces that are recorded where no caller decided."
+    )
+
+
+class SecuritySection(Section):
+    """What requests are let in."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names besides localhost that requests may name, without port; * for any.",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-* headers "
+        "are believed.",
+    )
+    allow_unauthenticated: bool = Field(
+        False, description="Listen on other addresses than loopback without a key."
+    )
+    seal_key: SecretStr | None = Field(
+        None,
+        description="Secret that seals session ids and cursors; replicas share it. Made and kept "
+        "in server.state_dir when not set.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text!r} is neither an address nor a network") from None
+        return value
+
+
+class CORSSection(Section):
+    """Browsers of other origins."""
+
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Origins such as https://chat.example.org; * for any."
+    )
+
+
+class LoggingSection(Section):
+    """The log."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level that is written."
+    )
+    format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people.")
+    file: Path | None = Field(None, description="File to append to instead of standard output.")
+    max_file_bytes: int = Field(
+        20 * 1024 * 1024, ge=4096, description="Size at which the file is put aside for a new one."
+    )
+    old_files: int = Field(3, ge=0, le=1000, description="Files put aside that are kept.")
+    requests: bool = Field(True, description="Write a line for each request.")
+    audit_file: Path | None = Field(
+        None,
+        description="File that gets a line for each tool call and refusal, chained by hashes "
+        "(scripts/verify-audit).",
+    )
+
+
+class BackplaneSection(Section):
+    """What replicas share."""
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://… through which replicas share notifications, ended sessions and "
+        "limits; without it each process stands alone.",
+    )
+
+
+class Settings(Loadable):
+    """The settings every server has, section by section."""
+
+    server: ServerSection = ServerSection()
+    tls: TLSSection = TLSSection()
+    auth: AuthSection = AuthSection()
+    oauth: OAuthSection = OAuthSection()
+    rate_limit: RateLimitSection = RateLimitSection()
+    monitoring: MonitoringSection = MonitoringSection()
+    security: SecuritySection = SecuritySection()
+    cors: CORSSection = CORSSection()
+    logging: LoggingSection = LoggingSection()
+    backplane: BackplaneSection = BackplaneSection()
+
+    @classmethod
+    def prefix(cls) -> str:
+        """Return what the variables of its settings begin with."""
+        return "MCP_HTTP_"
+
+    @classmethod
+    def part_of(cls, file: ConfigFile) -> ConfigFile:
+        """Return the sections of every server; a service that shares a name has the other keys."""
+        services = services_among(file.values.keys())
+        values: dict[str, Any] = {}
+        for name, value in file.values.items():
+            if name not in services:
+                values[name] = value
+            elif name in cls.model_fields and isinstance(value, Mapping):
+                own = _keys_of(name)
+                values[name] = {key: v for key, v in value.items() if key in own}
+        return file.with_(values)
+
+
+class ServiceSettings(Loadable):
+    """Base of a service's own settings: `MCP_<SERVICE>_<KEY>`, or the usual further names.
+
+    A service sets `section` to its name. Further variables of a setting are marked:
+    `Annotated[SecretStr | None, Also("DATABASE_URL")]`.
+    """
+
+    section: ClassVar[str] = ""
+
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Port to listen on, where server.port does not say."
+    )
+
+    @classmethod
+    def prefix(cls) -> str:
+        """Return what the variables of its settings begin with."""
+        return f"MCP_{cls.section}_".upper()
+
+    @classmethod
+    def part_of(cls, file: ConfigFile) -> ConfigFile:
+        """Return the table of the service; without the keys of a section that shares its name."""
+        part = file.values.get(cls.section)
+        if part is None:
+            return file.with_({}, (cls.section,))
+        if not isinstance(part, Mapping):
+            place = file.place((cls.section,))
+            raise SettingsError(f"{place}: {cls.section}: expected a section with keys")
+        of_every_server = _keys_of(cls.section)
+        own = {key: value for key, value in part.items() if key not in of_every_server}
+        return file.with_(own, (cls.section,))
+
+
+def services_among(names: Set[str]) -> Set[str]:
+    """Return which names of tables are names of services.
+
+    An image has the folder of one service only, and the registry beside it.
+    """
+    folders = {path.parent.name for path in PROJECT_ROOT.glob("services/*/__main__.py")}
+    registry = PROJECT_ROOT / "config" / "services.yaml"
+    if names <= folders | Settings.model_fields.keys() or not registry.exists():
+        return names & folders
+    return names & (folders | set(read_config_file(registry).values.get("services", ())))
+
+
+def _keys_of(section: str) -> frozenset[str]:
+    """Return the keys of a section of every server; none where there is no such section."""
+    found = Settings.model_fields.get(section)
+    model = found.annotation if found is not None else None
+    if isinstance(model, type) and issubclass(model, Section):
+        return frozenset(model.model_fields)
+    return frozenset()
