@@ -48,9 +48,10 @@ from core.protocol.dispatch import Dispatcher, Identity
 from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer, load_or_make_secret
 from core.security.addresses import Addresses
-from core.security.auth import authenticator_for
+from core.security.callers import callers_of
 from core.security.guard import Guard, Route
 from core.security.rate_limit import RateLimit
+from core.security.resource import WELL_KNOWN
 from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
@@ -358,7 +359,10 @@ class MCPServer:
             time_limit_s=server.tool_time_limit_s,
             max_result_bytes=server.max_result_bytes,
         )
-        self._authenticator = authenticator_for(settings.auth)
+        self._callers = callers_of(settings, self.name, self._identity.info.get("title", self.name))
+        self._authenticator = self._callers.authenticator
+        if self._callers.running is not None:
+            self.add_lifespan(self._callers.running)
         self._ticker.add(self._authenticator.tick)
         parts = (self._calls, self._streams, self._exchanges, self._bodies, self._sessions)
         for part in parts:
@@ -450,7 +454,7 @@ class MCPServer:
             app.unguarded,
             service=self.name,
             settings=self.settings,
-            authenticator=self._authenticator,
+            callers=self._callers,
             addresses=Addresses(self.settings.security.trusted_proxies),
             metrics=self.metrics,
             request_log=self._request_log,
@@ -481,6 +485,9 @@ class MCPServer:
             open_metrics = settings.auth.public_metrics
             table["/metrics"] = Route(pages.metrics, "/metrics", public=open_metrics)
         paths = {path + slash: route for path, route in table.items() for slash in ("", "/")}
+        if (resource := self._callers.resource) is not None:
+            metadata = Route(resource.door, WELL_KNOWN, public=True, any_origin=True)
+            paths |= {path + slash: metadata for path in resource.paths() for slash in ("", "/")}
         paths["/"] = Route(RootDoor(streamable), "/", public=public, rpc_errors=True)
         return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
 

@@ -6,6 +6,7 @@ Later kinds of credentials are further `Authenticator`s; the guard asks one and 
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,8 +14,12 @@ from collections.abc import Callable
 from core.context import ANONYMOUS, Principal
 from core.errors import InsufficientScope, Unauthorized
 from core.security.keys import NEVER, Entry, KeysFile, Ring, digest_of
+from core.security.resource import ProtectedResource
 from core.settings import AuthSection
 from core.transports.http import Header, HTTPRequest
+
+_UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+"""What RFC 6750 §3 keeps out of an error_description."""
 
 
 class Authenticator(ABC):
@@ -119,8 +124,15 @@ def _ring_of_one(api_key: str) -> Ring:
 
 
 def presented_key(request: HTTPRequest) -> bytes | None:
-    """Return the key that a request carries, if any."""
+    """Return the key that a request carries, if any.
+
+    Raises:
+        Unauthorized: Two Authorization headers, of which a proxy may have checked the other.
+    """
     headers = request.headers
+    sent = request.scope["headers"]
+    if len(sent) != len(headers) and [name for name, _ in sent].count(b"authorization") > 1:
+        raise Unauthorized("There are two Authorization headers; send one.", reason="wrong")
     authorization = headers.get(b"authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(b" ")
@@ -143,17 +155,29 @@ def authenticator_for(section: AuthSection) -> Authenticator:
     )
 
 
-def challenge(refused: Unauthorized | InsufficientScope) -> Header:
+def challenge(
+    refused: Unauthorized | InsufficientScope, resource: ProtectedResource | None = None
+) -> Header:
     """Return the `WWW-Authenticate` header of a refusal.
 
     An error is named only where credentials were presented.
 
-    Source: RFC 6750 §3
+    Args:
+        resource: Where clients find out who gives them tokens.
+
+    Sources: RFC 6750 §3, RFC 9728 §5.1
     """
     parameters: dict[str, str] = {}
+    if resource is not None:
+        parameters = {"resource_metadata": resource.metadata_url, "scope": resource.scope}
     if isinstance(refused, InsufficientScope):
-        parameters = {"error": "insufficient_scope", "scope": str(refused.facts["scope"])}
+        parameters = {
+            "error": "insufficient_scope",
+            "scope": str(refused.facts["scope"]),
+            **parameters,
+        }
     elif refused.facts.get("reason") != "missing":
-        parameters = {"error": "invalid_token"}
+        said = _UNQUOTABLE.sub("?", refused.message)
+        parameters |= {"error": "invalid_token", "error_description": said}
     told = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
     return b"www-authenticate", f"Bearer {told}".strip().encode("ascii")

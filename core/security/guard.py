@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from starlette.routing import Match
 
+from core.context import Principal
 from core.errors import (
     HostRefused,
     InsufficientScope,
@@ -31,7 +32,8 @@ from core.errors import (
 from core.observability.logs import RequestLog, correlation_id
 from core.observability.metrics import Metrics
 from core.security.addresses import Addresses
-from core.security.auth import Authenticator, challenge, presented_key
+from core.security.auth import challenge, presented_key
+from core.security.callers import Callers
 from core.settings import Settings
 from core.transports.http import (
     NOSNIFF,
@@ -57,9 +59,9 @@ _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACED_HEADERS = {
     b"traceparent": "traceparent",
-    b"x-openwebui-user-id": "user_id",
-    b"x-openwebui-user-email": "user_email",
-    b"x-openwebui-user-name": "user_name",
+    b"x-openwebui-user-id": "unverified_user_id",
+    b"x-openwebui-user-email": "unverified_user_email",
+    b"x-openwebui-user-name": "unverified_user_name",
 }
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Route:
         label: The path in metrics; one of few.
         public: `GET` is served without credentials.
         personal: What `GET` shows is the caller's own; credentials that are sent are checked.
+        any_origin: Pages of every origin may read it.
         rpc_errors: Refusals are JSON-RPC errors; otherwise `error` and `detail`.
     """
 
@@ -79,6 +82,7 @@ class Route:
     label: str
     public: bool = False
     personal: bool = False
+    any_origin: bool = False
     rpc_errors: bool = False
 
 
@@ -98,7 +102,7 @@ class Guard:
         *,
         service: str,
         settings: Settings,
-        authenticator: Authenticator,
+        callers: Callers,
         addresses: Addresses,
         metrics: Metrics,
         request_log: RequestLog,
@@ -109,7 +113,9 @@ class Guard:
         self._app = app
         self._service = service
         self._application = application
-        self._authenticator = authenticator
+        self._authenticator = callers.authenticator
+        self._persons = callers.persons
+        self._resource = callers.resource
         self._addresses = addresses
         self._metrics = metrics
         self._request_log = request_log
@@ -161,7 +167,7 @@ class Guard:
             self._check_host(host)
         origin = headers.get(b"origin")
         if origin is not None:
-            self._check_origin(request, origin, host)
+            self._check_origin(request, origin, host, any_origin=route.any_origin)
         asks_for_method = request.method == "OPTIONS"
         if asks_for_method and b"access-control-request-method" in headers:
             await self._preflight(request)
@@ -181,11 +187,20 @@ class Guard:
             raise
         if principal.authenticated:
             self._metrics.auth_accepted(principal.method)
-        request.principal = principal
+        request.principal = self._with_person(principal, request)
         if not principal.grant.reaches(self._service):
             raise InsufficientScope(
                 f"{principal.name!r} may use nothing of {self._service}.", scope=self._service
             )
+
+    def _with_person(self, principal: Principal, request: HTTPRequest) -> Principal:
+        if self._persons is None:
+            return principal
+        try:
+            return self._persons.add(principal, request)
+        except Unauthorized:
+            self._metrics.auth_refused("person")
+            raise
 
     async def is_welcome(self, request: HTTPRequest) -> bool:
         """Return whether a request whose answer goes on would be let in now, as whom it was."""
@@ -208,9 +223,11 @@ class Guard:
         if len(self._good_hosts) < 1000:
             self._good_hosts.add(header)
 
-    def _check_origin(self, request: HTTPRequest, header: bytes, host: bytes) -> None:
+    def _check_origin(
+        self, request: HTTPRequest, header: bytes, host: bytes, *, any_origin: bool
+    ) -> None:
         origin = header.decode("latin-1")
-        if origin in self._origins or "*" in self._origins:
+        if any_origin or origin in self._origins or "*" in self._origins:
             request.extra_headers += (
                 (b"access-control-allow-origin", header),
                 (b"access-control-expose-headers", CORS_EXPOSED),
@@ -289,7 +306,7 @@ class Guard:
     ) -> None:
         if request.status == 0:
             if isinstance(error, Unauthorized | InsufficientScope):
-                error.headers = (challenge(error),)
+                error.headers = (challenge(error, self._resource),)
             await request.refuse(error, status=status)
         elif request.status == 200:
             logger.warning("an answer broke off: %s", error.message)
@@ -303,6 +320,8 @@ class Guard:
             request.bytes_in,
             request.bytes_out,
         )
+        if request.principal.person is not None:
+            request.trace["person"] = request.principal.person
         headers = request.headers
         for name, fact in _TRACED_HEADERS.items():
             if name in headers:

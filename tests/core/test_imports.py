@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,9 +52,23 @@ def test_only_the_server_and_its_doors_know_the_web_framework() -> None:
     assert known == {"core/mcp_sse.py", "core/security/guard.py", "core/transports/wire.py"}
 
 
-def test_nothing_that_is_only_for_tests_is_imported_by_a_running_server() -> None:
-    """`httpx` is a development dependency, used by `core.testing` alone."""
+def test_one_module_calls_other_servers() -> None:
+    """The keys of an authorisation server are the only thing that `core` fetches."""
     users = {file.name for file in CORE if "httpx" in set(imports_of(file))}
-    assert users == {"testing.py"}
+    assert users == {"testing.py", "jwks.py"}
+
+
+def test_what_checks_tokens_is_imported_only_where_tokens_are_checked() -> None:
+    """PyJWT and httpx take 50 ms to import, which services without OAuth do not pay."""
+    heavy = {"core.security.oauth", "core.security.identity"}
+    importers = {file.name for file in CORE if heavy & set(imports_of(file))}
+    assert importers == {"callers.py"}
+    program = "import sys, core.mcp_sse; print('jwt' in sys.modules, 'httpx' in sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert seen.stdout == "False False\n", seen.stderr
+
+
+def test_nothing_that_is_only_for_tests_is_imported_by_a_running_server() -> None:
+    """`core.testing` is for tests; nothing imports it."""
     importers = {file.name for file in CORE if "core.testing" in set(imports_of(file))}
     assert importers == set()

@@ -232,7 +232,7 @@ def test_lines_are_json_and_tied_together(tmp_path: Path) -> None:
     assert context["tool"] == "fail"
     assert context["outcome"] == "TOOL_FAILED"
     assert context["principal"] == "api-key"
-    assert context["user_email"] == "ada@example.org"
+    assert context["unverified_user_email"] == "ada@example.org"
     assert KEY not in json.dumps(lines)
     assert "wrong-key-wrong" not in json.dumps(lines)
 
