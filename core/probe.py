@@ -8,7 +8,8 @@ Where it asks comes from the variables that the server reads. A port that is not
 the image; TLS is spoken where a certificate is set, and tried where plain HTTP is not understood,
 because a configuration file may have set one. The certificate is not verified: it names the
 server's public host, not this one. A server that wants a certificate of its clients (`client_ca`)
-gets none from here; that it says so (RFC 8446 section 6.2, `certificate_required`) is its answer.
+gets none from here, and its refusal is its answer: the alert `certificate_required` (RFC 8446
+section 6.2), or that it closes the connection after the handshake, as asyncio does.
 """
 
 from __future__ import annotations
@@ -73,20 +74,27 @@ def _status(host: str, port: int, *, secure: bool) -> int:
         else http.client.HTTPConnection(host, port, timeout=TIME_LIMIT_S)
     )
     try:
-        connection.request("GET", "/health", headers={"Host": "localhost"})
-        return connection.getresponse().status
+        connection.connect()
+        return _answer(connection, secure=secure)
     except ssl.SSLError as error:
         if error.reason in WANTS_CERTIFICATE:
             return http.client.OK
         raise Unhealthy(f"TLS: {error.reason}") from None
-    except ConnectionResetError as error:
-        if secure:
-            raise Unhealthy(str(error)) from None
-        raise http.client.RemoteDisconnected(str(error)) from None
     except OSError as error:
         raise Unhealthy(f"port {port}: {error.strerror or error}") from None
     finally:
         connection.close()
+
+
+def _answer(connection: http.client.HTTPConnection, *, secure: bool) -> int:
+    """Return the status of `/health`; a server that closes a TLS connection has refused us."""
+    try:
+        connection.request("GET", "/health", headers={"Host": "localhost"})
+        return connection.getresponse().status
+    except ConnectionError as error:
+        if secure:
+            return http.client.OK
+        raise http.client.HTTPException(str(error)) from None
 
 
 def _unverified() -> ssl.SSLContext:

@@ -139,18 +139,25 @@ def test_a_server_that_wants_a_clients_certificate_answers_by_saying_so(
         probe.ask("127.0.0.1", port, secure=True)
 
 
-def test_a_service_of_ours_is_probed_as_it_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["plain", "tls", "certificates of clients"])
+def test_a_service_of_ours_is_probed_as_it_runs(
+    tmp_path: Path, certificate: Path, how: str
+) -> None:
     """The probe's variables and address are those of the real server."""
-    port = str(any_free_port())
     variables = {
-        "MCP_HTTP_SERVER__PORT": port,
+        "MCP_HTTP_SERVER__PORT": str(any_free_port()),
         "MCP_HTTP_SERVER__STATE_DIR": str(tmp_path),
         "PATH": "/usr/bin:/bin",
     }
+    if how != "plain":
+        variables["MCP_HTTP_TLS__CERTIFICATE"] = str(certificate)
+        variables["MCP_HTTP_TLS__KEY"] = str(certificate)
+    if how == "certificates of clients":
+        variables["MCP_HTTP_TLS__CLIENT_CA"] = str(certificate)
     with subprocess.Popen(
         [sys.executable, "-m", "services.filesystem"],
         cwd=PROGRAM.parent.parent,
-        env={**variables, "MCP_FILESYSTEM_ROOTS": str(tmp_path)},
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -159,7 +166,7 @@ def test_a_service_of_ours_is_probed_as_it_runs(tmp_path: Path) -> None:
         try:
             while "running on" not in server.stdout.readline():
                 assert server.poll() is None
-            assert probed(**variables).returncode == 0
+            assert probed(**variables).stderr == ""
         finally:
             server.terminate()
     assert probed(**variables).returncode == 1
