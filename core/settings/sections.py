@@ -16,6 +16,7 @@ from core.settings.loading import Loadable
 from core.settings.urls import is_secure_url
 from core.settings.variables import Also
 
+MIN_HS256_BYTES = 32
 SIGNATURE_ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
@@ -136,6 +137,17 @@ class AuthSection(Section):
         if not value.get_secret_value().isascii() or " " in value.get_secret_value():
             raise ValueError("only ASCII characters without blanks fit into a header")
         return value
+
+    @field_validator("user_jwt_secret")
+    @classmethod
+    def _is_hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse secrets that whoever sees a signed header could try out (RFC 7518 §3.2)."""
+        secret = value.get_secret_value().strip() if value is not None else ""
+        if 0 < len(secret.encode()) < MIN_HS256_BYTES:
+            raise ValueError(
+                f"fewer than {MIN_HS256_BYTES} characters; make one with: openssl rand -hex 32"
+            )
+        return SecretStr(secret) if secret else None
 
 
 class OAuthSection(Section):
