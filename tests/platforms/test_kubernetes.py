@@ -35,6 +35,7 @@ SERVICES = registry.load(project_here()).services
 CONTAINERS = {service.container: service for service in SERVICES.values()}
 # The oldest that clouds still support, and the newest that there are schemas of.
 VERSIONS = ("1.32", "1.37")
+HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
 VARIABLE = re.compile(r"\$\(([A-Z_]+)\)")
 
 
@@ -459,7 +460,9 @@ def test_a_service_sees_the_common_secret_and_its_own(objects: list[Object]) -> 
         if name in CONTAINERS:
             sources = [source["secretRef"]["name"] for source in pod["containers"][0]["envFrom"]]
             assert sources[0].startswith("mcp-common-")
-            assert [re.sub(r"-[2456789bcdfghkmt]{10}$", "", source) for source in sources[1:]] == [name]
+            assert [re.sub(r"-[2456789bcdfghkmt]{10}$", "", source) for source in sources[1:]] == [
+                name
+            ]
 
 
 def test_secrets_are_made_once_and_kept(overlay: Path) -> None:
