@@ -91,7 +91,7 @@ def _answer(connection: http.client.HTTPConnection, *, secure: bool) -> int:
     try:
         connection.request("GET", "/health", headers={"Host": "localhost"})
         return connection.getresponse().status
-    except ConnectionError as error:
+    except (ConnectionError, ssl.SSLEOFError) as error:
         if secure:
             return http.client.OK
         raise http.client.HTTPException(str(error)) from None
