@@ -147,6 +147,8 @@ def claims_of(token: bytes, header: Header, key: jwt.PyJWK, rules: Rules, now: f
     if not named & rules.audiences:
         raise TokenRefused("it is for another audience")
     check_times(said.exp, said.nbf, said.iat, now=now, leeway_s=rules.leeway_s)
+    if said.cnf is not None:  # RFC 7800: of use only to who proves to have a key (DPoP, mTLS)
+        raise TokenRefused("it is bound to a proof of possession, which this server does not check")
     if not header.is_access_token and said.is_of_other_use():
         raise TokenRefused("it is no access token")
     return _claims(said)
@@ -225,6 +227,7 @@ class _Said(BaseModel):
     scp: str | list[str] = ""  # Okta, Entra ID
     preferred_username: str | None = None
     email: str | None = None
+    cnf: Any = None
     nonce: Any = None
     at_hash: Any = None
     c_hash: Any = None
