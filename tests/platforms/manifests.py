@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from core.settings import PROJECT_ROOT
-from tests.conftest import missing
+from tests.platforms.programs import program
 
 KUBERNETES = PROJECT_ROOT / "examples" / "kubernetes"
 OVERLAY = Path("overlays") / "example"
@@ -33,13 +33,8 @@ def copied(folder: Path) -> Path:
 
 def built(folder: Path) -> list[Object]:
     """Return the objects of a kustomization, in the order in which kubectl would apply them."""
-    if shutil.which("kustomize"):
-        command = ["kustomize", "build", str(folder)]
-    elif shutil.which("kubectl"):
-        command = ["kubectl", "kustomize", str(folder)]
-    else:
-        missing("kustomize", ".ci/run takes it from Debian's package")
-        return []
+    found = program("kustomize", "kubectl")
+    command = [found, "kustomize" if found.endswith("kubectl") else "build", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "deprecated" not in result.stderr

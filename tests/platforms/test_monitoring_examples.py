@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.settings import PROJECT_ROOT
 from scripts.deploy import registry
 from scripts.deploy.paths import project_here
-from tests.conftest import missing
 from tests.platforms.manifests import KUBERNETES, OVERLAY
+from tests.platforms.programs import program
 from tests.servers.processes import ServerProcess
 
 EXAMPLES = PROJECT_ROOT / "examples" / "monitoring"
@@ -64,11 +64,8 @@ class Sample:
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run promtool."""
-    program = shutil.which("promtool")
-    if program is None:
-        missing("promtool", ".ci/run takes it from Debian's package prometheus")
     return subprocess.run(
-        [program or "promtool", *arguments],
+        [program("promtool"), *arguments],
         capture_output=True,
         text=True,
         check=False,

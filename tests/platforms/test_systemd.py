@@ -16,7 +16,7 @@ from core.settings import PROJECT_ROOT, ServerSection, Settings, variables_of
 from scripts.deploy import registry
 from scripts.deploy.paths import project_here
 from scripts.generate.discover import settings_class
-from tests.conftest import missing
+from tests.platforms.programs import program
 
 UNITS = PROJECT_ROOT / "examples" / "systemd"
 TEMPLATE = "mcp-tool-servers@.service"
@@ -29,10 +29,8 @@ EXPOSED = 16
 
 def analyze(*arguments: str, units: Path) -> subprocess.CompletedProcess[str]:
     """Run systemd-analyze on units in a folder, before those of the machine."""
-    if shutil.which("systemd-analyze") is None:
-        missing("systemd-analyze", "apt-get install systemd")
     return subprocess.run(
-        ["systemd-analyze", *arguments],
+        [program("systemd-analyze"), *arguments],
         cwd=units,
         env={"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,
@@ -143,13 +141,9 @@ def test_each_service_has_its_user_and_the_limits_of_its_container() -> None:
 
 def test_sysusers_makes_the_users(tmp_path: Path) -> None:
     """In an empty root, by the program that reads such files."""
-    program = shutil.which("systemd-sysusers")
-    if program is None:
-        missing("systemd-sysusers", "apt-get install systemd")
-        return
     (tmp_path / "etc").mkdir()
     result = subprocess.run(
-        [program, f"--root={tmp_path}", str(UNITS / "sysusers.conf")],
+        [program("systemd-sysusers"), f"--root={tmp_path}", str(UNITS / "sysusers.conf")],
         capture_output=True,
         text=True,
         check=False,
