@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from core.settings import NO_FILE, ServiceSettings, Settings, SettingsError, read_config_file
+from core.settings.check import CONFIG_VARIABLE
+from core.settings.rules import broken
 
-CONFIG_VARIABLE = "MCP_CONFIG_FILE"
 S = TypeVar("S", bound=ServiceSettings)
 
 
@@ -29,9 +30,9 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
     options = _parse(service, arguments)
     file = read_config_file(options.config) if options.config else NO_FILE
     common, own = Settings.read(Settings.part_of(file)), service.read(service.part_of(file))
-    problems = (*common.problems, *own.problems)
+    problems = [*common.problems, *own.problems] or list(broken(common.settings))
     if problems:
-        raise SettingsError(*problems)
+        raise SettingsError(*dict.fromkeys(problems))
     server = common.settings.server
     ports = (options.port, server.port, own.settings.port)
     changes = {"host": options.host, "port": next((p for p in ports if p is not None), None)}

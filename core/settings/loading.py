@@ -48,6 +48,11 @@ class Loadable(BaseModel):
         raise NotImplementedError
 
     @classmethod
+    def title(cls) -> Key:
+        """Return under which table of a file its settings are."""
+        return ()
+
+    @classmethod
     def settings(cls) -> list[Setting]:
         """Return each setting, in order."""
         return list(settings_of(cls, cls.prefix()))
@@ -160,20 +165,27 @@ class _Draft:
         for detail in error.errors(include_url=False, include_input=False):
             self.problems.append(self._explained(detail))
             if not self._take_out(detail["loc"]):
-                self.values = {}  # it is about several values, of which none alone is wrong
+                # It is about several values, of which none alone is wrong.
+                self.values, self.places = {}, {}
 
     def _take_out(self, location: tuple[int | str, ...]) -> bool:
+        """Remove the value that a location names or lies in; False where there is none."""
         table: Any = self.values
-        taken: Key = ()
-        for part in location:
-            taken = (*taken, str(part))
+        within: list[tuple[dict[str, Any], str]] = []
+        for part in map(str, location):
             if not isinstance(table, dict) or part not in table:
-                return False
-            if not isinstance(table[part], dict) or taken in self.places:
                 break
+            within.append((table, part))
             table = table[part]
+            if tuple(name for _, name in within) in self.places:
+                break
+        if not within:
+            return False
+        table, name = within[-1]
+        del table[name]
+        taken = tuple(name for _, name in within)
         self.places = {k: p for k, p in self.places.items() if k[: len(taken)] != taken}
-        return bool(taken) and table.pop(taken[-1], None) is not None
+        return True
 
     def _explained(self, detail: ErrorDetails) -> str:
         location = detail["loc"]
@@ -193,10 +205,10 @@ class _Draft:
 
     def _named(self, key: Key, place: str) -> str:
         """Return a setting as its user knows it: the variable, or the line of the file and key."""
-        dotted = ".".join(key)
         if place in self.environ:
             return place
-        return f"{place}: {dotted}".strip(": ") if place and dotted else dotted or self.cls.__name__
+        dotted = ".".join((*self.cls.title(), *key)) or "settings"
+        return f"{place}: {dotted}" if place else dotted
 
 
 def _annotation(cls: type[BaseModel], key: Key) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from core.settings.base import PROJECT_ROOT, Section, SettingsError
+from core.settings.base import PROJECT_ROOT, Key, Section, SettingsError
 from core.settings.files import ConfigFile, read_config_file
 from core.settings.loading import Loadable
 from core.settings.urls import is_secure_url
@@ -371,6 +371,11 @@ class ServiceSettings(Loadable):
     def prefix(cls) -> str:
         """Return what the variables of its settings begin with."""
         return f"MCP_{cls.section}_".upper()
+
+    @classmethod
+    def title(cls) -> Key:
+        """Return under which table of a file its settings are."""
+        return (cls.section,)
 
     @classmethod
     def part_of(cls, file: ConfigFile) -> ConfigFile:

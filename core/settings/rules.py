@@ -1,0 +1,118 @@
+"""What has to fit together, beyond each setting for itself: asked at the start and by `--check`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.settings.base import LOOPBACK_HOSTS
+from core.settings.sections import LoggingSection, OAuthSection, Settings, TLSSection
+
+
+def broken(settings: Settings) -> Iterator[str]:
+    """Yield what does not fit together, or names a file that is not to be had."""
+    yield from _tls(settings.tls)
+    yield from _oauth(settings.oauth)
+    yield from _readable("auth.keys_file", settings.auth.keys_file)
+    yield from _writable(settings.logging)
+    endpoint = settings.monitoring.otlp_endpoint
+    if endpoint is not None and not _is_url(endpoint, "http", "https"):
+        yield "monitoring.otlp_endpoint: has to be http://HOST:PORT or https://…"
+    redis = settings.backplane.redis_url
+    if redis is not None and not _is_url(redis.get_secret_value(), "redis", "rediss", "unix"):
+        yield "backplane.redis_url: has to be redis://…, rediss://… or unix://…"
+
+
+def open_to_strangers(settings: Settings) -> str | None:
+    """Return what to set when anybody on the network could call; None when nobody can."""
+    auth, host = settings.auth, settings.server.host
+    asks = auth.api_key or auth.keys_file or settings.oauth.issuer
+    if asks or settings.security.allow_unauthenticated or is_loopback(host):
+        return None
+    return (
+        f"Without a key this server listens on loopback only, not on {host}. Set "
+        "MCP_HTTP_API_KEY (openssl rand -hex 32), or MCP_HTTP_SERVER__HOST=127.0.0.1, or, "
+        "where something else keeps strangers out, MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED=1."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can connect to an address."""
+    if host in LOOPBACK_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls(tls: TLSSection) -> Iterator[str]:
+    unreadable = [
+        problem
+        for name in ("certificate", "key", "client_ca")
+        for problem in _readable(f"tls.{name}", getattr(tls, name))
+    ]
+    yield from unreadable
+    if (tls.certificate is None) != (tls.key is None):
+        yield "tls: certificate and key need each other"
+    elif tls.certificate is None or tls.key is None:
+        if tls.client_ca is not None:
+            yield "tls.client_ca: needs a certificate and a key"
+    elif not unreadable:
+        yield from _loadable(tls.certificate, tls.key, tls.client_ca)
+
+
+def _loadable(certificate: Path, key: Path, client_ca: Path | None) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # With a password given, none is asked for at the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        yield f"tls: {certificate} and {key} do not make a pair that can be read: {_why(error)}"
+    try:
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+    except (ssl.SSLError, ValueError) as error:
+        yield f"tls.client_ca: {client_ca} holds no certificate: {_why(error)}"
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error)
+
+
+def _oauth(oauth: OAuthSection) -> Iterator[str]:
+    if oauth.issuer is None and (oauth.resource or oauth.audience or oauth.jwks_url):
+        yield "oauth: without issuer nothing of it is used; set oauth.issuer"
+
+
+def _readable(name: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    if not path.is_file():
+        yield f"{name}: there is no file {path}"
+    elif not os.access(path, os.R_OK):
+        yield f"{name}: {path} may not be read by this user"
+
+
+def _writable(logging: LoggingSection) -> Iterator[str]:
+    for name in ("file", "audit_file"):
+        path = getattr(logging, name)
+        if path is None:
+            continue
+        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        if path.is_dir() or (there != path.absolute() and not there.is_dir()):
+            yield f"logging.{name}: {there} is not what it has to be for {path}"
+        elif not os.access(there, os.W_OK):
+            yield f"logging.{name}: this user may not write to {there}"
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+    except ValueError:
+        return False
