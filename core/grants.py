@@ -27,10 +27,12 @@ class Grant:
     Attributes:
         scopes: Any of them suffices; None for everything.
         read_only: Only tools that change nothing.
+        reading: Further scopes, which hold for what changes nothing.
     """
 
     scopes: tuple[str, ...] | None = None
     read_only: bool = False
+    reading: tuple[str, ...] = ()
 
     @property
     def is_everything(self) -> bool:
@@ -43,6 +45,8 @@ class Grant:
         Args:
             reads: Whether using it changes nothing.
         """
+        if reads and any(_covers(scope, service, name) for scope in self.reading):
+            return True
         if self.read_only and not reads:
             return False
         return self.scopes is None or any(_covers(scope, service, name) for scope in self.scopes)
@@ -50,7 +54,7 @@ class Grant:
     def reaches(self, service: str) -> bool:
         """Return whether anything at all of a service may be used."""
         return self.scopes is None or any(
-            _matches(service, scope.partition(":")[0]) for scope in self.scopes
+            _matches(service, scope.partition(":")[0]) for scope in (*self.scopes, *self.reading)
         )
 
 

@@ -26,7 +26,7 @@ MAX_PERSON_CHARS = 200
 ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 PLAIN_TYPES = frozenset({"jwt", ""})
 READ = "read"
-"""The scope, after the prefix, that makes a token one for reading only, whatever else it has."""
+"""After the prefix: what follows, or everything, for reading only."""
 
 # What ID tokens and logout tokens carry and access tokens do not (OpenID Connect Core 3.1.3.6 and
 # 3.3.2.11, Back-Channel Logout 2.4); `typ` and `token_use` are Keycloak's and Cognito's own.
@@ -185,15 +185,18 @@ def check_times(
 def grant_of(scopes: tuple[str, ...], prefix: str) -> Grant:
     """Return what the scopes of a token allow; those without the prefix are other servers'.
 
-    `mcp:read` alone is everything, for reading; beside others it takes writing from them. (It is
-    the narrower of the two ways to read it, so nobody gains anything by it unawares.)
+    `mcp:SCOPE` is a scope of `core.grants`, `mcp:read:SCOPE` the same for reading only, and
+    `mcp:read` is `mcp:read:*`. Each adds to the others and none takes away, so that no client gains
+    anything by asking for less.
     """
     ours = [scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix)]
-    read_only = READ in ours
-    named = tuple(scope for scope in ours if scope != READ and is_scope(scope))
-    if read_only and not named:
-        return Grant(None, read_only=True)
-    return Grant(named, read_only=read_only)
+    reading = [scope.removeprefix(READ).removeprefix(":") or "*" for scope in ours if _reads(scope)]
+    named = [scope for scope in ours if not _reads(scope)]
+    return Grant(tuple(filter(is_scope, named)), reading=tuple(filter(is_scope, reading)))
+
+
+def _reads(scope: str) -> bool:
+    return scope == READ or scope.startswith(READ + ":")
 
 
 def _on_one_line(text: str) -> str:
