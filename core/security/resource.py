@@ -71,8 +71,8 @@ class ProtectedResource:
     def document(self) -> bytes:
         """Return the document.
 
-        Only the scope that opens all of this server is named: clients ask for whatever is listed,
-        and with `mcp:read` they would lock themselves out of writing.
+        Only the scope that opens all of this server is named: some clients ask for all that are
+        listed, and an authorisation server refuses those that it does not know.
         """
         return to_json(
             {
