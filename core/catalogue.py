@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from core.content import PromptResult, ResourceContents
 from core.context import Context
 from core.errors import InvalidParams, did_you_mean
+from core.grants import PROMPTS, RESOURCES, Grant
 from core.models import NoArguments, input_schema_of
 from core.tools import NAME_PATTERN, Tool, invalid_arguments
 
@@ -222,6 +223,21 @@ class Catalogue:
         """Remove a resource; KeyError when there is none of that URI."""
         del self.resources[uri]
         self.version += 1
+
+    def seen_by(self, grant: Grant, service: str) -> Catalogue:
+        """Return the part that a grant lets use, as it is now."""
+        seen = Catalogue()
+        seen.tools = {
+            name: tool
+            for name, tool in self.tools.items()
+            if grant.allows(service, name, reads=tool.reads_only)
+        }
+        if grant.allows(service, RESOURCES, reads=True):
+            seen.resources, seen.templates = dict(self.resources), dict(self.templates)
+        if grant.allows(service, PROMPTS, reads=True):
+            seen.prompts = dict(self.prompts)
+        seen.withheld, seen.version = dict(self.withheld), self.version
+        return seen
 
     def entries(self, what: str) -> list[dict[str, Any]]:
         """Return the list entries of `tools`, `resources`, `templates` or `prompts`."""

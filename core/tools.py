@@ -75,6 +75,11 @@ class Tool:
     time_limit_s: float | None = None
     header_params: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
+    @property
+    def reads_only(self) -> bool:
+        """Whether it says that it changes nothing; one without annotations says nothing."""
+        return self.annotations is not None and self.annotations.read_only
+
     def to_dict(self) -> dict[str, Any]:
         """Return the `tools/list` entry of the newest revision."""
         entry: dict[str, Any] = {"name": self.name}

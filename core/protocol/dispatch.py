@@ -18,9 +18,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json, to_json
 
+from core import grants
 from core.catalogue import Catalogue, ResourceData
 from core.content import Block, PromptMessage, PromptResult, ResourceContents, ToolResult, text
-from core.context import LOG_LEVELS, Caller, Context
+from core.context import LOG_LEVELS, Caller, Context, Principal
 from core.errors import (
     BadCursor,
     BadRequestState,
@@ -38,6 +39,7 @@ from core.errors import (
     did_you_mean,
     wire_of,
 )
+from core.grants import Grant
 from core.protocol.calls import CallCancelled, CallKey, Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
 from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
@@ -50,6 +52,8 @@ from core.tools import Tool
 PAGE_SIZE = 200
 STATE_LIFETIME_S = 600
 MAX_COMPLETIONS = 100
+MAX_VIEWS = 1000
+MAX_PAGES_KEPT = 2000
 LISTEN_KINDS = {
     "toolsListChanged": TOOLS,
     "promptsListChanged": PROMPTS,
@@ -153,7 +157,9 @@ class Dispatcher:
         self._time_limit_s = time_limit_s
         self._max_result_bytes = max_result_bytes
         self._clock = clock
-        self._pages: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._service: str = identity.info["name"]
+        self._views: dict[Grant, Catalogue] = {}
+        self._pages: dict[tuple[str, str, Grant], tuple[int, bytes]] = {}
         self._methods: dict[str, Method] = {
             "tools/call": self._call_tool,
             "tools/list": self._lister("tools/list"),
@@ -217,6 +223,40 @@ class Dispatcher:
             return offered.has_completions()
         return True
 
+    # -- who may use what -----------------------------------------------------------------------
+
+    def seen_by(self, principal: Principal) -> Catalogue:
+        """Return what a caller may use, as a catalogue."""
+        grant = principal.grant
+        if grant.is_everything:
+            return self.catalogue
+        view = self._views.get(grant)
+        if view is None or view.version != self.catalogue.version:
+            view = self.catalogue.seen_by(grant, self._service)
+            _make_room(self._views, MAX_VIEWS)
+            self._views[grant] = view
+        return view
+
+    def require(self, principal: Principal, name: str, *, reads: bool = True) -> None:
+        """Refuse what a caller's grant does not allow: a tool, resources or prompts.
+
+        Raises:
+            NotPermitted: Says which scope would.
+        """
+        grant, service = principal.grant, self._service
+        if not (grant.is_everything or grant.allows(service, name, reads=reads)):
+            raise grants.refusal(grant, principal.name, service, name, reads=reads)
+
+    def require_resources(self, principal: Principal) -> None:
+        """Refuse resources to callers without a scope for them, as an error of the request."""
+        self._require_for_request(principal, grants.RESOURCES)
+
+    def _require_for_request(self, principal: Principal, name: str) -> None:
+        try:
+            self.require(principal, name)
+        except ToolError as error:
+            raise _as_protocol_error(error) from None
+
     # -- tools ----------------------------------------------------------------------------------
 
     async def run_tool(
@@ -240,6 +280,7 @@ class Dispatcher:
         label = "cancelled"
         limit_s = tool.time_limit_s or self._time_limit_s
         try:
+            self.require(caller.principal, tool.name, reads=tool.reads_only)
             self._gate.admit(caller, tool.name)
             if type(arguments) is not dict:
                 raise InvalidArguments("The arguments have to be a JSON object.")
@@ -277,20 +318,20 @@ class Dispatcher:
                 caller.trace["outcome"] = label
         return outcome
 
-    def tool_named(self, name: object) -> Tool:
-        """Return a tool.
+    def tool_named(self, name: object, principal: Principal) -> Tool:
+        """Return a tool; whether this caller may call it is asked when it does.
 
         Raises:
             UnknownTool: There is none of that name.
         """
         tool = self.catalogue.tools.get(name) if type(name) is str else None
         if tool is None:
-            why = self.catalogue.why_no_tool(str(name))
+            why = self.seen_by(principal).why_no_tool(str(name))
             raise UnknownTool(why.message, hint=why.hint or "tools/list names all tools.")
         return tool
 
     async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
-        tool = self.tool_named(params.get("name"))
+        tool = self.tool_named(params.get("name"), caller.principal)
         arguments = params.get("arguments")
         outcome = await self.run_tool(
             tool,
@@ -333,20 +374,22 @@ class Dispatcher:
 
         async def list_page(params: JSON, caller: Caller, key: CallKey | None) -> bytes:
             if "cursor" not in params or params["cursor"] is None:
-                return self._first_page(what, member, caller.revision)
-            return self._page(what, member, caller.revision, self._offset(what, params["cursor"]))
+                return self._first_page(what, member, caller)
+            return self._page(what, member, caller, self._offset(what, params["cursor"]))
 
         return list_page
 
-    def _first_page(self, what: str, member: str, revision: str) -> bytes:
-        kept = self._pages.get((what, revision))
+    def _first_page(self, what: str, member: str, caller: Caller) -> bytes:
+        name = (what, caller.revision, caller.principal.grant)
+        kept = self._pages.get(name)
         if kept is None or kept[0] != self.catalogue.version:
-            kept = (self.catalogue.version, self._page(what, member, revision, 0))
-            self._pages[(what, revision)] = kept
+            kept = (self.catalogue.version, self._page(what, member, caller, 0))
+            _make_room(self._pages, MAX_PAGES_KEPT)
+            self._pages[name] = kept
         return kept[1]
 
-    def _page(self, what: str, member: str, revision: str, offset: int) -> bytes:
-        entries = self.catalogue.entries(what)
+    def _page(self, what: str, member: str, caller: Caller, offset: int) -> bytes:
+        entries, revision = self.seen_by(caller.principal).entries(what), caller.revision
         page = entries[offset : offset + PAGE_SIZE]
         if what == "tools":
             page = [tool_for(entry, revision) for entry in page]
@@ -364,6 +407,7 @@ class Dispatcher:
     # -- prompts, resources, completion ---------------------------------------------------------
 
     async def _get_prompt(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        self._require_for_request(caller.principal, grants.PROMPTS)
         name = params.get("name")
         prompt = self.catalogue.prompts.get(name) if type(name) is str else None
         if prompt is None:
@@ -384,6 +428,7 @@ class Dispatcher:
         return self.encoder.result(members, modern=caller.modern)
 
     async def _read_resource(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+        self.require_resources(caller.principal)
         uri = params.get("uri")
         if type(uri) is not str:
             raise InvalidParams("resources/read needs the member uri, a string.")
@@ -446,7 +491,7 @@ class Dispatcher:
         chosen = chosen if type(chosen) is dict else {}
         if type(value) is not str or not all(type(v) is str for v in chosen.values()):
             raise InvalidParams("Completion values have to be strings.")
-        completer = self._completions(params.get("ref")).get(argument["name"])
+        completer = self._completions(params.get("ref"), caller.principal).get(argument["name"])
         values: list[str] = []
         if completer is not None:
 
@@ -461,13 +506,15 @@ class Dispatcher:
         }
         return self.encoder.result({"completion": completion}, modern=caller.modern)
 
-    def _completions(self, ref: Any) -> Mapping[str, Any]:
+    def _completions(self, ref: Any, principal: Principal) -> Mapping[str, Any]:
         kind = ref.get("type") if type(ref) is dict else None
         if kind == "ref/prompt":
+            self._require_for_request(principal, grants.PROMPTS)
             prompt = self.catalogue.prompts.get(str(ref.get("name")))
             if prompt is not None:
                 return prompt.completions
         elif kind == "ref/resource":
+            self.require_resources(principal)
             template = self.catalogue.templates.get(str(ref.get("uri")))
             if template is not None:
                 return template.completions
@@ -562,6 +609,12 @@ class Dispatcher:
         arguments = json.dumps(params.get("arguments") or {}, sort_keys=True)
         digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
         return [method, str(name), digest, caller.principal.name]
+
+
+def _make_room(kept: dict[Any, Any], limit: int) -> None:
+    """Forget everything at the limit; tokens may come with any number of grants."""
+    if len(kept) >= limit:
+        kept.clear()
 
 
 def log_rank_of(params: JSON) -> int:

@@ -101,6 +101,8 @@ async def answer_legacy(
     if change is None or session is None or not runtime.dispatcher.offers(method):
         return await runtime.dispatcher.answer(id_, method, params, caller, LEGACY_METHODS)
     try:
+        if method == "resources/subscribe":
+            runtime.dispatcher.require_resources(caller.principal)
         change(runtime, session, params)
     except SuiteError as error:
         return runtime.dispatcher.refusal(id_, error, modern=False)

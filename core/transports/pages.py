@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from core.context import ANONYMOUS, Principal
 from core.observability.health import Health
 from core.observability.metrics import Metrics
 from core.protocol.dispatch import Dispatcher
@@ -77,7 +78,8 @@ class Pages:
     async def tools(self, request: HTTPRequest) -> None:
         """Answer `GET /tools`."""
         request.require_method("GET", "HEAD")
-        info, catalogue = self._dispatcher.identity.info, self._dispatcher.catalogue
+        info = self._dispatcher.identity.info
+        catalogue = self._dispatcher.seen_by(request.principal)
         entries = catalogue.entries("tools")
         body = {
             "service": info["name"],
@@ -91,12 +93,15 @@ class Pages:
     async def openapi(self, request: HTTPRequest) -> None:
         """Answer `GET /openapi.json`."""
         request.require_method("GET", "HEAD")
-        await request.respond_json(200, to_json(self.openapi_document(prefix_of(request))))
+        document = self.openapi_document(prefix_of(request), request.principal)
+        await request.respond_json(200, to_json(document))
 
-    def openapi_document(self, prefix: str = "") -> dict[str, Any]:
-        """Return the OpenAPI description of the tools."""
+    def openapi_document(
+        self, prefix: str = "", principal: Principal = ANONYMOUS
+    ) -> dict[str, Any]:
+        """Return the OpenAPI description of the tools that a caller may use."""
         return openapi_document(
-            self._dispatcher.catalogue,
+            self._dispatcher.seen_by(principal),
             self._dispatcher.identity,
             prefix=prefix,
             with_key=self._with_key,

@@ -47,10 +47,11 @@ class RESTDoor:
         await _send(request, await self._runtime.exchanges.watch(exchange, work))
 
     def _tool(self, request: HTTPRequest) -> Tool:
-        tools = self._runtime.dispatcher.catalogue.tools
+        dispatcher = self._runtime.dispatcher
+        tools = dispatcher.catalogue.tools
         name = request.path.removeprefix(PREFIX).rstrip("/")
         if name not in tools:
-            why = self._runtime.dispatcher.catalogue.why_no_tool(name)
+            why = dispatcher.seen_by(request.principal).why_no_tool(name)
             raise PathNotFound(why.message, hint=why.hint or "GET /tools lists all.")
         return tools[name]
 

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 
 from pydantic_core import to_json
 
-from core.context import Caller
+from core.context import Caller, Principal
 from core.errors import (
     InvalidRequest,
     ServerBusy,
@@ -115,7 +115,9 @@ class SSEDoor:
             endpoint = f"{prefix_of(request)}/messages?session_id={key}"
             await stream.send(frame(endpoint.encode(), event=b"endpoint"))
             if self._runtime.settings.server.announce_capabilities:
-                await stream.send(frame(self._announcement(), event=b"capabilities"))
+                await stream.send(
+                    frame(self._announcement(request.principal), event=b"capabilities")
+                )
             subscribe(self._runtime, session)
             await stream.wait()
         finally:
@@ -125,14 +127,15 @@ class SSEDoor:
             session.close()
             self._runtime.dispatcher.calls.cancel_session(key)
 
-    def _announcement(self) -> bytes:
+    def _announcement(self, principal: Principal) -> bytes:
         dispatcher = self._runtime.dispatcher
+        offered = dispatcher.seen_by(principal)
         return to_json(
             {
                 "service": dispatcher.identity.info["name"],
                 "version": dispatcher.identity.info["version"],
-                "tools": list(dispatcher.catalogue.tools),
-                "catalogue_digest": dispatcher.catalogue.digest(),
+                "tools": list(offered.tools),
+                "catalogue_digest": offered.digest(),
             }
         )
 

@@ -14,7 +14,7 @@ import asyncio
 import re
 from typing import Any
 
-from core.context import Caller, notification
+from core.context import Caller, Principal, notification
 from core.errors import (
     InvalidParams,
     InvalidRequest,
@@ -174,7 +174,7 @@ class StreamableDoor:
         await runtime.exchanges.answer(exchange, work, id_)
 
     async def _listen(self, request: HTTPRequest, id_: RequestId, params: JSON) -> None:
-        honoured, methods, uris = self._wanted(params)
+        honoured, methods, uris = self._wanted(params, request.principal)
         stream = self._new_stream(request)
         meta = {META_SUBSCRIPTION: id_}
         end = self._runtime.dispatcher.encoder.result({"_meta": meta}, modern=True)
@@ -191,7 +191,7 @@ class StreamableDoor:
         finally:
             self._runtime.changes.remove(subscriber)
 
-    def _wanted(self, params: JSON) -> tuple[JSON, frozenset[str], set[str]]:
+    def _wanted(self, params: JSON, principal: Principal) -> tuple[JSON, frozenset[str], set[str]]:
         """Return what of a listen request is honoured: as the client sees it, and as we use it."""
         wanted = params.get("notifications")
         if type(wanted) is not dict:
@@ -209,6 +209,8 @@ class StreamableDoor:
             raise InvalidParams("notifications.resourceSubscriptions has to be a list of URIs.")
         if len(uris) > MAX_SUBSCRIPTIONS:
             raise InvalidParams(f"At most {MAX_SUBSCRIPTIONS} resource subscriptions in a stream.")
+        if uris:
+            self._runtime.dispatcher.require_resources(principal)
         if uris and "resources" in declared:
             honoured["resourceSubscriptions"] = uris
         methods = frozenset(LISTEN_KINDS[kind] for kind in honoured if kind in LISTEN_KINDS)
