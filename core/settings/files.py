@@ -81,11 +81,16 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"{file}{line}: {error.problem or error.context}") from None
+        told = ", ".join(filter(None, (error.context, error.problem)))
+        raise SettingsError(f"{file}{line}: {told}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise SettingsError(f"{file}: its lists or tables are nested too deeply") from None
+    except SettingsError:
+        raise
+    except ValueError:  # a number of thousands of digits
+        raise SettingsError(f"{file}: a number in it cannot be read") from None
 
 
 def read_text(file: Path) -> tuple[str, int]:

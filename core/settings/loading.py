@@ -53,6 +53,11 @@ class Loadable(BaseModel):
         return ()
 
     @classmethod
+    def others(cls) -> list[str]:
+        """Return further tables that the file may have beside those of this class."""
+        return []
+
+    @classmethod
     def settings(cls) -> list[Setting]:
         """Return each setting, in order."""
         return list(settings_of(cls, cls.prefix()))
@@ -192,9 +197,10 @@ class _Draft:
         key = tuple(map(str, location))
         above = (key[:length] for length in range(len(key), 0, -1))
         place = next((self.places[part] for part in above if part in self.places), "")
-        named = self._named(key, place or self._place_in_file(key))
+        named = self._named(key, place if place in self.environ else self._place_in_file(key))
         if detail["type"] == "extra_forbidden":
-            guess = did_you_mean(key[-1], _keys(self.cls, location))
+            known = _keys(self.cls, location) + (self.cls.others() if len(key) == 1 else [])
+            guess = did_you_mean(key[-1], known)
             return f"{named}: no such setting. {guess}".strip()
         told = detail["msg"].removeprefix("Value error, ").replace("Input should", "has to", 1)
         quoted = "; put it in quotes" if detail["type"] == "string_type" else ""

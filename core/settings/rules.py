@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from core.settings.base import LOOPBACK_HOSTS
+from core.security.keys import KeysFile
+from core.settings.base import LOOPBACK_HOSTS, SettingsError
 from core.settings.sections import LoggingSection, OAuthSection, Settings, TLSSection
 
 
@@ -17,7 +18,7 @@ def broken(settings: Settings) -> Iterator[str]:
     """Yield what does not fit together, or names a file that is not to be had."""
     yield from _tls(settings.tls)
     yield from _oauth(settings.oauth)
-    yield from _readable("auth.keys_file", settings.auth.keys_file)
+    yield from _keys(settings.auth.keys_file)
     yield from _writable(settings.logging)
     endpoint = settings.monitoring.otlp_endpoint
     if endpoint is not None and not _is_url(endpoint, "http", "https"):
@@ -87,6 +88,14 @@ def _why(error: Exception) -> str:
 def _oauth(oauth: OAuthSection) -> Iterator[str]:
     if oauth.issuer is None and (oauth.resource or oauth.audience or oauth.jwks_url):
         yield "oauth: without issuer nothing of it is used; set oauth.issuer"
+
+
+def _keys(path: Path | None) -> Iterator[str]:
+    try:
+        if path is not None:
+            KeysFile(path)
+    except SettingsError as error:
+        yield str(error)
 
 
 def _readable(name: str, path: Path | None) -> Iterator[str]:

@@ -341,9 +341,14 @@ class Settings(Loadable):
         return "MCP_HTTP_"
 
     @classmethod
+    def others(cls) -> list[str]:
+        """Return further tables that the file may have: the services."""
+        return sorted(_service_folders())
+
+    @classmethod
     def part_of(cls, file: ConfigFile) -> ConfigFile:
         """Return the sections of every server; a service that shares a name has the other keys."""
-        services = services_among(file.values.keys())
+        services = _services_among(file.values.keys())
         values: dict[str, Any] = {}
         for name, value in file.values.items():
             if name not in services:
@@ -391,12 +396,16 @@ class ServiceSettings(Loadable):
         return file.with_(own, (cls.section,))
 
 
-def services_among(names: Set[str]) -> Set[str]:
+def _service_folders() -> set[str]:
+    return {path.parent.name for path in PROJECT_ROOT.glob("services/*/__main__.py")}
+
+
+def _services_among(names: Set[str]) -> Set[str]:
     """Return which names of tables are names of services.
 
     An image has the folder of one service only, and the registry beside it.
     """
-    folders = {path.parent.name for path in PROJECT_ROOT.glob("services/*/__main__.py")}
+    folders = _service_folders()
     registry = PROJECT_ROOT / "config" / "services.yaml"
     if names <= folders | Settings.model_fields.keys() or not registry.exists():
         return names & folders

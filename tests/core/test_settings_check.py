@@ -1,0 +1,144 @@
+"""`python -m core.settings --check`, as an operator runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import PROJECT_ROOT, Settings
+from core.settings.rules import broken, open_to_strangers
+
+KEY = "kkkk-very-secret-key-kkkk"
+
+
+def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    plain = {n: v for n, v in os.environ.items() if not n.startswith(("MCP_", "DATABASE_URL"))}
+    return subprocess.run(
+        [sys.executable, "-m", "core.settings", *arguments],
+        cwd=PROJECT_ROOT,
+        env={**plain, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_what_holds_is_shown_with_where_it_came_from(tmp_path: Path) -> None:
+    """Every setting of every service, secrets hidden wherever they stand."""
+    file = tmp_path / "mcp.yaml"
+    file.write_text(
+        f"auth:\n  api_key: {KEY}\nmonitoring:\n  metrics: false\n  sample_interval_s: 3\n"
+        "postgres:\n  url: postgresql://reader:p4ssw0rd@db/x\n"
+    )
+    file.chmod(0o600)
+    done = _run(
+        "--check",
+        "--config",
+        str(file),
+        MCP_HTTP_SERVER__BACKLOG="9",
+        MCP_FETCH_DENY_HOSTS="a.example,b.example",
+        MCP_HTTP_MONITORING__OTLP_ENDPOINT="http://user:p4ssw0rd@127.0.0.1:4318",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in (
+        "[every service]",
+        "[postgres]",
+        'auth.api_key = "***" # mcp.yaml, line 2',
+        'url = "***" # mcp.yaml, line 7',
+        "monitoring.metrics = false # mcp.yaml, line 4",
+        "sample_interval_s = 3.0 # mcp.yaml, line 5",
+        "server.backlog = 9 # MCP_HTTP_SERVER__BACKLOG",
+        'deny_hosts = ["a.example","b.example"] # MCP_FETCH_DENY_HOSTS',
+        'server.host = "127.0.0.1" # default',
+        "Nothing is wrong.",
+    ):
+        assert line in shown
+    assert KEY not in done.stdout
+    assert "p4ssw0rd" not in done.stdout
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """In the file, in the environment, in a service, and between settings; the exit code is 1."""
+    file = tmp_path / "mcp.toml"
+    file.write_text(
+        "[server]\nhost = '0.0.0.0'\nprot = 1\n[postgres]\npool_min = 50\n[github]\nread_only = 1\n"
+    )
+    done = _run(
+        "--check",
+        MCP_CONFIG_FILE=str(file),
+        MCP_HTTP_LOGING__LEVEL="DEBUG",
+        MCP_HTTP_TLS__CERTIFICATE="/nowhere/c.pem",
+        MCP_FETCH_PORT="8500",
+        MCP_GITHUB_PORT="8500",
+    )
+    assert done.returncode == 1
+    for told in (
+        "mcp.toml: server.prot: no such setting. Did you mean 'port'?",
+        "MCP_HTTP_LOGING__LEVEL: no such setting. Did you mean 'MCP_HTTP_LOGGING__LEVEL'?",
+        "pool_min is larger than pool_max",
+        "mcp.toml: github.read_only: no such setting",
+        "/nowhere/c.pem",
+        "listens on loopback only, not on 0.0.0.0",
+        "port 8500 is given to several services: fetch, github",
+    ):
+        assert told in done.stderr
+
+
+def test_one_service_is_read_as_it_would_read_itself() -> None:
+    """Another one's mistakes are not its own; a service that is none is told with the nearest."""
+    done = _run("--check", "--service", "fetch", MCP_POSTGRES_POOL_MIN="x", MCP_FETCH_PORT="1234")
+    assert done.returncode == 0
+    assert "MCP_FETCH_PORT" in done.stdout
+    assert "[postgres]" not in done.stdout
+    wrong = _run("--service", "postgers")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "--service postgers: no such service. Did you mean 'postgres'?" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"tls": {"certificate": "/nowhere/c.pem", "key": "/nowhere/k.pem"}}, "/nowhere/c.pem"),
+        ({"tls": {"client_ca": __file__}}, "certificate"),
+        ({"tls": {"certificate": __file__, "key": __file__}}, "tls"),
+        ({"auth": {"keys_file": "/nowhere/keys.json"}}, "auth.keys_file"),
+        ({"auth": {"keys_file": __file__}}, "auth.keys_file"),
+        ({"oauth": {"audience": ["x"]}}, "oauth: without issuer"),
+        ({"logging": {"file": "/proc/self/status/x"}}, "logging.file"),
+        ({"logging": {"audit_file": "/tmp"}}, "logging.audit_file"),
+        ({"monitoring": {"otlp_endpoint": "localhost:4318"}}, "monitoring.otlp_endpoint"),
+        ({"backplane": {"redis_url": "http://x"}}, "backplane.redis_url"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(data: dict[str, object], told: str) -> None:
+    """Before the server finds out in the middle of its work."""
+    found = list(broken(Settings.from_dict(data)))
+    assert len(found) >= 1
+    assert told in found[0]
+
+
+def test_defaults_fit_together() -> None:
+    """Whoever sets nothing has nothing to mend."""
+    assert list(broken(Settings.from_dict({}))) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "open_"),
+    [
+        ({"server": {"host": "0.0.0.0"}}, True),
+        ({"server": {"host": "tools.example"}}, True),
+        ({"server": {"host": "::1"}}, False),
+        ({"server": {"host": "127.0.0.9"}}, False),
+        ({"server": {"host": "0.0.0.0"}, "auth": {"api_key": KEY}}, False),
+        ({"server": {"host": "0.0.0.0"}, "security": {"allow_unauthenticated": True}}, False),
+    ],
+)
+def test_server_that_strangers_could_use_is_told(data: dict[str, object], open_: bool) -> None:
+    """The same rule that it starts by."""
+    assert bool(open_to_strangers(Settings.from_dict(data))) is open_
