@@ -45,17 +45,15 @@ class Grant:
         Args:
             reads: Whether using it changes nothing.
         """
-        if reads and any(_covers(scope, service, name) for scope in self.reading):
+        if reads and self.reading and _cover(self.reading, service, name):
             return True
         if self.read_only and not reads:
             return False
-        return self.scopes is None or any(_covers(scope, service, name) for scope in self.scopes)
+        return self.scopes is None or _cover(self.scopes, service, name)
 
     def reaches(self, service: str) -> bool:
         """Return whether anything at all of a service may be used."""
-        return self.scopes is None or any(
-            _matches(service, scope.partition(":")[0]) for scope in (*self.scopes, *self.reading)
-        )
+        return self.scopes is None or _reach(self.scopes, service) or _reach(self.reading, service)
 
 
 EVERYTHING = Grant()
@@ -74,7 +72,7 @@ def refusal(grant: Grant, who: str, service: str, name: str, *, reads: bool) -> 
         name: A tool, `RESOURCES` or `PROMPTS`.
         reads: Whether using it changes nothing.
     """
-    if grant.read_only and not reads:
+    if not reads and (grant.read_only or grant.allows(service, name, reads=True)):
         return NotPermitted(
             f"{who!r} may only read, and {name} changes things.",
             hint="Use tools that read, or ask the operator for a key that is not read-only.",
@@ -89,11 +87,16 @@ def refusal(grant: Grant, who: str, service: str, name: str, *, reads: bool) -> 
     )
 
 
-def _covers(scope: str, service: str, name: str) -> bool:
-    wanted_service, _, pattern = scope.partition(":")
-    return _matches(service, wanted_service) and _matches(name, pattern or "*")
-
-
+# Both are asked at each call, and of few services and tools.
 @lru_cache(maxsize=10_000)
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern)
+def _cover(scopes: tuple[str, ...], service: str, name: str) -> bool:
+    parts = (scope.partition(":") for scope in scopes)
+    return any(
+        fnmatchcase(service, wanted) and fnmatchcase(name, pattern or "*")
+        for wanted, _, pattern in parts
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _reach(scopes: tuple[str, ...], service: str) -> bool:
+    return any(fnmatchcase(service, scope.partition(":")[0]) for scope in scopes)
