@@ -15,6 +15,7 @@ SuiteError                      code, message, hint, retryable, facts
 │   ├── MissingClientCapability -32021
 │   └── UnsupportedVersion      -32022
 ├── TransportError              refused before JSON-RPC was looked at; carries an HTTP status
+│   ├── Malformed 400 · HeadTooLarge 431 · HeadTooSlow 408
 │   ├── BodyTooLarge 413 · BodyTooSlow 408 · UnsupportedMediaType 415 · NotAcceptable 406
 │   ├── Unauthorized 401 · InsufficientScope 403 · OriginRefused 403 · HostRefused 421
 │   ├── PathNotFound 404
@@ -191,6 +192,25 @@ class TransportError(SuiteError):
 
     code = "TRANSPORT_ERROR"
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Malformed(TransportError):
+    """What was sent is not a request as RFC 9112 has it."""
+
+    code = "MALFORMED_REQUEST"
+
+
+class HeadTooLarge(TransportError):
+    """Request line and headers are longer, or the headers more, than the limit."""
+
+    code = "HEAD_TOO_LARGE"
+
+
+class HeadTooSlow(TransportError):
+    """Request line and headers did not arrive in time."""
+
+    code = "HEAD_TOO_SLOW"
+    default_retryable = True
 
 
 class BodyTooLarge(TransportError):
@@ -467,6 +487,9 @@ _WIRE: dict[type[SuiteError], Wire] = {
     MissingClientCapability: Wire(-32021, 400),
     UnsupportedVersion: Wire(-32022, 400),
     TransportError: Wire(-32600, 400),
+    Malformed: Wire(-32600, 400),
+    HeadTooLarge: Wire(-32600, 431),
+    HeadTooSlow: Wire(-32600, 408),
     BodyTooLarge: Wire(-32600, 413),
     BodyTooSlow: Wire(-32600, 408),
     UnsupportedMediaType: Wire(-32600, 415),

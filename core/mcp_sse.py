@@ -13,17 +13,12 @@ server.run()
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
-from types import FrameType
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
@@ -40,7 +35,7 @@ from core.catalogue import (
 from core.journal import Journal
 from core.models import NoArguments
 from core.observability.health import Check, Component, Health
-from core.observability.logs import RequestLog, set_up
+from core.observability.logs import LineWriter, RequestLog
 from core.observability.metrics import Metrics
 from core.protocol.calls import Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
@@ -52,7 +47,8 @@ from core.security.callers import callers_of
 from core.security.guard import Guard, Route
 from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
-from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
+from core.serving import is_loopback, serve
+from core.settings import Settings, SettingsError
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
@@ -67,7 +63,6 @@ from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
 
-WEAK_KEY_CHARS = 16
 RECHECK_INTERVAL_S = 2.0
 logger = logging.getLogger(__name__)
 
@@ -503,6 +498,7 @@ class MCPServer:
             for factory in self._lifespans:
                 await stack.enter_async_context(factory())
             self._ready = True
+            self._streams.reopen()
             try:
                 yield
             finally:
@@ -519,7 +515,10 @@ class MCPServer:
                 logger.exception("open streams could not be held against the keys")
 
     def close_streams(self) -> None:
-        """End every event stream; clients reconnect, to this server or another replica."""
+        """End every event stream, those that carry running calls after these.
+
+        Clients reconnect, to this server or another replica.
+        """
         self._streams.close()
 
     # -- running it -------------------------------------------------------------------------------
@@ -529,46 +528,27 @@ class MCPServer:
 
         Exits with status 2 when the settings do not allow to start.
         """
-        try:
-            self.check_address()
-        except SettingsError as error:
-            sys.exit(_said(error))
-        log_writer = set_up(self.settings.logging, self.name)
-        if self.settings.logging.requests:
-            self._request_log.writer = log_writer
-        self._warn_of_weak_key()
-        server, tls = self.settings.server, self.settings.tls
-        config = uvicorn.Config(
-            self.app,
-            host=server.host,
-            port=self.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=server.backlog,
-            timeout_keep_alive=server.http_keepalive_s,
-            timeout_graceful_shutdown=server.graceful_timeout_s,
-            ssl_certfile=tls.certificate,
-            ssl_keyfile=tls.key,
-            ssl_ca_certs=str(tls.client_ca) if tls.client_ca else None,
-            ssl_cert_reqs=2 if tls.client_ca else 0,
-            proxy_headers=False,
-            ws="none",
-            http="httptools",
-        )
-        try:
-            _Uvicorn(config, self).run()
-        finally:
-            log_writer.close()
+        serve(self)
 
-    def _warn_of_weak_key(self) -> None:
-        key = self.settings.auth.api_key
-        if key is not None and len(key.get_secret_value()) < WEAK_KEY_CHARS:
-            logger.warning(
-                "the API key has fewer than %d characters and can be guessed; make one with: "
-                "openssl rand -hex 32",
-                WEAK_KEY_CHARS,
-            )
+    def log_requests_to(self, writer: LineWriter) -> None:
+        """Write a line for each request, unless the settings say otherwise."""
+        if self.settings.logging.requests:
+            self._request_log.writer = writer
+
+    def on_tick(self, listener: Callable[[float], None]) -> None:
+        """Call `listener` with the monotonic time, every 100 ms while the server runs."""
+        self._ticker.add(listener)
+
+    def stop_being_ready(self) -> None:
+        """Answer `/ready` with 503 from now on; everything else goes on."""
+        self._ready = False
+
+    def stop_calls(self) -> None:
+        """Cut off every running call; its caller is told that the server stops."""
+        application = self.app
+        assert isinstance(application, _Application)
+        application.guard.is_stopping = True
+        self._calls.stop_all()
 
     @property
     def port(self) -> int:
@@ -583,7 +563,7 @@ class MCPServer:
             SettingsError: Says what to set.
         """
         host, security = self.settings.server.host, self.settings.security
-        if self._authenticator.required or security.allow_unauthenticated or _is_loopback(host):
+        if self._authenticator.required or security.allow_unauthenticated or is_loopback(host):
             return
         raise SettingsError(
             f"Without a key this server listens on loopback only, not on {host}. Set "
@@ -603,38 +583,3 @@ class _Application(FastAPI):
     async def unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as FastAPI alone would."""
         await super().__call__(scope, receive, send)
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn that ends event streams before it waits for open connections."""
-
-    def __init__(self, config: uvicorn.Config, server: MCPServer) -> None:
-        super().__init__(config)
-        self._mcp_server = server
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop.
-
-        Uvicorn would note the signal and raise it again after the shutdown, which ends the process
-        before its last log lines are written.
-        """
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-    async def shutdown(self, sockets: Any = None) -> None:
-        self._mcp_server.close_streams()
-        await super().shutdown(sockets)
-
-
-def _is_loopback(host: str) -> bool:
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _said(error: SettingsError) -> int:
-    sys.stderr.write(f"error: {error}\n")
-    return 2

@@ -3,7 +3,8 @@
 Whoever logs makes the line, which takes two microseconds, and appends it to a queue; writing
 happens in batches on the writer's thread, so that a slow disk or terminal holds no request up.
 (Lines made on that thread would take the interpreter from the requests for milliseconds at a time.)
-A queue that nobody empties is bounded, and what it had to drop is counted and said.
+Lines that a full disk does not take wait. The queue is bounded, and what it had to drop is counted
+and said as soon as there is space.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import traceback
 from collections import deque
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from pydantic_core import to_json
 
+from core.observability.log_file import LogFile
 from core.settings import LoggingSection
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
@@ -28,6 +30,7 @@ correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 FLUSH_INTERVAL_S = 0.1
 MAX_QUEUED = 20_000
+CLOSE_LIMIT_S = 5.0
 _OWN_RECORD_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "taskName",
@@ -35,12 +38,46 @@ _OWN_RECORD_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 
 
+class Sink(Protocol):
+    """Where lines go."""
+
+    def write(self, data: bytes) -> int:
+        """Take bytes and return how many; raise `OSError` or `ValueError` for none."""
+
+
+class _StreamSink:
+    """A text stream as a sink."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        self._stream.write(data.decode("utf-8"))
+        self._stream.flush()
+        return len(data)
+
+
+class _Descriptor:
+    """An open file descriptor as a sink; unlike a text stream it keeps nothing that failed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes) -> int:
+        return os.write(self._fd, data)
+
+
 class LineWriter:
-    """Writes log entries (dictionaries) as lines, in batches, on a daemon thread."""
+    """Writes log entries (dictionaries) as lines, in batches, on a daemon thread.
+
+    Args:
+        stream: Written to instead of what the settings name.
+    """
 
     def __init__(self, section: LoggingSection, stream: TextIO | None = None) -> None:
         self._as_text = section.format == "text"
-        self._stream = stream or _open(section)
+        self._sink = _sink(section) if stream is None else _StreamSink(stream)
+        self._batch = b""
         self._queue: deque[str] = deque()
         self._dropped = 0
         self._second = (0, "")
@@ -57,27 +94,30 @@ class LineWriter:
             self._dropped += 1
 
     def close(self) -> None:
-        """Write what is queued and end the thread."""
+        """Write what is queued and end the thread; a reader that blocks it is not waited for."""
         self._stopping.set()
-        self._thread.join(timeout=5)
-        self.flush()
+        self._thread.join(timeout=CLOSE_LIMIT_S)
+        if not self._thread.is_alive():
+            self.flush()
 
     def flush(self) -> None:
-        """Write what is queued now."""
+        """Write what is queued now; what cannot be written stays for the next time."""
         with self._writing:
-            lines: list[str] = []
-            while self._queue:
-                lines.append(self._queue.popleft())
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                note = {"level": "WARNING", "logger": __name__, "message": "log lines were dropped"}
-                lines.append(self._line({"timestamp": time.time(), **note, "dropped": dropped}))
-            if lines:
+            while self._batch or self._queue or self._dropped:
+                self._batch = self._batch or self._next_batch()
                 try:
-                    self._stream.write("".join(lines))
-                    self._stream.flush()
+                    written = self._sink.write(self._batch)
                 except (OSError, ValueError):  # a full disk or closed pipe must not stop a service
-                    self._dropped += len(lines)
+                    return
+                self._batch = self._batch[written:]
+
+    def _next_batch(self) -> bytes:
+        lines = [self._queue.popleft() for _ in range(len(self._queue))]
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            note = {"level": "WARNING", "logger": __name__, "message": "log lines were dropped"}
+            lines.append(self._line({"timestamp": time.time(), **note, "dropped": dropped}))
+        return "".join(lines).encode("utf-8", "replace")
 
     def _run(self) -> None:
         while not self._stopping.wait(FLUSH_INTERVAL_S):
@@ -194,9 +234,7 @@ def set_up(section: LoggingSection, service: str) -> LineWriter:
     return writer
 
 
-def _open(section: LoggingSection) -> TextIO:
+def _sink(section: LoggingSection) -> Sink:
     if section.file is None:
-        return sys.stdout
-    section.file.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(section.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-    return os.fdopen(fd, "a", encoding="utf-8")
+        return _Descriptor(sys.stdout.fileno())
+    return LogFile(section.file, max_bytes=section.max_file_bytes, old_files=section.old_files)

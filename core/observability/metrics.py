@@ -108,6 +108,11 @@ class Metrics:
         self._auth_success = self._counter(
             "http_auth_success_total", "Accepted credentials.", ["service", "method"]
         )
+        self._connections_refused = self._counter(
+            "http_connections_refused_total",
+            "Connections that ended before a door was asked, by reason.",
+            ["service", "reason"],
+        )
         self._auth_failure = self._counter(
             "http_auth_failure_total", "Refused credentials.", ["service", "reason"]
         )
@@ -174,6 +179,10 @@ class Metrics:
         children[1].observe(seconds)
         if outcome.isupper() or outcome == "error":
             self._tool_errors.labels(self._service, tool, outcome).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that ended before a door was asked; `reason` is one of few codes."""
+        self._connections_refused.labels(self._service, reason).inc()
 
     def auth_accepted(self, method: str) -> None:
         """Count accepted credentials."""

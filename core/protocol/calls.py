@@ -107,6 +107,11 @@ class Calls:
         if call is not None:
             call.stop(Reason.CANCELLED)
 
+    def stop_all(self) -> None:
+        """Cut every call off, because the server stops."""
+        for call in list(self._running):
+            call.task.cancel()
+
     def cancel_session(self, session: str) -> None:
         """Stop every call of a session that is over."""
         for key, call in list(self._by_key.items()):

@@ -89,6 +89,10 @@ class Route:
 class Guard:
     """ASGI middleware around the FastAPI application.
 
+    Attributes:
+        active: Requests and streams open now.
+        is_stopping: What is cut off from now on has been answered, and is no failure.
+
     Args:
         app: What answers the paths that have no door: routes that a service adds itself.
         service: The name that scopes call it by.
@@ -127,6 +131,7 @@ class Guard:
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
         self.active = 0
+        self.is_stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through to its door, or refuse it."""
@@ -149,7 +154,8 @@ class Guard:
             await self._refuse(request, error)
         except asyncio.CancelledError:  # the server stops, and its grace is over
             await self._refuse(request, ServerBusy("The server is stopping."))
-            raise
+            if not self.is_stopping:
+                raise
         except Exception:
             logger.exception("%s %s failed", request.method, route.label)
             failed = InternalError("Internal error.", correlation_id=request.correlation_id)

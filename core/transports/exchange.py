@@ -14,10 +14,10 @@ from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from core.errors import ClientCapabilityMissing
+from core.errors import ClientCapabilityMissing, ServerBusy, wire_of
 from core.protocol.calls import CallCancelled
 from core.protocol.dispatch import Reply
-from core.protocol.messages import encode_cancelled
+from core.protocol.messages import encode_cancelled, encode_error
 from core.protocol.revisions import V2025_11_25
 from core.protocol.sessions import Session
 from core.transports.http import ClientGone, Header, HTTPRequest
@@ -232,6 +232,11 @@ class Exchange:
             self._log.finish()
         await self._stream.finish()
 
+    async def break_off(self, id_: str | int) -> None:
+        """Say on the stream, if there is one, that the server stops before the answer is there."""
+        if self._stream is not None and not self._stream.closed:
+            await self.finish(stopping(id_), id_)
+
     def _status(self, reply: Reply | None) -> int:
         return reply.status if reply is not None and self.http_errors else 200
 
@@ -249,6 +254,7 @@ class Exchange:
 
     async def _open_stream(self, retry_ms: int | None) -> None:
         stream = EventStream(self.request, self.streams)
+        stream.begin_answer()
         await stream.open()
         self._stream = stream
         if self.session is not None:
@@ -300,6 +306,9 @@ class Exchanges:
             reply: Reply | None = await self.watch(exchange, work)
         except CallCancelled:
             reply = None
+        except asyncio.CancelledError:
+            await exchange.break_off(id_)
+            raise
         await exchange.finish(reply, id_)
 
     async def watch(self, exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
@@ -325,6 +334,12 @@ class Exchanges:
         """Look at what is open."""
         for exchange in list(self._open):
             exchange.tick(now)
+
+
+def stopping(id_: str | int) -> Reply:
+    """Return the answer to a call that the server cuts off when it stops."""
+    error = ServerBusy("The server is stopping.")
+    return Reply(encode_error(id_, error), wire_of(error).status)
 
 
 def streams_of(session: Session) -> SessionStreams:

@@ -18,6 +18,7 @@ Source: https://modelcontextprotocol.io/specification/2024-11-05/basic/transport
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 from urllib.parse import parse_qs
@@ -56,6 +57,7 @@ from core.transports.callers import (
     subscribe,
     take,
 )
+from core.transports.exchange import stopping
 from core.transports.http import HTTPRequest, prefix_of
 from core.transports.runtime import Runtime
 from core.transports.streamable import StreamableDoor
@@ -69,11 +71,11 @@ class _StreamChannel:
     is_open = True
 
     def __init__(self, stream: EventStream, session: Session) -> None:
-        self._stream = stream
+        self.stream = stream
         self._session = session
 
     async def notify(self, message: bytes) -> None:
-        await self._stream.send(frame(message))
+        await self.stream.send(frame(message))
 
     async def send_request(self, method: str, params: dict[str, Any]) -> Any:
         return await self._session.ask(method, params, self.notify)
@@ -82,10 +84,10 @@ class _StreamChannel:
         """Do nothing: this transport cannot resume."""
 
     def push(self, message: bytes) -> None:
-        self._stream.push(frame(message))
+        self.stream.push(frame(message))
 
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
 
 
 class SSEDoor:
@@ -183,11 +185,17 @@ class MessagesDoor:
     async def _answer(self, request: HTTPRequest, session: Session, message: JSON) -> None:
         channel = session.streams
         assert isinstance(channel, _StreamChannel)
+        channel.stream.begin_answer()
         try:
             reply = await self._work(request, session, channel, message)
+            await channel.notify(reply.body)
         except CallCancelled:
-            return
-        await channel.notify(reply.body)
+            pass
+        except asyncio.CancelledError:
+            await channel.notify(stopping(message["id"]).body)
+            raise
+        finally:
+            channel.stream.end_answer()
 
     async def _work(
         self, request: HTTPRequest, session: Session, channel: _StreamChannel, message: JSON

@@ -9,6 +9,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -44,6 +45,7 @@ class EventStream:
     """
 
     __slots__ = (
+        "_answers",
         "_drain",
         "_is_open",
         "_owner",
@@ -57,6 +59,7 @@ class EventStream:
     def __init__(self, request: HTTPRequest, owner: OpenStreams) -> None:
         self.request = request
         self._owner = owner
+        self._answers = 0
         self._waiting: list[bytes] = []
         self._drain: asyncio.Task[None] | None = None
         self._is_open = False
@@ -102,6 +105,27 @@ class EventStream:
             self._owner.discard(self)
             self._start_writing()
 
+    def begin_answer(self) -> None:
+        """Note that a call is running whose answer will be sent here."""
+        self._answers += 1
+
+    def end_answer(self) -> None:
+        """Note that such an answer was sent, or never will be."""
+        self._answers -= 1
+        if self._owner.is_closing:
+            self.leave()
+
+    def leave(self) -> None:
+        """End the answer because the server stops, unless a call has yet to answer here.
+
+        The client is asked to come back after one to three seconds, so that not all of them come
+        at once.
+        """
+        if not self._answers and not self.closed:
+            retry_ms = random.randrange(1000, 3000)  # noqa: S311  no secret
+            self.push(b": the server is stopping\nretry: %d\n\n" % retry_ms)
+            self.close()
+
     async def finish(self) -> None:
         """End the answer and wait until that is written."""
         self.close()
@@ -137,6 +161,7 @@ class OpenStreams:
     def __init__(self, limit: int, keepalive_interval_s: float) -> None:
         self.limit = limit
         self._keepalive_interval_s = keepalive_interval_s
+        self.is_closing = False  # the server stops
         self._streams: set[EventStream] = set()
 
     def __len__(self) -> int:
@@ -150,6 +175,8 @@ class OpenStreams:
     def add(self, stream: EventStream) -> None:
         """Begin to look after a stream."""
         self._streams.add(stream)
+        if self.is_closing:
+            stream.leave()
 
     def discard(self, stream: EventStream) -> None:
         """Stop looking after a stream."""
@@ -170,6 +197,11 @@ class OpenStreams:
                 await asyncio.sleep(0)
 
     def close(self) -> None:
-        """End them all."""
+        """End them all, and those that further answers travel on after these."""
+        self.is_closing = True
         for stream in list(self._streams):
-            stream.close()
+            stream.leave()
+
+    def reopen(self) -> None:
+        """Let streams stay open again."""
+        self.is_closing = False

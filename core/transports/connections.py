@@ -1,0 +1,446 @@
+"""Connections, below the doors: what a peer may do before its request has begun, and after.
+
+uvicorn's protocol parses HTTP with llhttp and runs the application. It has no limit on the size of
+a head, on the time it takes to arrive, or on a peer that stops reading. `Connection` adds them:
+
+```
+accepted ─ head_s ─▶ head complete ─▶ the doors (body, call: their own limits) ─▶ answered
+    ▲                                                                               │
+    └────────────────────────── idle_s until the next head begins ◀─────────────────┘
+```
+
+No connection has a timer: the ticker looks at all of them twice a second. Whatever is wrong is
+answered in the words of the other doors, after the answers that are due before it (pipelining), and
+then the connection ends in the way that lets the peer read the answer: our side is closed first,
+and what still arrives is read and forgotten for a while (RFC 9112, 9.6).
+
+Sources: RFC 9112; nginx's `client_header_timeout`, `send_timeout`, `lingering_close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httptools
+from pydantic_core import to_json
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from core.errors import (
+    HeadTooLarge,
+    HeadTooSlow,
+    Malformed,
+    ServerBusy,
+    SuiteError,
+    TransportError,
+    wire_of,
+)
+from core.observability.metrics import Metrics
+from core.settings import ServerSection
+
+CHECK_INTERVAL_S = 0.5
+SPARE_CONNECTIONS = 200
+"""So many above the limit are told so; further ones are dropped."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NEVER = math.inf
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a connection may take.
+
+    Attributes:
+        connections: Open at once.
+        head_bytes, headers: Of request line and headers.
+        head_s: From the first byte of a head to its end, and from the beginning of a connection.
+        body_s: For the rest of a body whose request was answered already.
+        idle_s: Between an answer and the next request.
+        stall_s: Without the peer's taking anything of what waits for it.
+        linger_s: For the peer to read a refusal.
+    """
+
+    connections: int
+    head_bytes: int
+    headers: int
+    head_s: float
+    body_s: float
+    idle_s: float
+    stall_s: float = 60.0
+    linger_s: float = 5.0
+
+    @classmethod
+    def of(cls, section: ServerSection, *, max_connections: int) -> Self:
+        """Return the limits that the settings name.
+
+        Args:
+            max_connections: As many as there are file descriptors for.
+        """
+        return cls(
+            connections=min(section.max_connections, max_connections),
+            head_bytes=section.max_head_bytes,
+            headers=section.max_headers,
+            head_s=section.head_time_limit_s,
+            body_s=section.body_time_limit_s,
+            idle_s=section.http_keepalive_s,
+        )
+
+
+class Connections:
+    """All connections of one server.
+
+    Attributes:
+        open: Every connection that is not closed.
+        draining: Answers end their connection, because the server is going to stop.
+    """
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits = limits
+        self.open: set[Any] = set()  # uvicorn's type names all its protocols
+        self.draining = False
+        self._metrics = metrics
+        self._checked_at = -NEVER
+        metrics.observe("http_open_connections", "Connections.", lambda: float(len(self.open)))
+
+    def protocol(self, **uvicorns: Any) -> Connection:
+        """Return the protocol of one more connection; what uvicorn calls for each."""
+        return Connection(self, **uvicorns)
+
+    def tick(self, now: float) -> None:
+        """Look at every connection, twice a second, and end those whose time is over."""
+        if now - self._checked_at >= CHECK_INTERVAL_S:
+            self._checked_at = now
+            for connection in [c for c in self.open if c.deadline < now or c.unsent]:
+                connection.check(now)
+
+    def refused(self, address: str, code: str, message: str) -> None:
+        """Note a connection that got no further than here."""
+        self._metrics.connection_refused(code)
+        logger.info("connection refused: %s", message, extra={"address": address, "code": code})
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    Attributes:
+        owner: Where it is looked at and counted.
+        deadline: Monotonic time at which whatever it waits for has to have come.
+        unsent: Bytes that the peer does not take, when that was looked at last; 0 while it does.
+    """
+
+    def __init__(self, owner: Connections, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self.owner = owner
+        self.deadline = NEVER
+        self.unsent = 0
+        self._limits = owner.limits
+        self._taken_at = 0.0
+        self._in_head = False
+        self._is_new_head = False
+        self._head_bytes = 0
+        self._fed = 0
+        self._is_answering = False
+        self._is_deaf = False
+        self._refusal: bytes | None = None
+        self._client_certificate: dict[str, Any] | None = None
+
+    # -- what arrives -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Begin, unless there are too many."""
+        super().connection_made(transport)
+        self.deadline = time.monotonic() + self._limits.head_s
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self._client_certificate = {"tls": {"client_cert_name": _subject_of(certificate)}}
+        too_many = len(self.connections) - self._limits.connections
+        if too_many > SPARE_CONNECTIONS:
+            transport.abort()
+        elif too_many > 0:
+            limit = self._limits.connections
+            self._refuse(ServerBusy(f"{limit} connections are open, which is this server's limit."))
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        if self._is_deaf:
+            return
+        self._fed = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as switch:  # nothing is upgraded to: HTTP goes on
+            rest = data[switch.args[0] :]
+            if rest:
+                self.data_received(rest)
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(_problem(error))
+            return
+        if self._in_head:
+            self._check_unfinished_head(len(data))
+        elif self.cycle is not None and self.cycle.more_body:
+            self._check_unfinished_body(len(data))
+
+    def on_message_begin(self) -> None:
+        """Begin the head of a request."""
+        super().on_message_begin()
+        if self._client_certificate is not None:
+            self.scope["extensions"] = self._client_certificate
+        self._in_head = self._is_new_head = True
+        self._head_bytes = 0
+        if not self._is_answering:
+            self.deadline = time.monotonic() + self._limits.head_s
+
+    def on_headers_complete(self) -> None:
+        """End the head of a request and let the application answer it.
+
+        Raises:
+            HeadTooLarge: The parser stops.
+        """
+        headers = self.headers
+        if (
+            self._head_bytes + self._fed > self._limits.head_bytes
+            or len(headers) > self._limits.headers
+        ):
+            self._check_head(self._parsed_bytes())
+        self._in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+        self._is_answering = True
+        self.deadline = NEVER
+        if self.owner.draining:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._fed -= len(body)
+        super().on_body(body)
+
+    def _check_unfinished_head(self, arrived: int) -> None:
+        """Refuse a head that is too large before it is complete.
+
+        The parser hands over a header when it is complete, so what has arrived is counted. Only
+        what arrived with the end of an earlier request is known no better than by its headers.
+        """
+        if self._is_new_head:
+            self._is_new_head = False
+            self._head_bytes = self._parsed_bytes()
+        else:
+            self._head_bytes += arrived
+        try:
+            self._check_head(self._head_bytes)
+        except HeadTooLarge as error:
+            self._refuse(error)
+
+    def _check_unfinished_body(self, arrived: int) -> None:
+        """Refuse what goes on and on without being a body: trailers, extensions of chunks."""
+        cycle = self.cycle
+        if cycle.transport is self.transport:
+            cycle.transport = _UnfinishedRequest(self, cycle)  # type: ignore[assignment]  # its four methods
+        if self._is_new_head:
+            self._is_new_head = False
+        elif self._fed == arrived:
+            self._head_bytes += arrived
+            if self._head_bytes > self._limits.head_bytes:
+                self._refuse(Malformed("The body goes on without content."))
+
+    def _check_head(self, size: int) -> None:
+        limits = self._limits
+        if len(self.headers) > limits.headers:
+            raise HeadTooLarge(
+                f"The request has more than {limits.headers} headers.",
+                hint="Send fewer; the operator sets MCP_HTTP_SERVER__MAX_HEADERS.",
+                limit=limits.headers,
+            )
+        if size > limits.head_bytes:
+            raise HeadTooLarge(
+                f"Request line and headers are larger than {limits.head_bytes} bytes.",
+                hint="Send less; the operator sets MCP_HTTP_SERVER__MAX_HEAD_BYTES.",
+                limit_bytes=limits.head_bytes,
+            )
+
+    def _parsed_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    # -- what is answered -------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it.
+
+        As uvicorn does, without its timer for each answer.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self.deadline = time.monotonic() + self._limits.linger_s
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._is_answering = False
+        if self._refusal is not None:
+            self._send_refusal(self._refusal)
+        elif not self._is_deaf:
+            self.deadline = time.monotonic() + self._patience_s()
+
+    def _patience_s(self) -> float:
+        if self.cycle.more_body:
+            return self._limits.body_s
+        return self._limits.head_s if self._in_head else self._limits.idle_s
+
+    def _refuse(self, error: SuiteError) -> None:
+        """Answer with an error once everything before it is answered; read no more requests."""
+        self.owner.refused(self.client[0] if self.client else "", error.code, error.message)
+        self._is_deaf = True
+        self._refusal = _answer(error, self.server_state.default_headers)
+        if not self._is_answering:
+            self._send_refusal(self._refusal)
+        elif self.cycle.more_body:
+            self._give_up(self.cycle, self._refusal)
+
+    def _give_up(self, cycle: RequestResponseCycle, refusal: bytes) -> None:
+        """End a request whose body cannot be read."""
+        if self.pipeline:
+            self.pipeline.popleft()  # it has not begun; the ones before it are answered first
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.response_started:
+            self.transport.close()
+        else:
+            self._send_refusal(refusal)
+
+    def _send_refusal(self, refusal: bytes) -> None:
+        self.transport.write(refusal)
+        self.linger()
+
+    def linger(self) -> None:
+        """Close our side, and read and forget what comes, so that the peer can read the answer.
+
+        Closing a socket with unread input would reset the connection.
+        """
+        self._is_deaf = True
+        self.flow.resume_reading()
+        self.deadline = time.monotonic() + self._limits.linger_s
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Note that the peer does not take what it is sent."""
+        super().pause_writing()
+        self.unsent = self.transport.get_write_buffer_size()
+        self._taken_at = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """Note that it does again."""
+        super().resume_writing()
+        self.unsent = 0
+
+    def check(self, now: float) -> None:
+        """End the connection if its time is over.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent:
+            self.unsent = 0
+            if self.deadline < now:
+                self._expire()
+        elif not self.unsent or unsent < self.unsent:
+            self.unsent, self._taken_at = unsent, now
+        else:
+            self.unsent = unsent
+            if now - self._taken_at > self._limits.stall_s:
+                self.owner.refused(
+                    self.client[0] if self.client else "", "STALLED", "The peer does not read."
+                )
+                self.transport.abort()
+
+    def _expire(self) -> None:
+        if self.transport.is_closing():
+            self.transport.abort()
+        elif self._in_head and not self._is_deaf:
+            limit_s = self._limits.head_s
+            self._refuse(HeadTooSlow(f"The headers did not arrive within {limit_s:g} s."))
+        else:
+            self.transport.close()
+            self.deadline = time.monotonic() + self._limits.linger_s
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer that is being made."""
+        if self._is_deaf and not self._is_answering:
+            self.transport.close()
+        else:
+            super().shutdown()
+
+
+class _UnfinishedRequest:
+    """The transport of an answer to a request whose body has not arrived as a whole.
+
+    Closing it lingers. And a client that waits for "100 Continue" but gets its answer at once may
+    or may not send its body then, so that nobody could tell where its next request begins: such an
+    answer ends the connection (RFC 9110, 10.1.1).
+    """
+
+    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+        self._keep_alive = cycle.keep_alive
+        if cycle.waiting_for_100_continue:
+            cycle.keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        if data == CONTINUE and not self._connection.owner.draining:
+            self._cycle.keep_alive = self._keep_alive
+        self._connection.transport.write(data)
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._connection.linger()
+        else:
+            self._connection.transport.close()
+
+    def is_closing(self) -> bool:
+        return self._connection.transport.is_closing()
+
+
+def _problem(error: httptools.HttpParserError) -> SuiteError:
+    """Return what is told of a parser's error."""
+    cause = error.__context__
+    if isinstance(cause, SuiteError):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return Malformed("The address in the request line is not valid.")
+    return Malformed(f"This is not a request as HTTP/1.1 has it: {error}.")
+
+
+def _answer(error: SuiteError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of an error's answer; they end the connection."""
+    body = to_json({"error": error.to_dict(), "detail": f"{error.message} {error.hint}".strip()})
+    headers = [
+        *default_headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+        *(error.headers if isinstance(error, TransportError) else ()),
+    ]
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"%b%b\r\n%b" % (STATUS_LINE[wire_of(error).status], lines, body)
+
+
+def _subject_of(certificate: dict[str, Any]) -> str:
+    """Return the subject of a peer's certificate, as in `CN=agent,O=Example`."""
+    parts = [f"{name}={value}" for rdn in certificate.get("subject", ()) for name, value in rdn]
+    return ",".join(parts).replace("commonName=", "CN=").replace("organizationName=", "O=")
