@@ -158,8 +158,8 @@ class _Draft:
         self._keep(table, key, value, annotation, variable)
 
     def _refuse_open_secrets(self, settings: list[Setting]) -> None:
-        secret = {setting.key for setting in settings if setting.is_secret}
-        if self.file.mode & OPEN_TO_STRANGERS and secret & self.places.keys():
+        secrets = [setting for setting in settings if setting.is_secret]
+        if self.file.mode & OPEN_TO_STRANGERS and any(s.within(self.values) for s in secrets):
             self.problems.append(
                 f"{self.file.path} holds secrets and is open to other users "
                 f"(mode {self.file.mode:o}); chmod 600 {self.file.path}"

@@ -56,6 +56,12 @@ class Setting:
         """Whether its value, or a part of it, is one."""
         return _names_secret(self.field.annotation)
 
+    def within(self, table: Any) -> Any:
+        """Return its value in nested tables; None where they do not say."""
+        for part in self.key:
+            table = table.get(part) if isinstance(table, Mapping) else None
+        return table
+
 
 @dataclass(frozen=True, slots=True)
 class Given:

@@ -1,7 +1,8 @@
 """Settings and secrets: from where they come and what each service gets of them.
 
-The caller's environment goes over the secrets file. A service gets `MCP_HTTP_*`, its own
-`MCP_<SERVICE>_*` and the variables that the registry names for it, and nothing of another's.
+The caller's environment goes over the secrets file, and that over the configuration file. A service
+gets `MCP_HTTP_*`, its own `MCP_<SERVICE>_*` and the variables that the registry names for it, and
+nothing of another's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.deploy.config_file import completed
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
 from scripts.deploy.registry import Registry, Service
@@ -64,7 +66,7 @@ class Endpoint:
 
 
 def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str, str]:
-    """Return the secrets file under the caller's environment.
+    """Return the configuration file under the secrets file under the caller's environment.
 
     With `remember`, variables that an earlier `up` had from its shell still hold where this shell
     does not set them: `restart` wants that, `up` begins anew.
@@ -82,6 +84,7 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     }
     write_secret(memory, json.dumps(ours, indent=2) + "\n")
     values = {**read_env_file(env_file(project, callers)), **callers}
+    values = completed(project, registry, values)
     require_client_certificate(values)
     return values
 

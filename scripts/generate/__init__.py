@@ -8,6 +8,6 @@
 | users and limits in examples/systemd | config/services.yaml |
 | what names services in examples/mcp-reverse-proxy | config/services.yaml |
 | requirements.txt | the dependencies of pyproject.toml |
-| config/secrets.env.example | the settings classes |
+| config/secrets.env.example, config/mcp.example.yaml | the settings classes |
 | tables between `<!-- generated:… -->` marks | the settings classes, the tools, the registry |
 """

@@ -12,6 +12,7 @@ from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
 from scripts.generate import (
     compose,
+    config_example,
     env_example,
     gateway,
     kubernetes,
@@ -29,6 +30,7 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
     yield root / "docker-compose.yml", compose.render(registry)
     yield root / "requirements.txt", requirements(root)
     yield root / "config" / "secrets.env.example", env_example.render(registry)
+    yield root / "config" / "mcp.example.yaml", config_example.render(registry)
     for platform in (systemd, kubernetes, prometheus):
         for path, text in platform.files(registry):
             yield root / path, text

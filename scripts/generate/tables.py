@@ -68,16 +68,25 @@ def settings_rows(
 
 def default_of(field: FieldInfo) -> str:
     """Return a default as it would be written into a variable; empty when there is none."""
-    value: Any = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, SecretStr):
+    value = default_value(field)
+    if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Path) and value.is_relative_to(PROJECT_ROOT):
-        return str(value.relative_to(PROJECT_ROOT))
-    if isinstance(value, tuple | list | dict):
+    if isinstance(value, list | dict):
         return ",".join(str(item) for item in value)
     return str(value)
+
+
+def default_value(field: FieldInfo) -> Any:
+    """Return a default as a file has it; paths within the clone as seen from there."""
+    value: Any = field.get_default(call_default_factory=True)
+    if value is None or isinstance(value, SecretStr):
+        return None
+    if isinstance(value, Path):
+        inside = value.is_relative_to(PROJECT_ROOT)
+        return str(value.relative_to(PROJECT_ROOT)) if inside else str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def tools_table(service: str) -> str:
