@@ -108,8 +108,7 @@ class KeyStore:
         self.keep_fresh()
         key = self._match(header)
         if key is None and (self._fetching is not None or self._may_ask()):
-            # The wait of one request must not end the fetch of all.
-            await asyncio.shield(self._ask())
+            await asyncio.wait({self._ask()})  # a request that leaves does not end it for others
             key = self._match(header)
         if self._keys is None:
             raise self._unavailable()
@@ -154,6 +153,7 @@ class KeyStore:
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._fetching = None
         if not task.cancelled() and (error := task.exception()) is not None:
+            self.problem = "the keys could not be fetched"
             logger.error("fetching the keys of %s failed", self._issuer, exc_info=error)
 
     async def _refresh(self) -> None:

@@ -27,6 +27,7 @@ ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 PLAIN_TYPES = frozenset({"jwt", ""})
 READ = "read"
 """After the prefix: what follows, or everything, for reading only."""
+_READ = READ + ":"
 
 # What ID tokens and logout tokens carry and access tokens do not (OpenID Connect Core 3.1.3.6 and
 # 3.3.2.11, Back-Channel Logout 2.4); `typ` and `token_use` are Keycloak's and Cognito's own.
@@ -114,6 +115,8 @@ def header_of(token: bytes, rules: Rules) -> Header:
         raise TokenRefused(f"it has more than {MAX_TOKEN_BYTES} bytes")
     if token.count(b".") == 4:
         raise TokenRefused("it is encrypted, and this server takes signed ones only")
+    if b"=" in token:  # PyJWT would take it padded, so that one token had several spellings
+        raise TokenRefused("it is not a JWT")
     try:
         header = _jws.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError):
@@ -190,13 +193,10 @@ def grant_of(scopes: tuple[str, ...], prefix: str) -> Grant:
     anything by asking for less.
     """
     ours = [scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix)]
-    reading = [scope.removeprefix(READ).removeprefix(":") or "*" for scope in ours if _reads(scope)]
-    named = [scope for scope in ours if not _reads(scope)]
+    reading = [scope.removeprefix(_READ) for scope in ours if scope.startswith(_READ)]
+    reading += ["*"] if READ in ours else []
+    named = [scope for scope in ours if scope != READ and not scope.startswith(_READ)]
     return Grant(tuple(filter(is_scope, named)), reading=tuple(filter(is_scope, reading)))
-
-
-def _reads(scope: str) -> bool:
-    return scope == READ or scope.startswith(READ + ":")
 
 
 def _on_one_line(text: str) -> str:

@@ -16,6 +16,7 @@ const key = (kid, alg, kind, options) => ({
   ...generateKeyPairSync(kind, options).privateKey.export({ format: "jwk" }), kid, alg, use: "sig",
 });
 
+const scopes = ["mcp:*", "mcp:demo", "mcp:demo:add", "mcp:other", "mcp:read"];
 const server = createServer();
 await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
 const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -38,7 +39,7 @@ const provider = new Provider(issuer, {
     claims: () => ({ sub: id, email: `${id}@example.org`, preferred_username: id }),
   }),
   extraTokenClaims: (ctx, token) => token.accountId && { email: `${token.accountId}@example.org` },
-  scopes: ["openid", "offline_access"],
+  scopes: ["openid", "offline_access", ...scopes],
   features: {
     clientCredentials: { enabled: true },
     registration: { enabled: true },
@@ -47,7 +48,7 @@ const provider = new Provider(issuer, {
       getResourceServerInfo(ctx, resource) {
         if (!resources.includes(resource)) throw new errors.InvalidTarget();
         return {
-          scope: "mcp:* mcp:demo mcp:demo:add mcp:other mcp:read",
+          scope: scopes.join(" "),
           audience: resource,
           accessTokenFormat: "jwt",
           jwt: { sign: { alg: "ES256" } },

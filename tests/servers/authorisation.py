@@ -1,13 +1,11 @@
-"""The real authorisation server of the tests, and the person who logs in there."""
+"""The real authorisation server of the tests; whoever logs in there is in the client drivers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
@@ -16,9 +14,6 @@ from tests.servers.node import NodeEnvironment
 SCRIPT = Path(__file__).with_name("authorisation.mjs")
 OIDC = NodeEnvironment("node-oidc", "the authorisation server")
 MACHINE = ("machine", "machine-secret-of-the-tests")
-MAX_PAGES = 20
-_FORM = re.compile(r'<form[^>]*action="([^"]+)"')
-_HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
 @contextmanager
@@ -40,29 +35,3 @@ async def token_of_machine(issuer: str, resource: str, scope: str) -> dict[str, 
     told: dict[str, Any] = response.json()
     assert response.status_code == 200, told
     return told
-
-
-async def log_in(url: str, callback: str, name: str) -> dict[str, str]:
-    """Do what a person does in a browser: log in, agree; return what the callback was told.
-
-    Args:
-        url: Where the client sends the person.
-        callback: Where the authorisation server sends the person back to; it is not called.
-        name: Whom to log in as.
-    """
-    async with httpx.AsyncClient(trust_env=False) as browser:
-        response = await browser.get(url)
-        for _ in range(MAX_PAGES):
-            if response.is_redirect:
-                target = urljoin(str(response.url), response.headers["location"])
-                if target.startswith(callback):
-                    told = parse_qs(urlsplit(target).query)
-                    return {key: values[0] for key, values in told.items()}
-                response = await browser.get(target)
-                continue
-            action = _FORM.search(response.text)
-            assert response.status_code == 200 and action, response.text[:2000]
-            fields = dict(_HIDDEN.findall(response.text))
-            more = {"login": name, "password": "any"} if fields["prompt"] == "login" else {}
-            response = await browser.post(action[1], data={**fields, **more})
-    raise AssertionError("the authorisation server does not send the person back")
