@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scripts.deploy import key_words
 from scripts.deploy.errors import UsageError
+from scripts.deploy.key_words import KeysRequest
 
 Mode = Literal["local", "docker"]
 DEFAULT_LOG_LINES = 100
@@ -46,6 +48,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "test": Command(summary="make real calls to each running service", installs=True),
     "build": Command(summary="install the locked dependencies, or build the images", installs=True),
+    "keys": Command(
+        summary="create, list, rotate, revoke the keys of callers: named, with scopes and an end",
+        installs=True,
+    ),
     "clean": Command(
         summary="stop, and remove data, logs and keys, after asking (--yes: without)",
         options=frozenset({"--yes"}),
@@ -65,6 +71,10 @@ Usage: ./deploy.sh COMMAND [SERVICE] [--local | --docker]
             Without either: what is running now, else containers where a Docker engine answers and
             compose is there, else local processes.
 
+  keys create NAME [--scope SERVICE[:TOOLS]]… [--read-only] [--expires 90d|DATE]
+              [--calls-per-minute N] [--burst N] [--calls-per-day N]
+  keys rotate NAME [--grace 24h] [--expires 90d|DATE]     keys revoke NAME     keys list
+
 Set in the environment or in config/secrets.env (mode 600; MCP_ENV_FILE names another file):
   DATABASE_URL       the PostgreSQL to serve; without one a demo database is started
   MCP_HTTP_API_KEY   the key that callers have to send
@@ -78,6 +88,7 @@ class Request:
 
     Attributes:
         service: The one service meant, as typed; None for all.
+        keys: What is asked of `keys`.
         mode: What `--local` or `--docker` asked for.
     """
 
@@ -87,6 +98,7 @@ class Request:
     follow: bool = False
     yes: bool = False
     lines: int = DEFAULT_LOG_LINES
+    keys: KeysRequest | None = None
 
 
 @dataclass
@@ -101,6 +113,8 @@ def parse(arguments: Sequence[str]) -> Request:
     Raises:
         UsageError: Unknown or contradicting words; names the nearest known one.
     """
+    if "keys" in arguments[:1] and not {"-h", "--help"} & set(arguments):
+        return _about_keys(arguments[1:])
     words = _sorted(arguments)
     name = words.plain[0] if words.plain else "help"
     if name not in COMMANDS:
@@ -122,6 +136,17 @@ def parse(arguments: Sequence[str]) -> Request:
         yes="--yes" in words.options,
         lines=_line_count(words.options.get("--lines", str(DEFAULT_LOG_LINES))),
     )
+
+
+def _about_keys(words: Sequence[str]) -> Request:
+    modes = [word for word in words if word in ("--local", "--docker")]
+    if len(set(modes)) > 1:
+        raise UsageError("--local and --docker exclude each other.")
+    asked = key_words.parse([word for word in words if word not in modes])
+    mode: Mode | None = None
+    if modes:
+        mode = "docker" if modes[0] == "--docker" else "local"
+    return Request(command="keys", mode=mode, keys=asked)
 
 
 def help_text() -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from scripts.deploy import calls, console, environment, record, registry
+from scripts.deploy import calls, console, environment, keys, record, registry
 from scripts.deploy.command_line import Request
 from scripts.deploy.docker import Docker, engine_answers
-from scripts.deploy.environment import API_KEYS, Endpoint
+from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.health import Row
 from scripts.deploy.local import Local, remove
@@ -83,6 +83,9 @@ def _change(project: Project, known: Registry, deployment: Deployment, request: 
         deployment.down(request)
     elif request.command == "build":
         deployment.build(request)
+    elif request.keys is not None:
+        values = environment.gather(project, known, remember=True)
+        return keys.run(project, known, request.keys, deployment.running(), values)
     else:
         _clean(project, deployment, request)
     return 0
@@ -128,7 +131,7 @@ def _show_what_runs(deployment: Deployment, request: Request) -> None:
 
 
 def _first_call(endpoint: Endpoint) -> str:
-    key = f' -H "Authorization: Bearer ${API_KEYS[-1]}"' if endpoint.api_key else ""
+    key = ' -H "Authorization: Bearer $KEY"' if endpoint.api_key else ""
     insecure = " -k" if endpoint.secure else ""
     body = '{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
     return (

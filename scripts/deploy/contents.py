@@ -30,7 +30,7 @@ PROFILES = "COMPOSE_PROFILES"
 REVISION = "MCP_IMAGE_REVISION"
 MASTER_KEY = "LITELLM_MASTER_KEY"
 REDIS_URL = "MCP_HTTP_BACKPLANE__REDIS_URL"
-KEYS_FILE = "MCP_HTTP_AUTH__KEYS_FILE"
+KEYS_FILE = environment.KEYS_FILE
 AUDIT_FILE = "MCP_HTTP_LOGGING__AUDIT_FILE"
 TLS_FOLDER, KEYS_FOLDER = "MCP_TLS_FOLDER", "MCP_KEYS_FOLDER"
 TLS_INSIDE, KEYS_INSIDE = PurePosixPath("/run/mcp/tls"), PurePosixPath("/run/mcp/keys")
@@ -206,7 +206,7 @@ class Contents:
     @property
     def _keys_file(self) -> Path:
         named = self._values.get(KEYS_FILE)
-        return Path(named).absolute() if named else self._project.secrets / "keys" / "keys.json"
+        return Path(named).absolute() if named else self._project.keys_file
 
     @property
     def _keys_folder(self) -> Path:

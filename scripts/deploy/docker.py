@@ -299,7 +299,8 @@ class Docker:
             environment.PORT: str(service.port)
         }
         # Ports are published on loopback, whatever address the server has inside.
-        return environment.endpoint_of({**variables, environment.HOST: "127.0.0.1"})
+        variables = {**variables, environment.HOST: "127.0.0.1"}
+        return environment.endpoint_of(variables, self._project.own_key)
 
     def _container_named(self, name: str) -> str:
         found = {bundled.name: bundled.container for bundled in self._registry.bundled}

@@ -35,6 +35,7 @@ CLIENT_CERTIFICATE = "MCP_CLIENT_CERTIFICATE"
 COMPOSE_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL", "COMPOSE_PROFILES", "LITELLM_MASTER_KEY")
 # What is kept of a service for deploy.sh and is otherwise in a container, or nothing to it.
 OF_THIS_MACHINE = frozenset({HOST, PORT, STATE_DIR, CLIENT_CERTIFICATE})
+KEYS_FILE = "MCP_HTTP_AUTH__KEYS_FILE"
 API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
 
@@ -191,6 +192,8 @@ def of_service(
     mine.setdefault(HOST, "127.0.0.1")
     mine.setdefault(SEAL_KEY, seal_key(project))
     mine.setdefault(STATE_DIR, str(project.run / "state"))
+    if project.keys_file.exists():
+        mine.setdefault(KEYS_FILE, str(project.keys_file))
     if values.get(CLIENT_CERTIFICATE):
         mine[CLIENT_CERTIFICATE] = values[CLIENT_CERTIFICATE]
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
@@ -213,10 +216,15 @@ def _local_urls(registry: Registry, values: Values) -> dict[str, str]:
     return {name: endpoint_of({**common, PORT: str(port)}).url for name, port in ports.items()}
 
 
-def endpoint_of(variables: Values) -> Endpoint:
-    """Return where a service started with these variables answers."""
+def endpoint_of(variables: Values, own_key: Path | None = None) -> Endpoint:
+    """Return where a service started with these variables answers.
+
+    `own_key` is the file of the key for services that know named keys only.
+    """
     host = variables.get(HOST, "127.0.0.1")
     key = next((variables[name] for name in API_KEYS if variables.get(name)), None)
+    if key is None and variables.get(KEYS_FILE) and own_key is not None and own_key.exists():
+        key = own_key.read_text().strip()
     return Endpoint(
         host="127.0.0.1" if host in _ANY_ADDRESS else host,
         port=int(variables[PORT]),

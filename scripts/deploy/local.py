@@ -261,7 +261,7 @@ class Local:
     def _endpoint(self, service: Service) -> Endpoint:
         variables = environment.saved(self._project, service)
         assert variables is not None, "only asked about services that were started"
-        return environment.endpoint_of(variables)
+        return environment.endpoint_of(variables, self._project.own_key)
 
     def _end_orphans(self) -> bool:
         """End what has lost its supervisor; return whether there was anything."""

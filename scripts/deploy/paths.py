@@ -42,6 +42,16 @@ class Project:
         return self.run / "secrets"
 
     @property
+    def keys_file(self) -> Path:
+        """The named keys of callers, hashed; in a folder of its own, which containers get."""
+        return self.secrets / "keys" / "keys.json"
+
+    @property
+    def own_key(self) -> Path:
+        """The key with which `deploy.sh` itself calls, plain."""
+        return self.secrets / "deploy.key"
+
+    @property
     def pids(self) -> Path:
         """Who runs, so that nothing is left behind and nobody else is ever stopped."""
         return self.run / "pids"
