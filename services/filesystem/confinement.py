@@ -104,8 +104,8 @@ class Confinement:
 def confine(settings: Settings, own: FilesystemSettings) -> Confinement:
     """Restrict this process for good, as the settings say.
 
-    Has to come before the first thread starts, and before the log is opened. Makes the directory
-    of the state and the log file, since there is no rule for what does not exist.
+    Has to come before the first thread starts, and before the log is opened. Makes the directories
+    of the state and the logs, since there is no rule for what does not exist.
 
     Raises:
         SettingsError: `confine=require`, and it is not possible.
@@ -131,7 +131,7 @@ def _confined(settings: Settings, own: FilesystemSettings) -> Confinement:
     if len(os.listdir("/proc/self/task")) > 1:
         return Confinement(False, "threads run already, which would not be confined")
     rules: dict[Literal["read", "write"], list[str]] = {
-        "read": [*SYSTEM, *PROC, *_python(), *_tls(settings)],
+        "read": [*SYSTEM, *PROC, *_python(), *_read_again(settings)],
         "write": ["/dev/null", *_written(settings)],
     }
     known, above, without = {}, [], []
@@ -161,20 +161,23 @@ def _python() -> Iterator[str]:
             yield path
 
 
-def _tls(settings: Settings) -> Iterator[str]:
-    for file in (settings.tls.certificate, settings.tls.key, settings.tls.client_ca):
+def _read_again(settings: Settings) -> Iterator[str]:
+    """Yield the folders of files that others put in place anew while the service runs."""
+    tls = settings.tls
+    for file in (tls.certificate, tls.key, tls.client_ca, settings.auth.keys_file):
         if file is not None:
-            yield str(file)
+            yield str(file.parent)
 
 
 def _written(settings: Settings) -> Iterator[str]:
-    state, log = settings.server.state_dir, settings.logging.file
+    state = settings.server.state_dir
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     yield str(state)
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.touch()
-        yield str(log)
+    for file in (settings.logging.file, settings.logging.audit_file):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # The folder: a log that is full is renamed, and a new one made beside it.
+            yield str(file.parent)
 
 
 def _nearest(spec: RootSpec) -> str | None:

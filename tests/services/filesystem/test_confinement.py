@@ -102,7 +102,6 @@ def test_the_kernel_refuses_what_lies_outside(service: Service, folder: Path) ->
         folder / "docs" / "a.txt",
         folder / "docs" / "new.txt",
         folder / "outside" / "new.txt",
-        folder / "logs" / "other.log",
         Path(confinement.__file__),
         Path("/tmp/planted"),
     ):
@@ -153,6 +152,24 @@ def ping(client: httpx.Client, url: str, session: dict[str, str]) -> httpx.Respo
     """Use a session."""
     message = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
     return client.post(f"{url}/mcp", json=message, headers=session)
+
+
+def test_logs_are_put_aside_confined(folder: Path) -> None:
+    """A file that is full is renamed and a new one made, which a rule on it alone would forbid."""
+    log = folder / "logs" / "service.log"
+    with Service(
+        folder,
+        MCP_FILESYSTEM_ROOTS=f"docs={folder / 'docs'}",
+        MCP_FILESYSTEM_CONFINE="require",
+        MCP_HTTP_LOGGING__FILE=str(log),
+        MCP_HTTP_LOGGING__MAX_FILE_BYTES="4096",
+    ) as service:
+        deadline = time.monotonic() + 20
+        with httpx.Client(trust_env=False, base_url=service.url) as client:
+            while not log.with_name("service.log.1").exists() and time.monotonic() < deadline:
+                client.get("/tools")
+        assert log.with_name("service.log.1").exists()
+        assert log.exists()
 
 
 def test_tls_works_confined(folder: Path) -> None:
