@@ -36,6 +36,7 @@ from core.questions import (
     Sample,
     covers,
 )
+from core.security.networks import network_of
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 LOG_LEVELS: dict[str, int] = {
@@ -87,6 +88,15 @@ class Principal:
 ANONYMOUS = Principal("anonymous")
 
 
+def payer_of(principal: Principal, address: str) -> str:
+    """Return whom limits count something for: a person, else a key or token, else a network."""
+    if principal.person is not None:  # the length keeps two pairs of names from being one text
+        return f"person:{len(principal.name)}:{principal.name}:{principal.person}"
+    if principal.authenticated:
+        return f"key:{principal.name}"
+    return f"address:{network_of(address)}"
+
+
 class Channel(Protocol):
     """How a call reaches the client that made it, while it runs; given by the transport."""
 
@@ -136,6 +146,11 @@ class Caller:
     correlation_id: str = ""
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     trace: dict[str, Any] | None = None
+
+    @property
+    def payer(self) -> str:
+        """Whom limits count this for."""
+        return payer_of(self.principal, self.address)
 
 
 # --- the context of one call ------------------------------------------------------------------

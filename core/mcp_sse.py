@@ -34,6 +34,7 @@ from core.catalogue import (
 )
 from core.journal import Journal
 from core.models import NoArguments
+from core.observability.audit import AuditLog
 from core.observability.health import Check, Component, Health
 from core.observability.logs import LineWriter, RequestLog
 from core.observability.metrics import Metrics
@@ -44,7 +45,9 @@ from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer, load_or_make_secret
 from core.security.addresses import Addresses
 from core.security.callers import callers_of
+from core.security.floods import Floods
 from core.security.guard import Guard, Route
+from core.security.quotas import LocalQuotas
 from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
 from core.serving import is_loopback, serve
@@ -326,15 +329,17 @@ class MCPServer:
 
     def _build(self) -> None:
         settings, server = self.settings, self.settings.server
-        secret = settings.security.seal_key
-        self.sealer = Sealer(
-            secret.get_secret_value() if secret else load_or_make_secret(server.state_dir)
-        )
+        given = settings.security.seal_key
+        secret = given.get_secret_value() if given else load_or_make_secret(server.state_dir)
+        self.sealer = Sealer(secret)
+        self._audit = AuditLog(self.name, self.version, settings.logging, secret)
         self._calls = Calls(server.max_concurrent_calls)
         self._changes = Changes(self._backplane)
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
-        self._bodies = Bodies(server.max_body_bytes, server.body_time_limit_s)
+        self._bodies = Bodies(
+            server.max_body_bytes, server.body_time_limit_s, server.max_json_depth
+        )
         self._sessions = Sessions(
             self.sealer,
             self._backplane,
@@ -343,7 +348,9 @@ class MCPServer:
             idle_s=server.session_idle_s,
             on_drop=self._forget,
         )
-        self._rate_limit = RateLimit(settings.rate_limit, self.metrics)
+        quotas = LocalQuotas(server.state_dir / f"calls-of-today-{self.name}")
+        self._rate_limit = RateLimit(settings.rate_limit, self.metrics, quotas)
+        self._floods = Floods(settings.rate_limit, self.metrics, report=self._note_flood)
         self._dispatcher = Dispatcher(
             self.catalogue,
             self._identity,
@@ -351,6 +358,7 @@ class MCPServer:
             calls=self._calls,
             meter=self.metrics,
             gate=self._rate_limit,
+            audit=self._audit,
             time_limit_s=server.tool_time_limit_s,
             max_result_bytes=server.max_result_bytes,
         )
@@ -360,9 +368,13 @@ class MCPServer:
             self.add_lifespan(self._callers.running)
         self._ticker.add(self._authenticator.tick)
         parts = (self._calls, self._streams, self._exchanges, self._bodies, self._sessions)
-        for part in parts:
+        for part in (*parts, quotas, self._floods):
             self._ticker.add(part.tick)
+        self._quotas = quotas
         self._add_components()
+
+    def _note_flood(self, kind: str, requests: int, address: str) -> None:
+        self._audit.noted("flood", kind=kind, requests=requests, latest_address=address)
 
     def _forget(self, session: Session) -> None:
         if session.subscriber is not None:
@@ -384,6 +396,7 @@ class MCPServer:
 
         self.health.add("server", self._check_server)
         self.health.add("authentication", self._check_authentication)
+        self.health.add("audit", self._audit.check)
         for name, state in states.items():
             self.health.add(name, check_of(state))
         self.metrics.observe(
@@ -451,6 +464,8 @@ class MCPServer:
             settings=self.settings,
             callers=self._callers,
             addresses=Addresses(self.settings.security.trusted_proxies),
+            floods=self._floods,
+            audit=self._audit,
             metrics=self.metrics,
             request_log=self._request_log,
             paths=paths,
@@ -469,8 +484,8 @@ class MCPServer:
             "/mcp": Route(streamable, "/mcp", rpc_errors=True),
             "/sse": Route(SSEDoor(runtime, sse_sessions, streamable), "/sse", rpc_errors=True),
             "/messages": Route(MessagesDoor(runtime, sse_sessions), "/messages", rpc_errors=True),
-            "/health": Route(pages.health, "/health", public=True),
-            "/ready": Route(pages.ready, "/ready", public=True),
+            "/health": Route(pages.health, "/health", public=True, probe=True),
+            "/ready": Route(pages.ready, "/ready", public=True, probe=True),
             "/tools": Route(pages.tools, "/tools"),
             "/openapi.json": Route(pages.openapi, "/openapi.json", public=public, personal=True),
         }
@@ -490,6 +505,9 @@ class MCPServer:
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         assert isinstance(app, _Application)
         async with AsyncExitStack() as stack:
+            self._audit.open()
+            stack.callback(self._audit.close)
+            stack.callback(self._quotas.save)
             self._ticker.start()
             stack.push_async_callback(self._ticker.stop)
             if self._authenticator.required:

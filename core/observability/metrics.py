@@ -117,17 +117,19 @@ class Metrics:
             "http_auth_failure_total", "Refused credentials.", ["service", "reason"]
         )
         self._limit_hits = self._counter(
-            "http_rate_limit_hit_total", "Tool calls that the rate limit looked at.", ["service"]
-        ).labels(service)
+            "http_rate_limit_hit_total",
+            "What limits looked at: calls (a minute), day, requests, failures (of credentials).",
+            ["service", "kind"],
+        )
         self._limit_exceeded = self._counter(
-            "http_rate_limit_exceeded_total", "Tool calls that the rate limit refused.", ["service"]
-        ).labels(service)
+            "http_rate_limit_exceeded_total", "What limits refused.", ["service", "kind"]
+        )
         self._limit_remaining = Gauge(
             "http_rate_limit_remaining",
-            "Tool calls the latest caller has left right now.",
-            ["service"],
+            "What the latest caller has left.",
+            ["service", "kind"],
             registry=self.registry,
-        ).labels(service)
+        )
         tool = ["service", "tool"]
         self._tools = self._counter(
             "http_tool_execution_total", "Tool calls by outcome.", [*tool, "outcome"]
@@ -141,6 +143,7 @@ class Metrics:
         self._request_children: dict[tuple[str, str, int], _RequestChildren] = {}
         self._tool_children: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._auth_children: dict[str, Any] = {}
+        self._limit_children: dict[str, tuple[Any, ...]] = {}
 
     def observe(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when the metrics are."""
@@ -195,12 +198,18 @@ class Metrics:
         """Count refused credentials; `reason` is `missing` or `wrong`."""
         self._auth_failure.labels(self._service, reason).inc()
 
-    def rate_limited(self, remaining: float, *, exceeded: bool) -> None:
-        """Count one look of the rate limit at a call."""
-        self._limit_hits.inc()
-        self._limit_remaining.set(remaining)
+    def rate_limited(self, kind: str, remaining: float, *, exceeded: bool) -> None:
+        """Count one look of a limit: `calls`, `day`, `requests` or `failures`."""
+        children = self._limit_children.get(kind)
+        if children is None:
+            labels = (self._service, kind)
+            limits = (self._limit_hits, self._limit_remaining, self._limit_exceeded)
+            children = self._limit_children[kind] = tuple(limit.labels(*labels) for limit in limits)
+        hits, left, refused = children
+        hits.inc()
+        left.set(remaining)
         if exceeded:
-            self._limit_exceeded.inc()
+            refused.inc()
 
     def render(self) -> bytes:
         """Return the text that `GET /metrics` answers."""

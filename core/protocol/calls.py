@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from core.errors import Busy, TimeLimitExceeded
 
 CallKey = tuple[str, str | int]
 """Session key and request id."""
+RESERVE = 4
+"""One place in so many is kept from whoever has all the others, while somebody else wants it."""
+RESERVE_S = 30.0
 
 
 class Reason(enum.Enum):
@@ -31,12 +35,15 @@ class CallCancelled(Exception):
 
 
 class _Call:
-    __slots__ = ("deadline", "key", "reason", "task")
+    __slots__ = ("deadline", "key", "payer", "reason", "task")
 
-    def __init__(self, task: asyncio.Task[Any], deadline: float, key: CallKey | None) -> None:
+    def __init__(
+        self, task: asyncio.Task[Any], deadline: float, key: CallKey | None, payer: str
+    ) -> None:
         self.task = task
         self.deadline = deadline
         self.key = key
+        self.payer = payer
         self.reason: Reason | None = None
 
     def stop(self, reason: Reason) -> None:
@@ -48,14 +55,22 @@ class _Call:
 class Calls:
     """The table of running calls.
 
+    One caller may have all places while nobody else wants one. Once somebody with few calls was
+    turned away, those who have three quarters of the places get no more for half a minute.
+
     Args:
         limit: How many may run at once.
+        clock: Seconds, monotonic.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._share = limit - limit // RESERVE
+        self._clock = clock
+        self._shared_until = 0.0
         self._running: set[_Call] = set()
         self._by_key: dict[CallKey, _Call] = {}
+        self._of_payer: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -66,20 +81,24 @@ class Calls:
         *arguments: Any,
         time_limit_s: float,
         key: CallKey | None,
+        payer: str = "",
     ) -> Any:
         """Run a handler within the limits.
+
+        Args:
+            payer: Whom the place is counted for.
 
         Raises:
             Busy: Too many calls are running.
             TimeLimitExceeded: It took longer than `time_limit_s`.
             CallCancelled: `cancel` was called with its key.
         """
-        if len(self._running) >= self._limit:
-            raise Busy(f"{self._limit} calls are running already, which is this server's limit.")
+        self._require_place(payer)
         task = asyncio.current_task()
         assert task is not None
-        call = _Call(task, time.monotonic() + time_limit_s, key)
+        call = _Call(task, self._clock() + time_limit_s, key, payer)
         self._running.add(call)
+        self._of_payer[payer] += 1
         if key is not None:
             self._by_key[key] = call
         try:
@@ -97,9 +116,27 @@ class Calls:
                 f"The call was stopped after its time limit of {time_limit_s:g} s."
             ) from None
         finally:
-            self._running.discard(call)
-            if key is not None and self._by_key.get(key) is call:
-                del self._by_key[key]
+            self._leave(call)
+
+    def _require_place(self, payer: str) -> None:
+        has_many = self._of_payer[payer] >= self._share
+        if len(self._running) >= self._limit:
+            if not has_many:
+                self._shared_until = self._clock() + RESERVE_S
+            raise Busy(f"{self._limit} calls are running already, which is this server's limit.")
+        if has_many and self._clock() < self._shared_until:
+            raise Busy(
+                f"{self._share} calls of yours are running; the other places of this server are "
+                "kept for other callers now."
+            )
+
+    def _leave(self, call: _Call) -> None:
+        self._running.discard(call)
+        self._of_payer[call.payer] -= 1
+        if not self._of_payer[call.payer]:
+            del self._of_payer[call.payer]
+        if call.key is not None and self._by_key.get(call.key) is call:
+            del self._by_key[call.key]
 
     def cancel(self, key: CallKey) -> None:
         """Stop the call with this key; unknown keys are ignored."""

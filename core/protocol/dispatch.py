@@ -102,10 +102,32 @@ class Meter(Protocol):
         """Note one finished call; `outcome` is `ok` or an error code."""
 
 
+class Audit(Protocol):
+    """Keeps who used what."""
+
+    def used(
+        self,
+        event: str,
+        name: str,
+        caller: Caller,
+        arguments: Any,
+        outcome: str,
+        seconds: float,
+    ) -> None:
+        """Note one use.
+
+        Args:
+            event: `tool_call`, `resource_read` or `prompt_get`.
+            name: Of the tool or prompt; the URI or template of the resource.
+            arguments: As the caller sent them.
+            outcome: `ok`, or an error code.
+        """
+
+
 class Gate(Protocol):
     """Decides whether a caller may make one more tool call now."""
 
-    def admit(self, caller: Caller, tool: str) -> None:
+    async def admit(self, caller: Caller, tool: str) -> None:
         """Raise a `ToolError` when it may not."""
 
 
@@ -143,6 +165,7 @@ class Dispatcher:
         calls: Calls,
         meter: Meter,
         gate: Gate,
+        audit: Audit,
         time_limit_s: float,
         max_result_bytes: int,
         clock: Callable[[], float] = time.time,
@@ -154,6 +177,7 @@ class Dispatcher:
         self._sealer = sealer
         self._meter = meter
         self._gate = gate
+        self._audit = audit
         self._time_limit_s = time_limit_s
         self._max_result_bytes = max_result_bytes
         self._clock = clock
@@ -166,8 +190,10 @@ class Dispatcher:
             "prompts/list": self._lister("prompts/list"),
             "resources/list": self._lister("resources/list"),
             "resources/templates/list": self._lister("resources/templates/list"),
-            "prompts/get": self._get_prompt,
-            "resources/read": self._read_resource,
+            "prompts/get": self._audited("prompt_get", self._get_prompt, _prompt_in),
+            "resources/read": self._audited(
+                "resource_read", self._read_resource, self._resource_in
+            ),
             "completion/complete": self._complete,
             "server/discover": self._discover,
             "initialize": self._initialize,
@@ -281,7 +307,7 @@ class Dispatcher:
         limit_s = tool.time_limit_s or self._time_limit_s
         try:
             self.require(caller.principal, tool.name, reads=tool.reads_only)
-            self._gate.admit(caller, tool.name)
+            await self._gate.admit(caller, tool.name)
             if type(arguments) is not dict:
                 raise InvalidArguments("The arguments have to be a JSON object.")
             parsed = tool.parse(arguments)
@@ -289,7 +315,12 @@ class Dispatcher:
                 caller, progress_token=progress_token, answers=answers, time_limit_s=limit_s
             )
             result = await self.calls.run(
-                tool.handler, parsed, context, time_limit_s=limit_s, key=key
+                tool.handler,
+                parsed,
+                context,
+                time_limit_s=limit_s,
+                key=key,
+                payer=caller.payer,
             )
             outcome = self._outcome(tool, result)
             label = "error" if outcome.is_error else "ok"
@@ -312,7 +343,9 @@ class Dispatcher:
                 )
             )
         finally:
-            self._meter.tool_done(tool.name, label, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._meter.tool_done(tool.name, label, seconds)
+            self._audit.used("tool_call", tool.name, caller, arguments, label, seconds)
             if caller.trace is not None:
                 caller.trace["tool"] = tool.name
                 caller.trace["outcome"] = label
@@ -406,6 +439,31 @@ class Dispatcher:
 
     # -- prompts, resources, completion ---------------------------------------------------------
 
+    def _audited(
+        self, event: str, work: Method, about: Callable[[JSON], tuple[str, Any]]
+    ) -> Method:
+        """Return a method that is noted in the audit log, with a name and its arguments."""
+
+        async def run(params: JSON, caller: Caller, key: CallKey | None) -> bytes:
+            started = time.perf_counter()
+            outcome = "cancelled"
+            try:
+                result = await work(params, caller, key)
+                outcome = "ok"
+            except InputRequired:
+                outcome = "input_required"
+                raise
+            except SuiteError as error:
+                outcome = str(error.facts.get("reason", error.code))
+                raise
+            finally:
+                seconds = time.perf_counter() - started
+                name, arguments = about(params)
+                self._audit.used(event, name, caller, arguments, outcome, seconds)
+            return result
+
+        return run
+
     async def _get_prompt(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         self._require_for_request(caller.principal, grants.PROMPTS)
         name = params.get("name")
@@ -426,6 +484,16 @@ class Dispatcher:
         if result.description is not None:
             members["description"] = result.description
         return self.encoder.result(members, modern=caller.modern)
+
+    def _resource_in(self, params: JSON) -> tuple[str, Any]:
+        """Return the name of what is read, which is no caller's text, and the URI as argument."""
+        uri = params.get("uri")
+        known = uri if type(uri) is str and uri in self.catalogue.resources else None
+        for template in self.catalogue.templates.values() if known is None else ():
+            if template.match(str(uri)) is not None:
+                known = template.uri_template
+                break
+        return known or "unknown", {"uri": uri}
 
     async def _read_resource(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         self.require_resources(caller.principal)
@@ -475,8 +543,15 @@ class Dispatcher:
             time_limit_s=self._time_limit_s,
         )
         try:
+            if method == "resources/read":  # a read does what a tool call does, and counts as one
+                await self._gate.admit(caller, method)
             return await self.calls.run(
-                handler, first, context, time_limit_s=self._time_limit_s, key=key
+                handler,
+                first,
+                context,
+                time_limit_s=self._time_limit_s,
+                key=key,
+                payer=caller.payer,
             )
         except ToolError as error:
             raise _as_protocol_error(error) from error
@@ -633,6 +708,10 @@ def _progress_token(params: JSON) -> str | int | None:
     meta = params.get("_meta")
     token = meta.get("progressToken") if type(meta) is dict else None
     return token if type(token) is str or type(token) is int else None
+
+
+def _prompt_in(params: JSON) -> tuple[str, Any]:
+    return str(params.get("name")), params.get("arguments") or {}
 
 
 def _failed(error: ToolError) -> Outcome:

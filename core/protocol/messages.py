@@ -17,6 +17,7 @@ from core.errors import (
     MissingClientCapability,
     ParseError,
     SuiteError,
+    TooDeep,
     UnsupportedVersion,
     wire_of,
 )
@@ -27,6 +28,8 @@ RequestId = str | int
 CANCELLED_CODE = -32800
 MAX_ID_CHARS = 1024
 MAX_BATCH = 100
+PARSER_DEPTH = 200
+"""Levels that the parser takes, about."""
 
 _DATA_IS_SPECIFIED = (HeaderMismatch, MissingClientCapability, UnsupportedVersion)
 
@@ -39,16 +42,50 @@ class Kind(enum.Enum):
     RESPONSE = "response"
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, max_depth: int = PARSER_DEPTH) -> Any:
     """Return the JSON document in a request body.
 
+    Args:
+        max_depth: Arrays and objects within each other; `PARSER_DEPTH` is the parser's own limit.
+
     Raises:
-        ParseError: Not UTF-8, not JSON, nested too deeply, or a number that JSON does not have.
+        ParseError: Not UTF-8, not JSON, or a number that JSON does not have.
+        TooDeep: Nested too deeply.
     """
     try:
-        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+        document = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
+        if "recursion limit" in str(error):
+            raise _too_deep(max_depth) from None
         raise ParseError(f"The body is not valid JSON: {error}.") from None
+    # Fewer brackets than levels cannot nest deeper, which settles it for nearly every body.
+    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(document, max_depth):
+        raise _too_deep(max_depth)
+    return document
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    """Return whether there are containers below so many levels of them."""
+    inner = [document] if type(document) in (dict, list) else []
+    for _ in range(levels):
+        inner = [
+            child
+            for outer in inner
+            for child in (outer.values() if type(outer) is dict else outer)
+            if type(child) is dict or type(child) is list
+        ]
+        if not inner:
+            return False
+    return True
+
+
+def _too_deep(max_depth: int) -> TooDeep:
+    limit = min(max_depth, PARSER_DEPTH)
+    return TooDeep(
+        f"The body nests arrays and objects more than {limit} deep.",
+        hint="Send flatter JSON; the operator sets MCP_HTTP_SERVER__MAX_JSON_DEPTH.",
+        limit_depth=limit,
+    )
 
 
 def kind_of(message: Any) -> Kind:

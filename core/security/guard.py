@@ -1,7 +1,7 @@
 """The guard rails: one pure ASGI layer that every request passes, and the table of doors behind it.
 
-In this order: Host and Origin, credentials, then the door of the path. Whatever a door raises
-becomes an answer here, and each request leaves one log line and its metrics.
+In this order: Host and Origin, floods, credentials, then the door of the path. Whatever a door
+raises becomes an answer here, and each request leaves one log line and its metrics.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from core.errors import (
     SuiteError,
     Unauthorized,
 )
+from core.observability.audit import AuditLog
 from core.observability.logs import RequestLog, correlation_id
 from core.observability.metrics import Metrics
 from core.security.addresses import Addresses
 from core.security.auth import challenge, presented_key
 from core.security.callers import Callers
+from core.security.floods import Floods
 from core.settings import Settings
 from core.transports.http import (
     NOSNIFF,
@@ -75,6 +77,7 @@ class Route:
         public: `GET` is served without credentials.
         personal: What `GET` shows is the caller's own; credentials that are sent are checked.
         any_origin: Pages of every origin may read it.
+        probe: Whatever watches the server asks it; never limited.
         rpc_errors: Refusals are JSON-RPC errors; otherwise `error` and `detail`.
     """
 
@@ -83,6 +86,7 @@ class Route:
     public: bool = False
     personal: bool = False
     any_origin: bool = False
+    probe: bool = False
     rpc_errors: bool = False
 
 
@@ -108,6 +112,8 @@ class Guard:
         settings: Settings,
         callers: Callers,
         addresses: Addresses,
+        floods: Floods,
+        audit: AuditLog,
         metrics: Metrics,
         request_log: RequestLog,
         paths: Mapping[str, Route],
@@ -121,6 +127,8 @@ class Guard:
         self._persons = callers.persons
         self._resource = callers.resource
         self._addresses = addresses
+        self._floods = floods
+        self._audit = audit
         self._metrics = metrics
         self._request_log = request_log
         self._paths = dict(paths)
@@ -174,6 +182,8 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None:
             self._check_origin(request, origin, host, any_origin=route.any_origin)
+        if not route.probe:
+            self._floods.note_request(request.address)
         asks_for_method = request.method == "OPTIONS"
         if asks_for_method and b"access-control-request-method" in headers:
             await self._preflight(request)
@@ -190,6 +200,7 @@ class Guard:
             principal = await self._authenticator.authenticate(request)
         except Unauthorized as error:
             self._metrics.auth_refused(str(error.facts.get("reason")))
+            self._floods.note_failure(request.address, error)
             raise
         if principal.authenticated:
             self._metrics.auth_accepted(principal.method)
@@ -312,6 +323,7 @@ class Guard:
     ) -> None:
         if request.status == 0:
             if isinstance(error, Unauthorized | InsufficientScope):
+                self._audit.refused(request, error)
                 error.headers = (challenge(error, self._resource),)
             await request.refuse(error, status=status)
         elif request.status == 200:

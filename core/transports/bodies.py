@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from core.errors import BodyTooLarge, BodyTooSlow
+from core.protocol.messages import parse
 from core.transports.http import ClientGone, HTTPRequest
 
 _CLOSE = (b"connection", b"close")
@@ -31,12 +32,24 @@ class Bodies:
     Args:
         limit: Bytes; a larger body is refused and nothing of it is kept.
         time_limit_s: Seconds in which it has to arrive.
+        max_depth: Deepest nesting of JSON in it.
     """
 
-    def __init__(self, limit: int, time_limit_s: float) -> None:
+    def __init__(self, limit: int, time_limit_s: float, max_depth: int) -> None:
         self._limit = limit
+        self._max_depth = max_depth
         self._time_limit_s = time_limit_s
         self._open: set[_Reading] = set()
+
+    async def read_json(self, request: HTTPRequest) -> Any:
+        """Return the document in the body.
+
+        Raises:
+            ParseError: It is not JSON.
+            TooDeep: It is nested too deeply.
+            BodyTooLarge, BodyTooSlow, ClientGone: As `read` does.
+        """
+        return parse(await self.read(request), self._max_depth)
 
     async def read(self, request: HTTPRequest) -> bytes:
         """Return the whole body.

@@ -17,7 +17,6 @@ from core.catalogue import Catalogue
 from core.errors import PathNotFound
 from core.models import inline_references
 from core.protocol.dispatch import Identity, Outcome
-from core.protocol.messages import parse
 from core.protocol.revisions import LATEST_LEGACY
 from core.tools import Tool
 from core.transports.callers import plain_caller
@@ -40,7 +39,7 @@ class RESTDoor:
         tool = self._tool(request)
         request.require_method("POST")
         request.require_json()
-        arguments = parse(await self._runtime.bodies.read(request))
+        arguments = await self._runtime.bodies.read_json(request)
         caller = plain_caller(request, LATEST_LEGACY, session=None)
         work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
         exchange = Exchange(request, self._runtime.streams)

@@ -23,7 +23,6 @@ from core.protocol.messages import (
     id_of,
     kind_of,
     params_of,
-    parse,
 )
 from core.protocol.revisions import LATEST_LEGACY, RPC_METHODS
 from core.transports.callers import modern_caller, plain_caller
@@ -42,7 +41,7 @@ class RPCDoor:
         """Answer one message or one batch."""
         request.require_method("POST")
         request.require_json()
-        message = parse(await self._runtime.bodies.read(request))
+        message = await self._runtime.bodies.read_json(request)
         if type(message) is list:
             await self._batch(request, message)
             return

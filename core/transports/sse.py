@@ -45,7 +45,6 @@ from core.protocol.messages import (
     id_of,
     kind_of,
     params_of,
-    parse,
 )
 from core.protocol.revisions import MODERN_METHODS, V2024_11_05
 from core.protocol.sessions import Session
@@ -105,7 +104,7 @@ class SSEDoor:
         if request.method != "GET" or b"mcp-session-id" in request.headers:
             await self._streamable(request)
             return
-        if self._runtime.streams.full:
+        if self._runtime.streams.is_full_for(request):
             raise ServerBusy("No further event stream can be opened now.", retry_after_s=5)
         key = secrets.token_hex(16)
         session = Session(key, key, request.principal.name, revision=V2024_11_05)
@@ -154,7 +153,7 @@ class MessagesDoor:
         request.require_method("POST")
         session = self._session(request)
         request.require_json()
-        message = parse(await self._runtime.bodies.read(request))
+        message = await self._runtime.bodies.read_json(request)
         messages = message if type(message) is list else [message]
         if not messages or len(messages) > MAX_BATCH:
             raise InvalidRequest(f"A batch has 1 to {MAX_BATCH} messages.")

@@ -43,7 +43,6 @@ from core.protocol.messages import (
     id_of,
     kind_of,
     params_of,
-    parse,
 )
 from core.protocol.revisions import (
     ASSUMED_LEGACY,
@@ -101,7 +100,7 @@ class StreamableDoor:
     async def _post(self, request: HTTPRequest) -> None:
         request.require_json()
         accepts = accepted(request.headers.get(b"accept"))
-        message = parse(await self._runtime.bodies.read(request))
+        message = await self._runtime.bodies.read_json(request)
         version = header_version(request)
         if type(message) is list:
             await self._batch(request, message, version)
@@ -344,7 +343,7 @@ class StreamableDoor:
             subscribe(self._runtime, session)
 
     def _new_stream(self, request: HTTPRequest) -> EventStream:
-        if self._runtime.streams.full:
+        if self._runtime.streams.is_full_for(request):
             raise ServerBusy("No further event stream can be opened now.", retry_after_s=5)
         return EventStream(request, self._runtime.streams)
 

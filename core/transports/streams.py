@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
+from core.context import payer_of
 from core.transports.http import Header, HTTPRequest
 
 STREAM_HEADERS: tuple[Header, ...] = (
@@ -23,6 +25,8 @@ STREAM_HEADERS: tuple[Header, ...] = (
 PING = b": ping\n\n"
 MAX_WAITING_FRAMES = 1000
 CHECKED_AT_ONCE = 100
+RESERVE = 4
+"""One stream in so many is kept from whoever has all the others."""
 
 
 def frame(data: bytes, *, event: bytes = b"message", id_: bytes | None = None) -> bytes:
@@ -41,6 +45,7 @@ class EventStream:
         last_write: Monotonic time of the last event or comment.
         closed: Nothing can be written any more.
         farewell: Written before the server ends the stream.
+        payer: Whom it is counted for.
         request: What it is the answer to.
     """
 
@@ -53,11 +58,13 @@ class EventStream:
         "closed",
         "farewell",
         "last_write",
+        "payer",
         "request",
     )
 
     def __init__(self, request: HTTPRequest, owner: OpenStreams) -> None:
         self.request = request
+        self.payer = payer_of(request.principal, request.address)
         self._owner = owner
         self._answers = 0
         self._waiting: list[bytes] = []
@@ -156,31 +163,43 @@ class EventStream:
 
 
 class OpenStreams:
-    """All event streams of a server: kept alive, counted, and ended when the server stops."""
+    """All event streams of a server: kept alive, counted, and ended when the server stops.
+
+    Args:
+        limit: How many may be open; one caller may have three quarters of them.
+    """
 
     def __init__(self, limit: int, keepalive_interval_s: float) -> None:
         self.limit = limit
+        self._share = limit - limit // RESERVE
         self._keepalive_interval_s = keepalive_interval_s
         self.is_closing = False  # the server stops
         self._streams: set[EventStream] = set()
+        self._of_payer: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    @property
-    def full(self) -> bool:
-        """Whether no further stream may be opened."""
-        return len(self._streams) >= self.limit
+    def is_full_for(self, request: HTTPRequest) -> bool:
+        """Return whether a caller may open no further stream now."""
+        mine = self._of_payer[payer_of(request.principal, request.address)]
+        return len(self._streams) >= self.limit or mine >= self._share
 
     def add(self, stream: EventStream) -> None:
         """Begin to look after a stream."""
-        self._streams.add(stream)
+        if stream not in self._streams:
+            self._streams.add(stream)
+            self._of_payer[stream.payer] += 1
         if self.is_closing:
             stream.leave()
 
     def discard(self, stream: EventStream) -> None:
         """Stop looking after a stream."""
-        self._streams.discard(stream)
+        if stream in self._streams:
+            self._streams.discard(stream)
+            self._of_payer[stream.payer] -= 1
+            if not self._of_payer[stream.payer]:
+                del self._of_payer[stream.payer]
 
     def tick(self, now: float) -> None:
         """Send a comment on streams that have been silent for a while."""

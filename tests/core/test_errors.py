@@ -26,7 +26,8 @@ def tree(cls: type[SuiteError]) -> Iterator[type[SuiteError]]:
 
 
 for module in pkgutil.walk_packages(core.__path__, "core."):
-    importlib.import_module(module.name)  # so that the tree is whole
+    if not module.name.endswith(".__main__"):  # those are commands
+        importlib.import_module(module.name)  # so that the tree is whole
 CORE_CLASSES = sorted(
     {cls for cls in tree(SuiteError) if cls.__module__.startswith("core.")},
     key=lambda cls: cls.__name__,

@@ -75,7 +75,7 @@ async def test_all_metrics_have_values_after_traffic() -> None:
     assert values[("http_tool_execution_total", ("outcome", "ok"), labels, ("tool", "add"))] == 1
     failed = ("http_tool_execution_errors_total", ("code", "NOT_FOUND"), labels, ("tool", "fail"))
     assert values[failed] == 1
-    assert values[("http_rate_limit_exceeded_total", labels)] == 1
+    assert values[("http_rate_limit_exceeded_total", ("kind", "calls"), labels)] == 1
     assert values[("http_auth_failure_total", ("reason", "wrong"), labels)] == 1
 
 

@@ -1,0 +1,119 @@
+"""Too many requests from one network: before anybody asks who is calling.
+
+Two limits. All requests of an address, off by default. And wrong credentials: the right ones always
+pass, also from an address over the limit, because a gateway shares its address with whoever uses
+it. What is over is answered 429 at once, never held back: a delay would hold a connection for each
+guess, which costs us more than who guesses. Requests without credentials guess nothing; they get
+the 401 that tells OAuth clients where to go.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+from core.errors import TooManyRequests, Unauthorized
+from core.observability.metrics import Metrics
+from core.security.buckets import Bucket, LocalBuckets
+from core.security.networks import network_of
+from core.settings import RateLimitSection
+
+REPORT_INTERVAL_S = 60.0
+MISSING = "missing"
+logger = logging.getLogger(__name__)
+
+
+class Floods:
+    """The limits of one server for addresses.
+
+    Args:
+        buckets: Of this process; floods are not counted over replicas.
+        report: Told once a minute how much was refused, as `(kind, requests, address)`.
+    """
+
+    def __init__(
+        self,
+        section: RateLimitSection,
+        metrics: Metrics,
+        buckets: LocalBuckets | None = None,
+        report: Callable[[str, int, str], None] | None = None,
+    ) -> None:
+        self._requests = section.requests_per_minute
+        self._failures = section.failures_per_minute
+        self._metrics = metrics
+        self._buckets = LocalBuckets() if buckets is None else buckets
+        self._reports = {kind: _Report(kind, report) for kind in ("requests", "failures")}
+
+    def note_request(self, address: str) -> None:
+        """Count one request.
+
+        Raises:
+            TooManyRequests: This address sends too many.
+        """
+        if self._requests:
+            self._count("requests", self._requests, address, "requests")
+
+    def note_failure(self, address: str, error: Unauthorized) -> None:
+        """Count one refusal of credentials.
+
+        Raises:
+            TooManyRequests: This address has sent too many wrong ones; say this instead of 401.
+        """
+        if self._failures and error.facts.get("reason") != MISSING:
+            self._count("failures", self._failures, address, "requests with wrong credentials")
+
+    def tick(self, now: float) -> None:
+        """Report what was refused meanwhile."""
+        for report in self._reports.values():
+            report.tick(now)
+
+    def _count(self, kind: str, per_minute: float, address: str, what: str) -> None:
+        network = network_of(address)
+        bucket = Bucket(f"{kind} {network}", per_minute / 60, max(1, math.ceil(per_minute)))
+        taken = self._buckets.take_now((bucket,))
+        self._metrics.rate_limited(kind, taken.remaining, exceeded=bool(taken.empty))
+        if taken.empty:
+            self._reports[kind].add(network)
+            raise TooManyRequests(
+                f"More than {per_minute:g} {what} a minute from this address.",
+                hint=f"Wait {math.ceil(taken.wait_s)} s.",
+                limit=kind,
+                retry_after_s=round(taken.wait_s, 1),
+            )
+
+
+class _Report:
+    """One line when a flood begins, and one a minute while it goes on."""
+
+    def __init__(self, kind: str, tell: Callable[[str, int, str], None] | None) -> None:
+        self._kind = kind
+        self._tell = tell
+        self._count = 0
+        self._address = ""
+        self._next_at: float | None = None
+
+    def add(self, address: str) -> None:
+        self._count += 1
+        self._address = address
+        if self._next_at is None:
+            self._next_at = math.inf  # the next tick tells when a minute will be over
+            self._say()
+
+    def tick(self, now: float) -> None:
+        if self._next_at is None:
+            return
+        if self._next_at == math.inf:
+            self._next_at = now + REPORT_INTERVAL_S
+        elif now >= self._next_at:
+            self._next_at = now + REPORT_INTERVAL_S if self._count else None
+            if self._count:
+                self._say()
+
+    def _say(self) -> None:
+        count, self._count = self._count, 0
+        logger.warning(
+            "too many %s: %d refused, the latest from %s", self._kind, count, self._address
+        )
+        if self._tell is not None:
+            self._tell(self._kind, count, self._address)
