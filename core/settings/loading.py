@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self, TypeVar, get_args
+from typing import Any, Generic, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -199,7 +199,7 @@ class _Draft:
         place = next((self.places[part] for part in above if part in self.places), "")
         named = self._named(key, place if place in self.environ else self._place_in_file(key))
         if detail["type"] == "extra_forbidden":
-            known = _keys(self.cls, location) + (self.cls.others() if len(key) == 1 else [])
+            known = known_keys(self.cls, location) + (self.cls.others() if len(key) == 1 else [])
             guess = did_you_mean(key[-1], known)
             return f"{named}: no such setting. {guess}".strip()
         told = detail["msg"].removeprefix("Value error, ").replace("Input should", "has to", 1)
@@ -228,10 +228,20 @@ def _annotation(cls: type[BaseModel], key: Key) -> Any:
     return model
 
 
-def _keys(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def known_keys(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that there are where a validation found one that is none."""
     model: Any = cls
     for part in location[:-1]:
-        # A number is a place in a list, whose items are of the first type that it names.
-        inside = get_args(model)[:1] if isinstance(part, int) else ()
-        model = inside[0] if inside else model.model_fields[str(part)].annotation
-    return list(model.model_fields)
+        model = _inside(model, part)
+    return list(getattr(model, "model_fields", ()))
+
+
+def _inside(annotation: Any, part: int | str) -> Any:
+    """Return the type of what a value of a type has at a name or a number."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.model_fields[str(part)].annotation
+    inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+    kind = get_origin(annotation)
+    if kind is dict:
+        return inner[1]
+    return inner[0] if kind in (tuple, list) or not inner else _inside(inner[0], part)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from core.settings import SettingsError, read_config_file
+from core.settings.loading import known_keys
 from scripts.deploy.command_line import nearest
 from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.paths import Project
@@ -183,7 +185,7 @@ def load(project: Project) -> Registry:
     Raises:
         DeployError: A file is missing or wrong; says where.
     """
-    data = _read(project.root / SERVICES_FILE)
+    data = _sections(project, SERVICES_FILE, Registry.model_fields.keys() - {"networks"})
     entries = data.get("services")
     if not isinstance(entries, Mapping):
         raise DeployError(f"{SERVICES_FILE} has no section services.")
@@ -191,8 +193,14 @@ def load(project: Project) -> Registry:
         name: {"name": name, **entry} if isinstance(entry, Mapping) else entry
         for name, entry in entries.items()
     }
-    networks = _read(project.root / NETWORKS_FILE)
-    return _validated(Registry, {**data, "services": named, **networks})
+    networks = _sections(project, NETWORKS_FILE, {"networks"})
+    registry = _validated(Registry, {**data, "services": named, **networks})
+    for service in registry.services.values():
+        for network in service.networks:
+            if network not in registry.networks:
+                told = f"{SERVICES_FILE}: {service.name}: {network!r} is not in {NETWORKS_FILE}."
+                raise DeployError(f"{told} {nearest(network, registry.networks)}")
+    return registry
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -202,18 +210,25 @@ def _validated(model: type[Model], data: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DeployError(f"{SERVICES_FILE}: {place}: {first['msg']}.") from None
+        details = error.errors(include_url=False, include_input=False)
+        raise DeployError("\n".join(_explained(model, detail) for detail in details)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _explained(model: type[BaseModel], detail: ErrorDetails) -> str:
+    location = detail["loc"]
+    file = NETWORKS_FILE if location[0] == "networks" else SERVICES_FILE
+    place = f"{file}: {'.'.join(map(str, location))}"
+    if detail["type"] != "extra_forbidden":
+        return f"{place}: {detail['msg']}."
+    return f"{place}: no such key. {nearest(str(location[-1]), known_keys(model, location))}"
+
+
+def _sections(project: Project, name: Path, known: Set[str]) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DeployError(f"{path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise DeployError(f"{path} is not YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise DeployError(f"{path} has no sections.")
-    return data
+        values = read_config_file(project.root / name).values
+    except SettingsError as error:
+        raise DeployError(str(error)) from None
+    for section in values:
+        if section not in known:
+            raise DeployError(f"{name}: {section}: no such section. {nearest(section, known)}")
+    return values
