@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from core.context import Principal
 from core.errors import Unauthorized
-from core.security.auth import Authenticator, ByKey, OpenDoor
+from core.security.auth import Authenticator, ByKey, OpenDoor, presented_key
 from core.security.jwks import HTTPFetch, Key, KeyStore
 from core.security.resource import ProtectedResource
 from core.security.tokens import (
@@ -158,6 +158,8 @@ def tokens_beside(
 
 def _bearer_token(request: HTTPRequest) -> bytes | None:
     """Return the token of a request; only this header carries one (RFC 6750 §2.1)."""
-    scheme, _, credentials = request.headers.get(b"authorization", b"").partition(b" ")
-    token = credentials.strip()
-    return token if scheme.lower() == b"bearer" and looks_like_jwt(token) else None
+    presented = presented_key(request)
+    if presented is None or not looks_like_jwt(presented):
+        return None
+    scheme = request.headers.get(b"authorization", b"").partition(b" ")[0]
+    return presented if scheme.lower() == b"bearer" else None

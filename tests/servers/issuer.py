@@ -6,6 +6,9 @@ silent. What an honest one does is shown by the real one in `authorisation.py`.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import threading
 import time
@@ -142,6 +145,19 @@ def sign(
     """Return a JWT of type `at+jwt`, signed with a named key."""
     header = {"typ": "at+jwt", "kid": key, **(headers or {})}
     return jwt.encode(claims, private_key(key, algorithm), algorithm, headers=header)
+
+
+def sign_with_secret(claims: JSON, secret: bytes) -> str:
+    """Return a JWT signed with HS256; PyJWT would not, with secrets that are public keys."""
+    header = {"alg": "HS256", "typ": "at+jwt", "kid": "first"}
+    signed = f"{part(header)}.{part(claims)}"
+    digest = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+def part(value: Any) -> str:
+    """Return a part of a JWT."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
 def send(handler: BaseHTTPRequestHandler, document: Any, status: int = 200) -> None:

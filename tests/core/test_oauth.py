@@ -1,0 +1,500 @@
+"""OAuth 2.1 at every door: who is let in with which token, and what the others are told.
+
+`tests/core/test_tokens.py` has each check of a token by itself; here they stand behind the guard,
+with keys that come from an issuer on loopback. `Wire §15` is section 15 of
+`tests/wire/requirements.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import jwt
+import pytest
+
+from core import Settings
+from core.security import jwks
+from core.settings import SettingsError
+from tests.core.test_guard import SURFACES
+from tests.servers.issuer import (
+    RESOURCE,
+    Issuer,
+    part,
+    private_key,
+    public_jwk,
+    sign,
+    sign_with_secret,
+)
+from tests.wire.harness import BOTH, Answer, Wire
+
+KEY = "correct-horse-battery-staple"
+METADATA_URL = "http://127.0.0.1:8099/.well-known/oauth-protected-resource/mcp"
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+ADD = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "add", "arguments": {"a": 2, "b": 3}},
+}
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """Run an authorisation server."""
+    with Issuer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def protected(issuer: Issuer, *, keys: bool = False, **oauth: Any) -> AsyncIterator[Wire]:
+    """Run the demo server with the issuer's tokens; with a key besides, if wanted."""
+    settings: dict[str, Any] = {
+        "oauth": issuer.settings(**oauth),
+        "rate_limit": {"failures_per_minute": 0},
+    }
+    if keys:
+        settings["auth"] = {"api_key": KEY}
+    async with Wire(settings=settings) as wire:
+        yield wire
+
+
+def bearing(token: str) -> dict[str, str]:
+    """Return the headers of a request with a token."""
+    return {"authorization": f"Bearer {token}", "accept": BOTH}
+
+
+async def rpc(wire: Wire, headers: Any, message: Any = None) -> Answer:
+    """Send one request to `/rpc`."""
+    return await wire.start("POST", "/rpc", json_=message or PING, headers=headers).whole()
+
+
+async def status_with(wire: Wire, token: str) -> int:
+    """Return the status of a request with a token."""
+    return (await rpc(wire, bearing(token))).status
+
+
+# --- who is let in --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), SURFACES)
+async def test_token_is_taken_on_every_surface(issuer: Issuer, method: str, path: str) -> None:
+    """Wire §15: on every request, GET and DELETE included."""
+    async with protected(issuer) as wire:
+        body = PING if method == "POST" else None
+        answer = wire.start(method, path, json_=body, headers=bearing(issuer.token()))
+        await answer.begun()
+        assert answer.status not in (401, 403), answer.body
+        answer.leave()
+        refused = wire.start(method, path, json_=body, headers={"accept": BOTH})
+        await refused.begun()
+        assert refused.status == 401
+
+
+def unsigned(issuer: Issuer) -> str:
+    """Return a token without a signature."""
+    return f"{part({'alg': 'none', 'typ': 'at+jwt'})}.{part(issuer.claims())}."
+
+
+def with_public_key_as_secret(issuer: Issuer) -> str:
+    """Return a token signed with HS256 and what everybody may know."""
+    return sign_with_secret(issuer.claims(), json.dumps(public_jwk("first")).encode())
+
+
+def encrypted(issuer: Issuer) -> str:
+    """Return something that has the form of a JWE."""
+    return ".".join((part({"alg": "RSA-OAEP", "enc": "A256GCM", "kid": "first"}), *["AAAA"] * 4))
+
+
+def of_other_key(issuer: Issuer) -> str:
+    """Return a token that names a key and is signed with another one."""
+    return sign(issuer.claims(), "mine", headers={"kid": "first"})
+
+
+ATTACKS: dict[str, Any] = {
+    "garbage": lambda issuer: "garbage",
+    "empty parts": lambda issuer: "eyJ..",
+    "an opaque token": lambda issuer: "a" * 43,
+    "expired": lambda issuer: issuer.token(exp=time.time() - 31),
+    "not yet valid": lambda issuer: issuer.token(nbf=time.time() + 60),
+    "foreign audience": lambda issuer: issuer.token(aud="http://127.0.0.1:8099/other/mcp"),
+    "the audience's host only": lambda issuer: issuer.token(aud="http://127.0.0.1:8099"),
+    "foreign issuer": lambda issuer: issuer.token(iss="http://127.0.0.1:1"),
+    "unsigned": unsigned,
+    "public key as secret": with_public_key_as_secret,
+    "unknown key": lambda issuer: sign(issuer.claims(), "mine"),
+    "name of another key": of_other_key,
+    "no name of a key": lambda issuer: jwt.encode(issuer.claims(), private_key("mine"), "RS256"),
+    "an ID token": lambda issuer: issuer.token(headers={"typ": "JWT"}, nonce="n", at_hash="h"),
+    "a logout token": lambda issuer: issuer.token(headers={"typ": "logout+jwt"}),
+    "100 kB": lambda issuer: issuer.token(padding="x" * 100_000),
+    "encrypted": encrypted,
+    "nested": lambda issuer: jwt.PyJWS().encode(
+        issuer.token().encode(), private_key("first"), "RS256", headers={"cty": "JWT"}
+    ),
+    "audience an object": lambda issuer: issuer.token(aud={"http": RESOURCE}),
+    "subject a list": lambda issuer: sign(issuer.claims() | {"sub": ["ada"]}),
+    "scope an object": lambda issuer: issuer.token(scope={"mcp:demo": True}),
+    "bound to a proof": lambda issuer: issuer.token(cnf={"jkt": "x"}),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+async def test_wrong_token_is_refused_and_nothing_runs(issuer: Issuer, attack: Any) -> None:
+    """401 before anything is looked at, with a challenge that says why and not the token itself."""
+    async with protected(issuer) as wire:
+        token = attack(issuer)
+        answer = await rpc(wire, bearing(token), ADD)
+        assert answer.status == 401
+        assert answer.error["code"] == -32600
+        assert wire.demo.record.calls == []
+        challenge = answer.headers["www-authenticate"]
+        assert f'resource_metadata="{METADATA_URL}", scope="mcp:demo"' in challenge
+        assert 'error="invalid_token", error_description="' in challenge
+        assert token not in answer.body.decode() + challenge
+        assert (await rpc(wire, bearing(issuer.token()), ADD)).result["isError"] is False
+
+
+async def test_request_without_a_token_is_told_where_to_get_one(issuer: Issuer) -> None:
+    """Wire §15: no error is named where no credentials were presented (RFC 6750 §3.1)."""
+    async with protected(issuer) as wire:
+        answer = await rpc(wire, {"accept": BOTH})
+        assert answer.status == 401
+        expected = f'Bearer resource_metadata="{METADATA_URL}", scope="mcp:demo"'
+        assert answer.headers["www-authenticate"] == expected
+
+
+@pytest.mark.parametrize("query", ["access_token", "token", "authorization", "api_key"])
+async def test_token_in_the_address_is_not_taken(issuer: Issuer, query: str) -> None:
+    """Wire §15: addresses end in logs (RFC 9700 §4.3.2)."""
+    async with protected(issuer) as wire:
+        path = f"/rpc?{query}={issuer.token()}"
+        answer = await wire.start("POST", path, json_=PING, headers={"accept": BOTH}).whole()
+        assert answer.status == 401
+
+
+async def test_token_is_taken_from_one_header_only(issuer: Issuer) -> None:
+    """RFC 6750 §2.1; X-API-Key and the like are for keys, cookies for nobody."""
+    async with protected(issuer, keys=True) as wire:
+        token = issuer.token()
+        for headers in (
+            {"x-api-key": token},
+            {"authorization": f"ApiKey {token}"},
+            {"authorization": token},
+            {"authorization": f"Basic {token}"},
+            {"authorization": f"DPoP {token}"},
+            {"cookie": f"access_token={token}"},
+        ):
+            assert (await rpc(wire, headers)).status == 401, headers
+
+
+async def test_two_authorization_headers_are_refused(issuer: Issuer) -> None:
+    """A proxy may have checked the one that we would not."""
+    async with protected(issuer, keys=True) as wire:
+        good, bad = f"Bearer {issuer.token()}", "Bearer mine"
+        for pair in ((good, bad), (bad, good), (good, good), (f"Bearer {KEY}", bad)):
+            headers = [("authorization", value) for value in pair]
+            answer = await rpc(wire, [*headers, ("accept", BOTH)])
+            assert answer.status == 401, pair
+            assert "two Authorization headers" in answer.body.decode()
+
+
+async def test_clock_of_the_issuer_may_be_off_by_the_leeway(issuer: Issuer) -> None:
+    """Half a minute by default."""
+    async with protected(issuer) as wire:
+        now = time.time()
+        assert await status_with(wire, issuer.token(nbf=now + 20, iat=now + 20)) == 200
+        assert await status_with(wire, issuer.token(exp=now - 20)) == 200
+    async with protected(issuer, leeway_s=0) as wire:
+        assert await status_with(wire, issuer.token(nbf=now + 20)) == 401
+        assert await status_with(wire, issuer.token(exp=now - 1)) == 401
+
+
+async def test_keys_and_tokens_are_taken_side_by_side(issuer: Issuer) -> None:
+    """Also a key that happens to look like a token; and without keys no key is taken."""
+    async with protected(issuer, keys=True) as wire:
+        assert await status_with(wire, KEY) == 200
+        assert (await rpc(wire, {"x-api-key": KEY})).status == 200
+        assert await status_with(wire, issuer.token()) == 200
+        assert await status_with(wire, "another key") == 401
+    odd = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2lnbmF0dXJl"
+    settings = {"oauth": issuer.settings(), "auth": {"api_key": odd}}
+    async with Wire(settings=settings) as wire:
+        assert await status_with(wire, odd) == 200
+        assert await status_with(wire, odd + "x") == 401
+    async with protected(issuer) as wire:
+        assert await status_with(wire, KEY) == 401
+
+
+# --- what a token opens ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["", "openid profile", "mcp:postgres", "mcp:read:postgres"])
+async def test_token_for_nothing_here_is_403(issuer: Issuer, scope: str) -> None:
+    """Wire §15: the token is good, and a better one would help; the challenge says which."""
+    async with protected(issuer) as wire:
+        answer = await rpc(wire, bearing(issuer.token(scope=scope)), ADD)
+        assert answer.status == 403
+        assert wire.demo.record.calls == []
+        challenge = answer.headers["www-authenticate"]
+        assert challenge.startswith('Bearer error="insufficient_scope"')
+        assert f'scope="mcp:demo", resource_metadata="{METADATA_URL}"' in challenge
+
+
+@pytest.mark.parametrize(
+    ("claims", "may_add"),
+    [
+        ({"scope": "mcp:demo"}, True),
+        ({"scope": "mcp:*"}, True),
+        ({"scope": "mcp:demo:ad*"}, True),
+        ({"scope": None, "scp": ["mcp:demo:add"]}, True),
+        ({"scope": None, "scp": "mcp:demo:add"}, True),
+        ({"scope": ["mcp:demo"]}, True),
+        ({"scope": "mcp:demo:echo"}, False),
+        ({"scope": "mcp:read mcp:demo:add"}, True),
+    ],
+)
+async def test_scopes_are_about_tools(
+    issuer: Issuer, claims: dict[str, Any], may_add: bool
+) -> None:
+    """A tool outside them answers as a result that the model can read (Wire §15, our choice)."""
+    async with protected(issuer) as wire:
+        answer = await rpc(wire, bearing(issuer.token(**claims)), ADD)
+        assert answer.status == 200
+        assert answer.result["isError"] is not may_add
+        assert wire.demo.record.calls == (["add"] if may_add else [])
+        if not may_add:
+            assert json.loads(answer.result["content"][0]["text"])["code"] == "NOT_PERMITTED"
+
+
+async def test_prefix_of_scopes_and_audiences_can_be_set(issuer: Issuer) -> None:
+    """Where the authorisation server has its own conventions."""
+    more: dict[str, Any] = {
+        "scope_prefix": "api://tools/",
+        "audience": ["api://tools", "{service}-tools"],
+    }
+    async with protected(issuer, **more) as wire:
+        for audience in ("api://tools", ["x", "demo-tools"]):
+            token = issuer.token(aud=audience, scope="api://tools/demo")
+            assert await status_with(wire, token) == 200
+        assert await status_with(wire, issuer.token(scope="api://tools/demo")) == 401
+        assert await status_with(wire, issuer.token(aud="api://tools")) == 403
+        challenge = (await rpc(wire, {})).headers["www-authenticate"]
+        assert 'scope="api://tools/demo"' in challenge
+
+
+async def test_caller_is_named_by_subject_and_issuer(issuer: Issuer) -> None:
+    """Stable over tokens; a subject alone would be anybody's at another issuer."""
+    async with protected(issuer) as wire:
+        seen = []
+        authenticate = wire.server._authenticator.authenticate
+
+        async def noting(request: Any) -> Any:
+            seen.append(await authenticate(request))
+            return seen[-1]
+
+        wire.server._authenticator.authenticate = noting  # type: ignore[method-assign]  # to look
+        for jti in ("1", "2"):
+            await rpc(wire, bearing(issuer.token(jti=jti, email="ada@example.org")))
+        assert {principal.name for principal in seen} == {f"ada@{issuer.url}"}
+        assert {principal.person for principal in seen} == {"ada@example.org"}
+        assert {principal.method for principal in seen} == {"oauth"}
+
+
+# --- what clients are told ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [WELL_KNOWN, WELL_KNOWN + "/mcp", WELL_KNOWN + "/sse"])
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_document_says_who_gives_tokens(issuer: Issuer, path: str, slash: str) -> None:
+    """RFC 9728 §2 and §3: public, in the root and in the path-inserted form."""
+    async with protected(issuer) as wire:
+        answer = await wire.start("GET", path + slash).whole()
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json == {
+            "resource": RESOURCE,
+            "authorization_servers": [issuer.url],
+            "scopes_supported": ["mcp:demo"],
+            "bearer_methods_supported": ["header"],
+            "resource_name": answer.json["resource_name"],
+        }
+        assert (await wire.start("POST", path, json_={}).whole()).status == 401
+
+
+async def test_document_is_found_below_the_prefix_of_a_proxy(issuer: Issuer) -> None:
+    """`resource` is what the public sees; the well-known part comes before its path."""
+    resource = "https://tools.example.org/suite/{service}/mcp"
+    async with protected(issuer, resource=resource) as wire:
+        public = "/suite/demo"
+        for path in ("", "/mcp", "/sse", public, public + "/mcp", public + "/sse"):
+            answer = await wire.start("GET", WELL_KNOWN + path).whole()
+            assert answer.status == 200, path
+            assert answer.json["resource"] == "https://tools.example.org/suite/demo/mcp"
+        assert (await wire.start("GET", WELL_KNOWN + "/suite/other/mcp").whole()).status == 404
+        challenge = (await rpc(wire, {})).headers["www-authenticate"]
+        assert f'"https://tools.example.org{WELL_KNOWN}/suite/demo/mcp"' in challenge
+        good = issuer.token(aud="https://tools.example.org/suite/demo/mcp")
+        assert await status_with(wire, good) == 200
+        assert await status_with(wire, issuer.token()) == 401
+
+
+async def test_pages_of_every_origin_may_read_the_document(issuer: Issuer) -> None:
+    """And nothing else; clients in browsers ask with a header that needs a preflight."""
+    async with protected(issuer) as wire:
+        headers = {"origin": "https://chat.example.org"}
+        answer = await wire.start("GET", WELL_KNOWN + "/mcp", headers=headers).whole()
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == "https://chat.example.org"
+        asking = {
+            **headers,
+            "access-control-request-method": "GET",
+            "access-control-request-headers": "mcp-protocol-version",
+        }
+        preflight = await wire.start("OPTIONS", WELL_KNOWN + "/mcp", headers=asking).whole()
+        assert preflight.status == 204
+        assert "mcp-protocol-version" in preflight.headers["access-control-allow-headers"]
+        assert (await rpc(wire, {**headers, **bearing(issuer.token())})).status == 403
+
+
+async def test_without_oauth_there_is_nothing_at_these_paths() -> None:
+    """404 for every well-known path that is not served."""
+    async with Wire(settings={"auth": {"api_key": KEY}}) as wire:
+        for path in (WELL_KNOWN, WELL_KNOWN + "/mcp"):
+            assert (await wire.start("GET", path).whole()).status == 404
+        assert "resource_metadata" not in (await rpc(wire, {})).headers["www-authenticate"]
+
+
+# --- the authorisation server ---------------------------------------------------------------------
+
+
+async def test_keys_of_the_issuer_may_change(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token of the new key is good at once, one of the old as long as that is published."""
+    monkeypatch.setattr(jwks, "RETRY_S", 0.0)
+    async with protected(issuer) as wire:
+        old = issuer.token()
+        assert await status_with(wire, old) == 200
+        issuer.keys = [public_jwk("first"), public_jwk("second")]
+        new = sign(issuer.claims(), "second")
+        assert await status_with(wire, new) == 200
+        assert await status_with(wire, old) == 200
+        issuer.keys = [public_jwk("second")]
+        assert await status_with(wire, sign(issuer.claims(), "third")) == 401
+        assert await status_with(wire, old) == 401
+        assert await status_with(wire, new) == 200
+
+
+async def test_issuer_that_is_down_at_the_start_is_503_and_not_401(issuer: Issuer) -> None:
+    """The token may be good; nobody should throw it away. Keys are taken meanwhile."""
+    issuer.stop()
+    async with protected(issuer, keys=True) as wire:
+        answer = await rpc(wire, bearing(issuer.token()))
+        assert answer.status == 503
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert answer.error["data"]["code"] == "AUTHORISATION_SERVER_UNAVAILABLE"
+        assert "www-authenticate" not in answer.headers
+        assert issuer.url not in answer.body.decode()
+        assert await status_with(wire, KEY) == 200
+        health = (await wire.start("GET", "/health").whole()).json
+        assert health["components"]["authentication"]["status"] == "degraded"
+        assert issuer.url not in json.dumps(health)
+
+
+async def test_issuer_that_goes_down_changes_nothing(issuer: Issuer) -> None:
+    """Its keys are known; new tokens are checked with them."""
+    async with protected(issuer) as wire:
+        assert await status_with(wire, issuer.token()) == 200
+        issuer.stop()
+        assert await status_with(wire, issuer.token(jti="another")) == 200
+        assert await status_with(wire, sign(issuer.claims(), "unknown")) == 401
+
+
+async def test_slow_issuer_holds_up_nobody_else(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token of an unknown key waits; keys, known tokens and health do not."""
+    async with protected(issuer, keys=True) as wire:
+        good = issuer.token()
+        assert await status_with(wire, good) == 200
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+
+        def wait(handler: BaseHTTPRequestHandler) -> None:
+            loop.call_soon_threadsafe(asked.set)
+            asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
+
+        issuer.answer = wait
+        monkeypatch.setattr(jwks, "RETRY_S", 0.0)
+        waiting = wire.start("POST", "/rpc", json_=PING, headers=bearing(sign({}, "unknown")))
+        await asyncio.wait_for(asked.wait(), 5)
+        assert await status_with(wire, good) == 200
+        assert await status_with(wire, KEY) == 200
+        assert (await wire.start("GET", "/health").whole()).status == 200
+        assert waiting.status == 0
+        over.set()
+        assert (await waiting.whole()).status == 401
+
+
+async def test_known_token_is_not_checked_again(issuer: Issuer) -> None:
+    """It is remembered, until it expires."""
+    async with protected(issuer, leeway_s=0) as wire:
+        token = issuer.token(exp=time.time() + 1)
+        assert await status_with(wire, token) == 200
+        began, count = time.perf_counter(), 0
+        while await status_with(wire, token) == 200:
+            count += 1
+            assert time.perf_counter() - began < 5
+        assert count > 50
+        assert await status_with(wire, token) == 401
+
+
+async def test_stream_ends_when_its_token_does(issuer: Issuer) -> None:
+    """Within a few seconds of its time; an open stream is no way around it."""
+    async with protected(issuer, leeway_s=0) as wire:
+        token = issuer.token(exp=time.time() + 1)
+        stream = wire.start("GET", "/sse", headers=bearing(token))
+        await stream.event()
+        assert not stream.ended
+        await stream.whole()
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("oauth", "why"),
+    [
+        ({"issuer": "https://login.example.org"}, "oauth.resource is needed"),
+        ({"issuer": "http://login.example.org", "resource": RESOURCE}, "no https URL"),
+        ({"issuer": "login.example.org", "resource": RESOURCE}, "no https URL"),
+        ({"issuer": "https://login.example.org#x", "resource": RESOURCE}, "no https URL"),
+        ({"issuer": "https://a:b@login.example.org", "resource": RESOURCE}, "no https URL"),
+        ({"issuer": "https://login.example.org", "resource": "/mcp"}, "no https URL"),
+        ({"issuer": "https://login.example.org", "resource": 'https://x/"'}, "no https URL"),
+        ({"jwks_url": "ftp://login.example.org"}, "no https URL"),
+        ({"algorithms": ["none"]}, "expected some of"),
+        ({"algorithms": ["RS256", "HS256"]}, "expected some of"),
+        ({"algorithms": []}, "expected some of"),
+        ({"scope_prefix": 'mcp" '}, "only letters"),
+    ],
+)
+def test_settings_that_would_let_strangers_in_are_refused(oauth: Any, why: str) -> None:
+    """At the start, naming the setting."""
+    with pytest.raises(SettingsError, match=why):
+        Settings.from_dict({"oauth": oauth})
+
+
+async def test_tokens_count_as_credentials_where_strangers_can_call(issuer: Issuer) -> None:
+    """A server with OAuth may listen on other addresses than loopback."""
+    settings = {"oauth": issuer.settings(), "server": {"host": "0.0.0.0"}}
+    async with Wire(settings=settings) as wire:
+        wire.server.check_address()
