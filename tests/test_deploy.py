@@ -33,6 +33,7 @@ from scripts.deploy.paths import Project, project_here
 from scripts.deploy.ports import any_free_port
 from scripts.deploy.processes import postmaster, recorded, start_mark
 from tests.conftest import missing
+from tests.servers.copies import copy_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = registry.load(project_here()).services
@@ -132,21 +133,6 @@ class Clone:
         return found
 
 
-def _copy_tree(target: Path) -> None:
-    """Copy what a commit of the working tree would hold."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listing.stdout.decode().split("\0")):
-        source = ROOT / name
-        if source.is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
-
-
 def _has_postgresql() -> bool:
     folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     return any(folders) or shutil.which("initdb") is not None
@@ -161,7 +147,7 @@ def clone() -> Iterator[Clone]:
         Path(folder).chmod(0o755)
         root = Path(folder) / "a clone"
         root.mkdir()
-        _copy_tree(root)
+        copy_tree(root)
         made = Clone(root, {name: any_free_port() for name in SERVICES})
         try:
             yield made
