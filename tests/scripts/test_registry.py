@@ -30,8 +30,8 @@ SERVICES, NETWORKS = registry.SERVICES_FILE, registry.NETWORKS_FILE
         ),
         (
             SERVICES,
-            "services:\n",
-            "service:\n",
+            "\nservices:\n",
+            "\nservice:\n",
             "service: no such section. Did you",
         ),
         (SERVICES, "database:\n  port", "databse:\n  port", "databse: no such section"),
