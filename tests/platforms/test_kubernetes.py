@@ -7,9 +7,11 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -30,6 +32,7 @@ from tests.platforms.manifests import (
     of_kind,
     pods,
 )
+from tests.servers.processes import ServerProcess
 
 SERVICES = registry.load(project_here()).services
 CONTAINERS = {service.container: service for service in SERVICES.values()}
@@ -492,3 +495,75 @@ def test_the_example_has_no_secrets() -> None:
     for path in KUBERNETES.rglob("*.yaml"):
         if path.parent.name != "secrets":
             assert not re.search(r"[0-9a-f]{32}|kind: Secret", path.read_text(encoding="utf-8"))
+
+
+# --- a pod, as far as it goes without a cluster -------------------------------------------------
+
+
+def environment_of(objects: list[Object], name: str) -> dict[str, str]:
+    """Return the variables of a pod as Kubernetes sets them: sources read, variables filled in."""
+    (container,) = dict(pods(objects))[name]["containers"]
+    known = {"status.podIP": "10.244.1.7", "metadata.namespace": "mcp-tools"}
+    data: dict[tuple[str, str], dict[str, str]] = {}
+    for found in of_kind(objects, "ConfigMap"):
+        data["ConfigMap", found["metadata"]["name"]] = found["data"]
+    for found in of_kind(objects, "Secret"):
+        decoded = {key: b64decode(value).decode() for key, value in found["data"].items()}
+        data["Secret", found["metadata"]["name"]] = decoded
+    environment: dict[str, str] = {}
+    for source in container["envFrom"]:
+        environment |= data.get(("Secret", source["secretRef"]["name"]), {})
+    for entry in container["env"]:
+        if "value" in entry:
+            value = VARIABLE.sub(lambda match: environment[match[1]], entry["value"])
+        elif "fieldRef" in entry["valueFrom"]:
+            value = known[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        else:
+            ((kind, reference),) = entry["valueFrom"].items()
+            key = ("Secret" if kind.startswith("secret") else "ConfigMap", reference["name"])
+            value = data[key][reference["key"]]
+        environment[entry["name"]] = value
+    return environment
+
+
+@pytest.fixture
+def pod(objects: list[Object], tmp_path: Path) -> dict[str, str]:
+    """The variables of github's pod, with its files and port in the places of this machine."""
+    environment = environment_of(objects, "mcp-github")
+    settings = tmp_path / "settings.yaml"
+    text = named(objects, "ConfigMap", "mcp-settings")["data"]["settings.yaml"]
+    settings.write_text(text, encoding="utf-8")
+    # Neither Redis nor a file of keys is here.
+    del environment["MCP_HTTP_BACKPLANE__REDIS_URL"], environment["MCP_HTTP_AUTH__KEYS_FILE"]
+    return environment | {"MCP_CONFIG_FILE": str(settings)}
+
+
+def test_a_server_starts_as_its_pod_and_answers_for_its_names(
+    pod: dict[str, str], tmp_path: Path
+) -> None:
+    """Probes, callers in the cluster, Prometheus by the pod's address, people; nobody else."""
+    with (
+        ServerProcess(tmp_path, environment=pod, module="services.github") as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
+
+        def status(host: str, path: str = "/tools", key: str = pod["MCP_HTTP_API_KEY"]) -> int:
+            headers = {"Host": host, "Authorization": f"Bearer {key}"}
+            return client.get(path, headers=headers).status_code
+
+        assert client.get("/ready", headers={"Host": "localhost"}).status_code == 200
+        for host in (
+            *("mcp-github:8004", "mcp-github.mcp-tools.svc.cluster.local:8004"),
+            *("10.244.1.7:8004", "mcp.example.org", "github.mcp.example.org"),
+        ):
+            assert status(host) == 200, host
+        assert status("10.244.1.7:8004", "/metrics") == 200
+        assert status("evil.example.org") == 421
+        assert status("mcp.example.org", key="wrong" * 8) == 401
+
+
+def test_a_server_refuses_what_service_links_would_set(pod: dict[str, str], tmp_path: Path) -> None:
+    """Which is why they are off: the server would not start."""
+    linked = pod | {"MCP_GITHUB_PORT_8004_TCP": "tcp://10.96.0.7:8004"}
+    with pytest.raises(AssertionError, match="MCP_GITHUB_PORT_8004_TCP: no such setting"):
+        ServerProcess(tmp_path, environment=linked, module="services.github").start()
