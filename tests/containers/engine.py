@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / ".cache" / "containers"
+FIRST_PROCESS = Path(__file__).resolve().parent / "start-engine"
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 BASE_IMAGE = "mcp-test/python:bookworm"
@@ -102,23 +103,16 @@ class Engine:
         Raises:
             EngineError: It does not answer.
         """
-        gate = self._folder / "connected"
-        daemon = (
-            f"exec dockerd --data-root {self._folder}/data --exec-root {self._folder}/exec "
-            f"--pidfile {self._folder}/dockerd.pid --host unix://{self.socket} "
-            f"--bip {BRIDGE} --default-address-pool {POOL}"
-        )
-        waiting = f"until [ -e {gate} ]; do sleep 0.02; done"
         own = "--net --mount --pid --fork --kill-child --mount-proc"
         with self.log.open("wb") as log:
             self._outer = subprocess.Popen(
-                ["unshare", *own.split(), "sh", "-c", f"{waiting}; {daemon}"],
+                ["unshare", *own.split(), FIRST_PROCESS, self._folder, BRIDGE, POOL],
                 env=self.variables(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self._connect()
-        gate.touch()
+        (self._folder / "connected").touch()
         deadline = time.monotonic() + START_TIME_LIMIT_S
         while self.docker("version").code != 0:
             if self._outer.poll() is not None or time.monotonic() > deadline:
