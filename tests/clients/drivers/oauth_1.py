@@ -6,13 +6,21 @@ Arguments: the address of `/mcp`, and whom to log in as.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
+from typing import Any
 
-from mcp import ClientSession
-from mcp.client.auth import OAuthClientProvider
-from mcp.client.streamable_http import streamablehttp_client
-from mcp.shared.auth import OAuthClientMetadata
-from person import CALLBACK, Browser, Storage, say
+from person import (  # type: ignore[import-not-found]  # beside this script, which runs alone
+    CALLBACK,
+    Browser,
+    Storage,
+    say,
+)
+
+mcp: Any = importlib.import_module("mcp")
+auth: Any = importlib.import_module("mcp.client.auth")
+shared: Any = importlib.import_module("mcp.shared.auth")
+transport: Any = importlib.import_module("mcp.client.streamable_http")
 
 
 async def main(url: str, name: str) -> None:
@@ -22,7 +30,7 @@ async def main(url: str, name: str) -> None:
     async def called_back() -> tuple[str, str | None]:
         return browser.told["code"], browser.told.get("state")
 
-    metadata = OAuthClientMetadata.model_validate(
+    metadata = shared.OAuthClientMetadata.model_validate(
         {
             "client_name": "oauth-1",
             "redirect_uris": [CALLBACK],
@@ -31,10 +39,10 @@ async def main(url: str, name: str) -> None:
             "response_types": ["code"],
         }
     )
-    auth = OAuthClientProvider(url, metadata, storage, browser.go, called_back)
+    provider = auth.OAuthClientProvider(url, metadata, storage, browser.go, called_back)
     async with (
-        streamablehttp_client(url, auth=auth) as (read, write, _),
-        ClientSession(read, write) as session,
+        transport.streamablehttp_client(url, auth=provider) as (read, write, _),
+        mcp.ClientSession(read, write) as session,
     ):
         await session.initialize()
         tools = [tool.name for tool in (await session.list_tools()).tools]

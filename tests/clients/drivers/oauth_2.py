@@ -13,7 +13,12 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
-from person import CALLBACK, Browser, Storage, say
+from person import (  # type: ignore[import-not-found]  # beside this script, which runs alone
+    CALLBACK,
+    Browser,
+    Storage,
+    say,
+)
 
 
 async def main(url: str, name: str) -> None:
@@ -37,7 +42,7 @@ async def main(url: str, name: str) -> None:
     ):
         tools = [tool.name for tool in (await client.list_tools()).tools]
         result = await client.call_tool("add", {"a": 2, "b": 3})
-        say(browser, storage, tools, result.content[0].text)
+        say(browser, storage, tools, str(getattr(result.content[0], "text", "")))
 
 
 asyncio.run(main(sys.argv[1], sys.argv[2]))
