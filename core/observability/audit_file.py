@@ -75,16 +75,16 @@ class AuditFile:
             LockTaken: Another process is at it; nothing was written.
             OSError: Nothing was written; the disk may be full.
         """
-        with self._locked() as head, self._opened() as fd:
-            link = self._end(fd, head)
-            lines = []
-            for body in bodies:
-                line, link = sealed(link, body, self._key)
-                lines.append(line)
-            self._write(fd, b"".join(line + b"\n" for line in lines))
-            self._keep(fd, head, link)
-            if os.fstat(fd).st_size >= self._max_bytes:
-                self._put_aside(link)
+        with self._locked() as head:
+            self._put_full_aside(head)
+            with self._opened() as fd:
+                link = self._end(fd, head)
+                lines = []
+                for body in bodies:
+                    line, link = sealed(link, body, self._key)
+                    lines.append(line)
+                self._write(fd, b"".join(line + b"\n" for line in lines))
+                self._keep(fd, head, link)
 
     # -- files ------------------------------------------------------------------------------------
 
@@ -128,14 +128,22 @@ class AuditFile:
         if now >= self._synced_at + SYNC_INTERVAL_S:
             self._synced_at = now
             os.fdatasync(fd)
-        content = head_of(link, self._key)
         with contextlib.suppress(OSError):  # an old head is as good: the file goes on from there
-            os.pwrite(head, content, 0)
-            os.ftruncate(head, len(content))
+            self._write_head(head, link)
 
-    def _put_aside(self, link: Link) -> None:
-        stem, suffix = self._path.stem, self._path.suffix
-        self._path.rename(self._path.with_name(f"{stem}-{link.sequence:012d}{suffix}"))
+    def _write_head(self, head: int, link: Link) -> None:
+        content = head_of(link, self._key)
+        os.pwrite(head, content, 0)
+        os.ftruncate(head, len(content))
+
+    def _put_full_aside(self, head: int) -> None:
+        with self._opened() as fd:
+            if os.fstat(fd).st_size < self._max_bytes:
+                return
+            link = self._end(fd, head)
+            self._write_head(head, link)  # from which the next file goes on
+            stem, suffix = self._path.stem, self._path.suffix
+            self._path.rename(self._path.with_name(f"{stem}-{link.sequence:012d}{suffix}"))
 
     # -- where the chain ends ---------------------------------------------------------------------
 
