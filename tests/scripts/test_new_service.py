@@ -17,7 +17,10 @@ from scripts import new_service
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project, project_here
 
-PARTS = ("core", "services", "scripts", "config", "pyproject.toml", "tests/conftest.py")
+PARTS = (
+    *("core", "services", "scripts", "config"),
+    *("pyproject.toml", "Dockerfile", "tests/conftest.py"),
+)
 
 
 @pytest.fixture(scope="module")
