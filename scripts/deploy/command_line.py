@@ -35,11 +35,14 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "up": Command(
         summary="install what is missing, start all services or one, wait until they are healthy",
+        options=frozenset({"--no-build"}),
         installs=True,
     ),
     "down": Command(summary="stop everything that up started, or one service; data stay"),
     "restart": Command(
-        summary="stop and start all services or one, with the settings of now", installs=True
+        summary="stop and start all services or one, with the settings of now",
+        options=frozenset({"--no-build"}),
+        installs=True,
     ),
     "status": Command(summary="show what runs where; fails when something is not healthy"),
     "logs": Command(
@@ -59,7 +62,7 @@ COMMANDS: dict[str, Command] = {
     "help": Command(summary="show this"),
 }
 SHORT = {"-f": "--follow", "-n": "--lines", "-y": "--yes", "-h": "--help"}
-OPTIONS = ("--local", "--docker", "--follow", "--lines", "--yes", "--help")
+OPTIONS = ("--local", "--docker", "--no-build", "--follow", "--lines", "--yes", "--help")
 
 _HELP = """\
 Usage: ./deploy.sh COMMAND [SERVICE] [--local | --docker]
@@ -70,6 +73,7 @@ Usage: ./deploy.sh COMMAND [SERVICE] [--local | --docker]
   --docker  containers
             Without either: what is running now, else containers where a Docker engine answers and
             compose is there, else local processes.
+  --no-build  up and restart take the images that are here, as `docker load` brought them
 
   keys create NAME [--scope SERVICE[:TOOLS]]… [--read-only] [--expires 90d|DATE]
               [--calls-per-minute N] [--burst N] [--calls-per-day N]
@@ -90,11 +94,13 @@ class Request:
         service: The one service meant, as typed; None for all.
         keys: What is asked of `keys`.
         mode: What `--local` or `--docker` asked for.
+        no_build: Start the images that are there.
     """
 
     command: str
     service: str | None = None
     mode: Mode | None = None
+    no_build: bool = False
     follow: bool = False
     yes: bool = False
     lines: int = DEFAULT_LOG_LINES
@@ -132,6 +138,7 @@ def parse(arguments: Sequence[str]) -> Request:
         command=name,
         service=words.plain[1] if len(words.plain) == 2 else None,
         mode=_mode(words),
+        no_build="--no-build" in words.options,
         follow="--follow" in words.options,
         yes="--yes" in words.options,
         lines=_line_count(words.options.get("--lines", str(DEFAULT_LOG_LINES))),
@@ -175,10 +182,12 @@ def _sorted(arguments: Sequence[str]) -> _Words:
         if not word.startswith("-"):
             words.plain.append(word)
             continue
-        option, _, value = word.partition("=")
+        option, equals, value = word.partition("=")
         option = SHORT.get(option, option)
         if option not in OPTIONS:
             raise UsageError(_unknown("option", word, OPTIONS))
+        if equals and option != "--lines":
+            raise UsageError(f"{option} takes no value, as in {word!r}.")
         if option == "--lines" and not value:
             value = rest.pop(0) if rest else ""
         words.options[option] = value

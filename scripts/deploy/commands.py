@@ -9,7 +9,8 @@ from typing import Protocol
 
 from scripts.deploy import calls, console, environment, keys, record, registry
 from scripts.deploy.command_line import Request
-from scripts.deploy.docker import Docker, engine_answers
+from scripts.deploy.docker import Docker
+from scripts.deploy.engine import engine_answers
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.health import Row
@@ -72,6 +73,8 @@ def run(project: Project, request: Request) -> int:
 def _change(project: Project, known: Registry, deployment: Deployment, request: Request) -> int:
     """Run one of the commands that change something."""
     if request.command in ("up", "restart"):
+        if request.no_build and deployment.name != "docker":
+            raise DeployError("--no-build is for containers.", "./deploy.sh up --docker --no-build")
         values = environment.gather(project, known, remember=request.command == "restart")
         record.write(project, mode=deployment.name)
         if request.command == "up":

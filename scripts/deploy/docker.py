@@ -21,7 +21,7 @@ from scripts.deploy.contents import (
     profile_of,
     require_mounts,
 )
-from scripts.deploy.engine import compose_command, engine_answers, inspect, succeeds
+from scripts.deploy.engine import compose_command, inspect, succeeds
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.health import Row
@@ -44,9 +44,7 @@ FOLDER_LABEL = "com.docker.compose.project.working_dir"
 COMPOSE_FILE = "docker-compose.yml"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # compose v1 takes a bare `-d`; `--wait` is v2 only, so health is waited for here.
-UP = ("up", "--detach")
-
-__all__ = ["Docker", "engine_answers", "image_of"]
+UP = ("up", "--detach", "--no-build")
 
 
 class Docker:
@@ -66,9 +64,12 @@ class Docker:
         contents = Contents(self._project, self._registry, values)
         engine.require_engine()
         self._require_possible(chosen, contents, values)
+        if request.no_build:
+            _require_images(chosen)
         contents.write()
         names = [service.container for service in chosen]
-        self._compose("build", *names, contents=contents)
+        if not request.no_build:
+            self._compose("build", *names, contents=contents)
         if any(contents.uses_bundled_database(service) for service in chosen):
             self._start_database(contents)
         # Redis comes with them: they wait for it (`depends_on`).
@@ -187,7 +188,7 @@ class Docker:
 
     def is_running(self) -> bool:
         """Whether a container of ours runs."""
-        return engine_answers() and bool(self.running())
+        return engine.engine_answers() and bool(self.running())
 
     # --- pieces ---------------------------------------------------------------------------------
 
@@ -340,6 +341,15 @@ def _folder_of(container: str) -> Path | None:
     """Return the folder whose compose file made a container; None without one."""
     label = inspect(container, f'{{{{index .Config.Labels "{FOLDER_LABEL}"}}}}')
     return Path(label).resolve() if label else None
+
+
+def _require_images(services: list[Service]) -> None:
+    missing = [s for s in services if not succeeds("docker", "image", "inspect", image_of(s))]
+    if missing:
+        raise DeployError(
+            f"There is no image {console.listed([image_of(service) for service in missing])} here.",
+            "docker load brings images that were built elsewhere; ./deploy.sh build makes them.",
+        )
 
 
 def _trouble_of(*command: str) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from scripts.deploy.docker import image_of
+from scripts.deploy.contents import image_of
 from scripts.deploy.registry import Registry, Service
 from scripts.generate.compose import FILES_FOLDER
 

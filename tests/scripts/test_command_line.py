@@ -17,6 +17,7 @@ from scripts.deploy.errors import UsageError
         ("up", Request(command="up")),
         ("up postgres --local", Request(command="up", service="postgres", mode="local")),
         ("--docker up", Request(command="up", mode="docker")),
+        ("up --no-build", Request(command="up", no_build=True)),
         (
             "logs postgres -f -n 5",
             Request(command="logs", service="postgres", follow=True, lines=5),
@@ -39,6 +40,8 @@ def test_command_lines_are_understood(words: str, expected: Request) -> None:
         ("up a b", "up takes one service at most"),
         ("up --yes", "up does not know the option --yes"),
         ("up --local --docker", "exclude each other"),
+        ("clean --yes=no", "--yes takes no value, as in '--yes=no'"),
+        ("down --no-build", "down does not know the option --no-build"),
         ("logs -n many", "needs a number of lines"),
         ("logs -n", "needs a number of lines"),
     ],

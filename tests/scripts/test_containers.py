@@ -295,8 +295,8 @@ def test_up_hands_compose_everything_it_asks_for(
     ]
     calls = [line.partition(" up ")[2] for line in fake_docker.read_text().splitlines()]
     services = " ".join(service.container for service in known.services.values())
-    database = [] if given else ["--detach mcp-database"]
-    assert list(filter(None, calls)) == [*database, f"--detach {services}"]
+    database = [] if given else ["--detach --no-build mcp-database"]
+    assert list(filter(None, calls)) == [*database, f"--detach --no-build {services}"]
     url = settings_of(project.secrets / "containers.json")["DATABASE_URL"]
     assert url.endswith("//elsewhere/db" if given else "@mcp-database:5432/demo")
     deployment.down(Request(command="down"))
@@ -325,7 +325,12 @@ def test_the_demo_database_is_ready_before_the_service_starts(
     with service_on_a_port() as port:
         values = all_on(known, port)
         Docker(project, known).up(Request(command="up"), values=values)
-    words = ("up --detach mcp-database", "pg_isready", docker.DATABASE_FILL, "detach mcp-postgres")
+    words = (
+        "up --detach --no-build mcp-database",
+        "pg_isready",
+        docker.DATABASE_FILL,
+        "no-build mcp-postgres",
+    )
     text = fake_docker.read_text()
     assert [text.index(word) for word in words] == sorted(text.index(word) for word in words)
 
@@ -390,6 +395,22 @@ def test_down_leaves_a_network_that_others_use(
     Docker(project, known).down(Request(command="down"))
     assert "The network litellm-net stays" in capsys.readouterr().out
     assert "network rm postgres-net" in fake_docker.read_text()
+
+
+def test_images_that_were_to_be_here_are_named(
+    project: Project, known: Registry, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--no-build` is for machines that can build none; compose would try to pull them."""
+    there = engine.succeeds
+    monkeypatch.setattr(
+        "scripts.deploy.docker.succeeds", lambda *words: "image" not in words and there(*words)
+    )
+    with pytest.raises(DeployError, match="no image mcp-tool-servers/fetch here") as refused:
+        Docker(project, known).up(
+            Request(command="up", service="fetch", no_build=True), values={"MCP_FETCH_PORT": "1"}
+        )
+    assert "docker load" in refused.value.hint
+    assert " build " not in fake_docker.read_text()
 
 
 @pytest.fixture
