@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.proxies.certificates import Certificate, make_certificate
 from tests.proxies.shipped import PROXIES, SERVICES, Place, ProxyProcess
 from tests.servers.processes import ServerProcess, free_port
 
 KEY = "k" * 32
 """What the service `fetch` wants to be called with."""
+RESOURCE = "https://mcp.example.org/fetch/mcp"
+"""The public address of `fetch`, for OAuth."""
 LIMIT_S = 15.0
 OPEN, LOCKED, DOWN = "postgres", "fetch", "filesystem"
 """The services: without a key, with one, and not running."""
@@ -31,7 +33,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
     }
     settings = {
         OPEN: {},
-        LOCKED: {"MCP_HTTP_API_KEY": KEY},
+        LOCKED: {
+            "MCP_HTTP_API_KEY": KEY,
+            "MCP_HTTP_OAUTH__ISSUER": "https://login.example.org",
+            "MCP_HTTP_OAUTH__RESOURCE": RESOURCE,
+        },
         TALKATIVE: {"MCP_HTTP_SERVER__KEEPALIVE_INTERVAL_S": "0.3"},
         NARROW: {"MCP_HTTP_SERVER__MAX_BODY_BYTES": "1024"},
     }
@@ -68,6 +74,26 @@ def proxy(
         yield running
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for localhost."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session", params=PROXIES)
+def secure(
+    request: pytest.FixtureRequest,
+    upstreams: dict[str, str],
+    certificate: Certificate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ProxyProcess]:
+    """Each proxy with TLS."""
+    kind: str = request.param
+    place = Place(tmp_path_factory.mktemp(f"{kind}-tls"), upstreams, certificate=certificate)
+    with ProxyProcess(kind, place) as running:
+        yield running
+
+
 @pytest.fixture
 async def client(proxy: ProxyProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the proxy."""
@@ -85,9 +111,3 @@ async def direct(servers: dict[str, ServerProcess]) -> AsyncIterator[httpx.Async
         base_url=servers[OPEN].url, trust_env=False, timeout=LIMIT_S
     ) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for certificates."""
-    return tmp_path_factory.mktemp("certificates")

@@ -99,6 +99,13 @@ def nginx(place: Place) -> Started:
     return ["nginx", "-e", "stderr", "-p", str(main.parent), "-c", str(main)], {}
 
 
+def caddy_version() -> str:
+    """Return the version of the Caddy that is here; empty without one."""
+    program = shutil.which("caddy")
+    command = [program, "version"] if program else ["true"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.lstrip("v")
+
+
 def caddy(place: Place) -> Started:
     """Run Caddy, with its certificates below the folder."""
     file = place.file("caddy/Caddyfile")
@@ -109,6 +116,8 @@ def caddy(place: Place) -> Started:
         site = f"https://localhost:{place.port}"
         tls = f"tls {place.certificate.chain} {place.certificate.key}"
     variables = {"MCP_PROXY_SITE": site, "MCP_PROXY_TLS": tls, **place.upstream_variables}
+    if caddy_version().startswith("2.6."):
+        variables["MCP_PROXY_BODIES"] = "buffer_requests"
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)], {
         **folders,
         **variables,

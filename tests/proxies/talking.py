@@ -27,16 +27,18 @@ async def events(stream: httpx.Response) -> AsyncIterator[Event]:
             yield event
 
 
-async def session(client: httpx.AsyncClient, service: str) -> dict[str, str]:
+async def session(
+    client: httpx.AsyncClient, service: str, revision: str = LEGACY
+) -> dict[str, str]:
     """Open a session of an older revision and return its headers."""
-    opening: JSON = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {}}
+    opening: JSON = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {}}
     message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": opening}
     answer = await client.post(f"/{service}/mcp", json=message, headers={"accept": BOTH})
     answer.raise_for_status()
     return {
         "accept": BOTH,
         "mcp-session-id": answer.headers["mcp-session-id"],
-        "mcp-protocol-version": LEGACY,
+        "mcp-protocol-version": revision,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import httpx2
@@ -11,30 +11,10 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.proxies.certificates import Certificate, make_certificate
+from tests.proxies.certificates import Certificate
 from tests.proxies.conftest import KEY, LIMIT_S, LOCKED, OPEN
-from tests.proxies.shipped import PROXIES, Place, ProxyProcess
+from tests.proxies.shipped import ProxyProcess
 from tests.proxies.talking import calling
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate for localhost."""
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module", params=PROXIES)
-def secure(
-    request: pytest.FixtureRequest,
-    upstreams: dict[str, str],
-    certificate: Certificate,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ProxyProcess]:
-    """Each proxy with TLS."""
-    kind: str = request.param
-    place = Place(tmp_path_factory.mktemp(f"{kind}-tls"), upstreams, certificate=certificate)
-    with ProxyProcess(kind, place) as running:
-        yield running
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.proxies.conftest import DOWN, KEY, LIMIT_S, LOCKED, NARROW, OPEN
+from tests.proxies.conftest import DOWN, KEY, LIMIT_S, LOCKED, NARROW, OPEN, RESOURCE
 from tests.proxies.shipped import SERVICES, ProxyProcess
-from tests.proxies.talking import calling, events, session
+from tests.proxies.talking import call, calling, events, session
 from tests.wire.harness import BOTH
 
 BODY_LIMIT = 4 * 1024 * 1024
 STREAMS = 100
+QUICK_STREAMS = 150
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CARRIED = {
     "mcp-session-id": "a.b-c_d~e",
@@ -184,6 +185,14 @@ async def test_events_pass_the_moment_they_are_sent(
         assert (await anext(arriving)).json["result"]["structuredContent"] == {"gate": gate}
 
 
+async def test_streams_that_begin_at_once_are_not_cut(client: httpx.AsyncClient) -> None:
+    """Proxies in Go close a few in a hundred unless told otherwise (golang/go#40747)."""
+    for _ in range(QUICK_STREAMS):
+        async with calling(client, OPEN, "count", steps=2, pause_ms=2) as arriving:
+            answers = [event.json async for event in arriving if "result" in event.json]
+            assert answers[0]["result"]["structuredContent"] == {"steps": 2}
+
+
 async def test_events_are_not_compressed(
     client: httpx.AsyncClient, direct: httpx.AsyncClient, proxy: ProxyProcess
 ) -> None:
@@ -211,6 +220,24 @@ async def test_a_session_hears_of_changes_on_its_own_stream(client: httpx.AsyncC
         assert heard == "notifications/tools/list_changed"
     assert (await client.delete(address, headers=headers)).status_code in (200, 204)
     assert (await client.post(address, json=message, headers=headers)).status_code == 404
+
+
+async def test_a_broken_stream_is_resumed(
+    client: httpx.AsyncClient, direct: httpx.AsyncClient, proxy: ProxyProcess
+) -> None:
+    """With the id of the last event that arrived (2025-11-25), over the same proxy."""
+    headers = await session(client, OPEN, "2025-11-25")
+    gate = f"resumed-{proxy.kind}"
+    message = call("wait_at_gate", gate=gate)
+    async with client.stream("POST", f"/{OPEN}/mcp", json=message, headers=headers) as stream:
+        last = await anext(events(stream))
+        assert last.json["params"]["message"] == "at the gate"
+        assert last.id
+    await direct.post(f"/gates/{gate}")
+    again = {**headers, "last-event-id": last.id}
+    async with client.stream("GET", f"/{OPEN}/mcp", headers=again) as stream:
+        missed = [event.json async for event in events(stream)]
+    assert missed[-1]["result"]["structuredContent"] == {"gate": gate}
 
 
 async def test_a_hundred_streams_are_open_at_once(
@@ -300,11 +327,16 @@ async def test_a_body_beyond_the_limit_is_refused_in_the_servers_words(
 async def test_a_missing_key_is_refused_with_the_servers_challenge(
     client: httpx.AsyncClient,
 ) -> None:
-    """Clients begin their authorisation with what stands in WWW-Authenticate."""
+    """Clients begin their authorisation with what stands there, and find it behind the proxy."""
     answer = await client.post(f"/{LOCKED}/mcp", json={})
     assert answer.status_code == 401
-    assert answer.headers.get_list("www-authenticate")[0].startswith("Bearer")
-    assert answer.json()["error"]["data"]["code"]
+    assert answer.json()["error"]["data"]["code"] == "UNAUTHORIZED"
+    challenge = ", ".join(answer.headers.get_list("www-authenticate"))
+    assert challenge.startswith("Bearer")
+    found = re.search(r'resource_metadata="https://mcp\.example\.org(/[^"]+)"', challenge)
+    assert found, challenge
+    document = (await client.get(found[1])).json()
+    assert document["resource"] == RESOURCE
 
 
 @pytest.mark.parametrize(
