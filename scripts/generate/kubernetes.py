@@ -50,6 +50,7 @@ WELL_KNOWN = r"\.well-known/oauth-protected-resource"
 """RFC 9728, section 3.1: it stands before the path of the resource, a prefix included."""
 
 _CLUSTER_DOMAIN = ".svc.cluster.local"
+_MEBIBYTES = {"m": 1, "g": 1024}
 _HEADER = "# Written by scripts/docs from config/services.yaml.\n"
 
 
@@ -262,7 +263,8 @@ def _probe(path: str, **times: int) -> Object:
 
 
 def _memory(service: Service, share: float = 1.0) -> str:
-    return f"{round(int(service.memory.removesuffix('m')) * share)}Mi"
+    number, unit = int(service.memory[:-1]), service.memory[-1]
+    return f"{round(number * _MEBIBYTES[unit] * share)}Mi"
 
 
 def _state_volume(service: Service) -> Object:

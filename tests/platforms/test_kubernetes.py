@@ -18,7 +18,7 @@ import yaml
 
 from core.settings import Settings, variables_of
 from scripts.deploy import registry
-from scripts.deploy.docker import image_of
+from scripts.deploy.contents import image_of
 from scripts.deploy.paths import project_here
 from scripts.generate.discover import settings_class
 from scripts.generate.kubernetes import NOT_PUBLIC, NOT_PUBLIC_V6

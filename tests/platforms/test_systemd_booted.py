@@ -241,6 +241,16 @@ def test_a_wrong_setting_is_no_reason_to_try_again(booted: Booted) -> None:
     booted.run("rm", file)
 
 
+def test_restarting_the_target_restarts_all(booted: Booted) -> None:
+    """As after an update of the code."""
+    before = {name: booted.property_of(name, "MainPID") for name in STARTED}
+    booted.run("systemctl", "restart", "mcp-tool-servers.target")
+    for service in STARTED:
+        booted.wait(service, "active")
+        assert booted.property_of(service, "MainPID") != before[service]
+        assert booted.ask(service, "/health")["status"] == "healthy"
+
+
 def test_stopping_the_target_stops_all(booted: Booted) -> None:
     """Each by SIGTERM, well within its time."""
     booted.run("systemctl", "stop", "mcp-tool-servers.target")
