@@ -34,6 +34,7 @@ from core.catalogue import (
 )
 from core.journal import Journal
 from core.models import NoArguments
+from core.observability import tracing
 from core.observability.audit import AuditLog
 from core.observability.health import Check, Component, Health
 from core.observability.logs import LineWriter, RequestLog
@@ -47,6 +48,7 @@ from core.security.addresses import Addresses
 from core.security.callers import callers_of
 from core.security.floods import Floods
 from core.security.guard import Guard, Route
+from core.security.keys import Ring, changes_between
 from core.security.quotas import LocalQuotas
 from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
@@ -362,7 +364,8 @@ class MCPServer:
             time_limit_s=server.tool_time_limit_s,
             max_result_bytes=server.max_result_bytes,
         )
-        self._callers = callers_of(settings, self.name, self._identity.info.get("title", self.name))
+        title = self._identity.info.get("title", self.name)
+        self._callers = callers_of(settings, self.name, title, self._note_keys)
         self._authenticator = self._callers.authenticator
         if self._callers.running is not None:
             self.add_lifespan(self._callers.running)
@@ -375,6 +378,9 @@ class MCPServer:
 
     def _note_flood(self, kind: str, requests: int, address: str) -> None:
         self._audit.noted("flood", kind=kind, requests=requests, latest_address=address)
+
+    def _note_keys(self, before: Ring, after: Ring) -> None:
+        self._audit.noted("keys", **changes_between(before, after))
 
     def _forget(self, session: Session) -> None:
         if session.subscriber is not None:
@@ -436,7 +442,8 @@ class MCPServer:
             docs_url=None,
             redoc_url=None,
             lifespan=self._lifespan,
-            # FastAPI would look for OpenTelemetry's providers at each request, 4 microseconds.
+            # The spans are ours (core.observability.tracing), begun before FastAPI is reached; it
+            # would look for OpenTelemetry's providers at each request, 4 microseconds.
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         runtime = Runtime(
@@ -513,6 +520,9 @@ class MCPServer:
             if self._authenticator.required:
                 watch = asyncio.create_task(self._watch_callers(app.guard), name="callers")
                 stack.callback(watch.cancel)
+            await stack.enter_async_context(
+                tracing.running(self.settings.monitoring, self.name, self.version)
+            )
             for factory in self._lifespans:
                 await stack.enter_async_context(factory())
             self._ready = True
@@ -596,7 +606,11 @@ class _Application(FastAPI):
     guard: Guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.guard(scope, receive, send)
+        if scope["type"] != "http":
+            await self.guard(scope, receive, send)
+            return
+        with tracing.door(scope):
+            await self.guard(scope, receive, send)
 
     async def unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as FastAPI alone would."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from core.context import ANONYMOUS, Principal
 from core.errors import InsufficientScope, Unauthorized
-from core.security.keys import NEVER, Entry, KeysFile, Ring, digest_of
+from core.security.keys import NEVER, Entry, KeysFile, OnChange, Ring, digest_of
 from core.security.resource import ProtectedResource
 from core.settings import AuthSection
 from core.transports.http import Header, HTTPRequest
@@ -141,8 +141,11 @@ def presented_key(request: HTTPRequest) -> bytes | None:
     return headers.get(b"x-api-key")
 
 
-def authenticator_for(section: AuthSection) -> Authenticator:
+def authenticator_for(section: AuthSection, on_keys: OnChange | None = None) -> Authenticator:
     """Return what checks callers under these settings.
+
+    Args:
+        on_keys: Told when the keys file has others.
 
     Raises:
         SettingsError: The keys file cannot be used.
@@ -151,7 +154,7 @@ def authenticator_for(section: AuthSection) -> Authenticator:
         return OpenDoor()
     return ByKey(
         section.api_key.get_secret_value() if section.api_key is not None else None,
-        KeysFile(section.keys_file) if section.keys_file is not None else None,
+        KeysFile(section.keys_file, on_keys) if section.keys_file is not None else None,
     )
 
 

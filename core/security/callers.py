@@ -12,6 +12,7 @@ from typing import Protocol
 
 from core.context import Principal
 from core.security.auth import Authenticator, authenticator_for
+from core.security.keys import OnChange
 from core.security.resource import ProtectedResource, protected_resource
 from core.settings import Settings
 from core.transports.http import HTTPRequest
@@ -44,16 +45,19 @@ class Callers:
     running: Callable[[], AbstractAsyncContextManager[None]] | None
 
 
-def callers_of(settings: Settings, service: str, name: str) -> Callers:
+def callers_of(
+    settings: Settings, service: str, name: str, on_keys: OnChange | None = None
+) -> Callers:
     """Return what checks the callers of a service.
 
     Args:
         name: The service's, for people.
+        on_keys: Told when the keys file has others.
 
     Raises:
         SettingsError: The keys file cannot be used.
     """
-    others = authenticator_for(settings.auth)
+    others = authenticator_for(settings.auth, on_keys)
     resource = protected_resource(settings.oauth, service, name)
     if resource is None:
         return Callers(others, _persons_of(settings), None, None)

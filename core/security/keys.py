@@ -25,7 +25,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
@@ -159,6 +159,25 @@ class Entry(NamedTuple):
 
 Ring = Mapping[bytes, Entry]
 """Entries by their digests."""
+OnChange = Callable[[Ring, Ring], None]
+
+
+def changes_between(before: Ring, after: Ring) -> dict[str, list[str]]:
+    """Return the names of keys that were `added`, `removed` or `changed`; no empty lists."""
+    old, new = _by_name(before), _by_name(after)
+    found = {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+    }
+    return {what: names for what, names in found.items() if names}
+
+
+def _by_name(ring: Ring) -> dict[str, set[Entry]]:
+    found: dict[str, set[Entry]] = {}
+    for entry in ring.values():
+        found.setdefault(entry.principal.name, set()).add(entry)
+    return found
 
 
 def new_key() -> str:
@@ -217,6 +236,9 @@ class _Seen:
 class KeysFile:
     """The keys that are in force.
 
+    Args:
+        on_change: Told the entries of before and those of now, each time that it was read again.
+
     Attributes:
         ring: The entries of the last good state of the file.
         problem: What is wrong with the file now; None when nothing is.
@@ -225,8 +247,9 @@ class KeysFile:
         SettingsError: The file cannot be used from the start; says what to do.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_change: OnChange | None = None) -> None:
         self._path = path
+        self._on_change = on_change
         self._checked_at = float("-inf")
         self._seen: _Seen | None = None
         self.problem: str | None = None
@@ -245,6 +268,7 @@ class KeysFile:
         if now - self._checked_at < CHECK_INTERVAL_S:
             return
         self._checked_at = now
+        before = self.ring
         try:
             if _Seen.of(self._path.stat()) == self._seen:
                 return
@@ -254,6 +278,8 @@ class KeysFile:
         else:
             self.problem = None
             logger.info("the keys file was read again; it has %d keys", len(self.ring))
+            if self._on_change is not None:
+                self._on_change(before, self.ring)
 
     def _read(self) -> None:
         with self._path.open("rb") as file:

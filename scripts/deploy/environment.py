@@ -36,6 +36,7 @@ COMPOSE_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL", "COMPOSE_PROFILES", "LITEL
 # What is kept of a service for deploy.sh and is otherwise in a container, or nothing to it.
 OF_THIS_MACHINE = frozenset({HOST, PORT, STATE_DIR, CLIENT_CERTIFICATE})
 KEYS_FILE = "MCP_HTTP_AUTH__KEYS_FILE"
+AUDIT_FILE = "MCP_HTTP_LOGGING__AUDIT_FILE"
 API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
 
@@ -192,6 +193,7 @@ def of_service(
     mine.setdefault(HOST, "127.0.0.1")
     mine.setdefault(SEAL_KEY, seal_key(project))
     mine.setdefault(STATE_DIR, str(project.run / "state"))
+    mine.setdefault(AUDIT_FILE, str(project.run / "audit" / f"{service.name}.jsonl"))
     if project.keys_file.exists():
         mine.setdefault(KEYS_FILE, str(project.keys_file))
     if values.get(CLIENT_CERTIFICATE):

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from core.observability.audit import MAX_QUEUED, AuditLog
 from core.observability.audit_chain import BEGINNING, AuditKey, check, sealed
+from core.security.keys import hash_of
 from core.settings import LoggingSection, SettingsError
 from scripts import verify_audit
 from tests.servers.processes import ServerProcess
@@ -168,6 +169,49 @@ async def test_refusals_leave_lines_but_no_flood_of_them(file: Path) -> None:
     assert lines[3]["kind"] == "failures"
     assert [line["outcome"] for line in lines[4:]] == ["ok", "RATE_LIMITED"]
     assert not is_in(file, "hunter2")
+
+
+def keys_file(folder: Path, **keys: str) -> Path:
+    """Write a keys file: name → scope; the keys are `mcp_` and the name."""
+    path = folder / "keys.json"
+    made = "2026-01-01T00:00:00Z"
+    entries = [
+        {"name": name, "hash": hash_of(f"mcp_{name}"), "scopes": [scope], "created": made}
+        for name, scope in keys.items()
+    ]
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"version": 1, "keys": entries}))
+    return path
+
+
+async def test_keys_that_change_and_those_that_do_not_suffice_leave_lines(
+    file: Path, tmp_path: Path
+) -> None:
+    """By name; what a key may not use, and what it may use nothing of."""
+    path = keys_file(tmp_path, narrow="demo:add", foreign="postgres", old="*")
+    async with audited(file, auth={"keys_file": str(path)}) as wire:
+
+        async def call(key: str) -> int:
+            headers = {"authorization": f"Bearer mcp_{key}"}
+            answer = await wire.ask("POST", "/tools/echo", json_={"text": "x"}, headers=headers)
+            return answer.status
+
+        assert [await call(key) for key in ("narrow", "foreign", "old")] == [403, 403, 200]
+        keys_file(tmp_path, narrow="demo", foreign="postgres", new="*")
+        wire.server._authenticator.tick(time.monotonic() + 60)
+        assert [await call(key) for key in ("narrow", "old")] == [200, 401]
+    lines = lines_of(file)[1:-1]
+    seen = [(line["event"], line.get("principal"), line.get("outcome")) for line in lines]
+    assert seen == [
+        ("tool_call", "narrow", "NOT_PERMITTED"),
+        ("refused", "foreign", "INSUFFICIENT_SCOPE"),
+        ("tool_call", "old", "ok"),
+        ("keys", None, None),
+        ("tool_call", "narrow", "ok"),
+        ("refused", "anonymous", "UNAUTHORIZED"),
+    ]
+    changes = {name: lines[3].get(name) for name in ("added", "removed", "changed")}
+    assert changes == {"added": ["new"], "removed": ["old"], "changed": ["narrow"]}
 
 
 async def test_odd_arguments_are_no_way_around_it(file: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_service_gets_its_own_variables_only(project: Project, known: Registry
     mine = environment.of_service(project, known, service, values, "postgresql://demo")
     assert mine == {
         "MCP_HTTP_LOGGING__LEVEL": "DEBUG",
+        "MCP_HTTP_LOGGING__AUDIT_FILE": str(project.run / "audit" / "postgres.jsonl"),
         "MCP_POSTGRES_MAX_ROWS": "5",
         "MCP_HTTP_SERVER__HOST": "127.0.0.1",
         "MCP_HTTP_SERVER__PORT": "9001",
