@@ -1,5 +1,9 @@
 """Where a request came from, when proxies stand between: their headers are believed, no others'.
 
+Of all headers of this kind only `X-Forwarded-For` is read. A proxy that sets one of them passes on
+the others as the client sent them, so reading `Forwarded` (RFC 7239) or `X-Real-IP` as well would
+let clients choose their address.
+
 Source: https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
 """
 
@@ -11,6 +15,8 @@ from collections.abc import Iterable
 from core.transports.http import HTTPRequest
 
 MAX_REMEMBERED = 10_000
+MAX_HOPS = 20
+MAX_ADDRESS_CHARS = 64
 
 
 class Addresses:
@@ -22,7 +28,7 @@ class Addresses:
 
     def __init__(self, trusted: Iterable[str]) -> None:
         self._networks = [ipaddress.ip_network(text, strict=False) for text in trusted]
-        self._known: dict[str, bool] = {}
+        self._looked_at: dict[str, tuple[str | None, bool]] = {}
 
     def note(self, request: HTTPRequest) -> None:
         """Set a request's address, and whether what a proxy says of it is believed.
@@ -31,44 +37,50 @@ class Addresses:
         right, over the trusted ones; whatever a client wrote itself stands left of that.
         """
         client = request.scope.get("client")
-        request.address = client[0] if client else ""
-        request.forwarded = bool(client) and self._trusts(request.address)
-        if not request.forwarded:
-            return
-        told = request.headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        for part in reversed(told.split(",")):
-            address = _plain(part)
-            if address is None:
-                return
-            request.address = address
-            if not self._trusts(address):
-                return
+        peer = client[0] if client else ""
+        address, request.forwarded = self._look_at(peer)
+        request.address = address or peer
+        if request.forwarded and b"x-forwarded-for" in request.headers:
+            request.address = self._before_proxies(request)
 
-    def _trusts(self, address: str) -> bool:
-        known = self._known.get(address)
+    def _before_proxies(self, request: HTTPRequest) -> str:
+        """Return the address that the first trusted proxy saw."""
+        seen = request.address
+        lines = [value for name, value in request.scope["headers"] if name == b"x-forwarded-for"]
+        told = b",".join(lines).decode("latin-1")  # some proxies add a line (RFC 9110 §5.3)
+        for part in reversed(told.rsplit(",", MAX_HOPS)):
+            address, trusted = self._look_at(part)
+            if address is None:
+                break
+            seen = address
+            if not trusted:
+                break
+        return seen
+
+    def _look_at(self, text: str) -> tuple[str | None, bool]:
+        """Return the address in a text, None for none, and whether it is a trusted proxy's."""
+        known = self._looked_at.get(text)
         if known is None:
-            known = self._is_within(address)
-            if len(self._known) < MAX_REMEMBERED:
-                self._known[address] = known
+            parsed = _address_in(text)
+            trusted = parsed is not None and any(parsed in network for network in self._networks)
+            known = (str(parsed) if parsed is not None else None, trusted)
+            if len(self._looked_at) < MAX_REMEMBERED and len(text) <= MAX_ADDRESS_CHARS:
+                self._looked_at[text] = known
         return known
 
-    def _is_within(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:  # a Unix socket has no address
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._networks)
 
+def _address_in(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address without the port and brackets of some proxies; None for no address.
 
-def _plain(part: str) -> str | None:
-    """Return an address without the port and brackets of some proxies; None for no address."""
-    text = part.strip()
+    IPv4 is shown as such where a socket for both kinds has it inside IPv6 (RFC 4291 §2.5.5.2).
+    """
+    text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(text))
+        parsed = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
