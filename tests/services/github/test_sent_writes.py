@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +10,9 @@ import httpx
 import pytest
 
 from core.context import Principal
+from core.security.auth import Authenticator
 from core.testing import Client
+from core.transports.http import HTTPRequest
 from services.github.backend.requests import Request
 from services.github.tools import listings
 from services.github.writes import url_of
@@ -30,20 +31,20 @@ ODD = TITLE + "\n\ttab \x7f\r\n"
 BRANCH = {**REPO, "branch": "old"}
 
 
-class ByKey:
+class ByKey(Authenticator):
     """Everybody is who their key says, as far as there are several on one server."""
 
     required = False
 
-    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+    async def authenticate(self, request: HTTPRequest) -> Principal:
         """Return who calls."""
-        return Principal(headers.get(b"x-api-key", b"alice").decode())
+        return Principal(request.headers.get(b"x-api-key", b"alice").decode())
 
 
 @pytest.fixture(autouse=True)
 def _several_principals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers tell callers apart."""
-    monkeypatch.setattr("core.mcp_sse.authenticator_for", lambda section: ByKey())
+    monkeypatch.setattr("core.security.callers.authenticator_for", lambda *_: ByKey())
 
 
 # --- what is shown is what is sent ---------------------------------------------------------------
