@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 
 from core.files import landlock
 from core.files.syscalls import libc
+from core.observability import tracing
 from core.processes import end_with
 
 IDLE_S = 120.0
@@ -191,6 +192,11 @@ class Worker:
             ResultTooLarge: As it says.
         """
         head = json.dumps({**job, "size": len(body)}).encode()
+        with tracing.span("worker", {"process.pid": self.pid, "mcp.worker.bytes": len(body)}):
+            await self._send(head, body)
+            return await self.receive(max_bytes)
+
+    async def _send(self, head: bytes, body: bytes) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         try:
@@ -199,7 +205,6 @@ class Worker:
             await stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
             raise WorkerDied from error
-        return await self.receive(max_bytes)
 
     async def receive(self, max_bytes: int | None = None) -> dict[str, Any]:
         """Return the next frame.

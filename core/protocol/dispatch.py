@@ -40,6 +40,7 @@ from core.errors import (
     wire_of,
 )
 from core.grants import Grant
+from core.observability import tracing
 from core.protocol.calls import CallCancelled, CallKey, Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
 from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
@@ -220,7 +221,8 @@ class Dispatcher:
             work = self._methods.get(method) if method in allowed else None
             if work is None or not self.offers(method):
                 raise MethodNotFound(f"Method not found: {method[:100]!r}.")
-            return Reply(encode_result(id_, await work(params, caller, key)), 200)
+            with tracing.call(method, params, revision=caller.revision, session=caller.session):
+                return Reply(encode_result(id_, await work(params, caller, key)), 200)
         except InputRequired as needed:
             return Reply(encode_result(id_, self._questions(needed, method, params, caller)), 200)
         except SuiteError as error:
@@ -346,6 +348,7 @@ class Dispatcher:
             seconds = time.perf_counter() - started
             self._meter.tool_done(tool.name, label, seconds)
             self._audit.used("tool_call", tool.name, caller, arguments, label, seconds)
+            tracing.outcome(label)
             if caller.trace is not None:
                 caller.trace["tool"] = tool.name
                 caller.trace["outcome"] = label

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from core.catalogue import Catalogue
 from core.errors import PathNotFound
 from core.models import inline_references
+from core.observability import tracing
 from core.protocol.dispatch import Identity, Outcome
 from core.protocol.revisions import LATEST_LEGACY
 from core.tools import Tool
@@ -41,9 +42,11 @@ class RESTDoor:
         request.require_json()
         arguments = await self._runtime.bodies.read_json(request)
         caller = plain_caller(request, LATEST_LEGACY, session=None)
-        work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
         exchange = Exchange(request, self._runtime.streams)
-        await _send(request, await self._runtime.exchanges.watch(exchange, work))
+        with tracing.call("tools/call", {"name": tool.name}, revision=caller.revision):
+            work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
+            outcome = await self._runtime.exchanges.watch(exchange, work)
+        await _send(request, outcome)
 
     def _tool(self, request: HTTPRequest) -> Tool:
         dispatcher = self._runtime.dispatcher

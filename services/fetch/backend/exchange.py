@@ -27,6 +27,7 @@ from weakref import WeakValueDictionary
 
 import httpcore
 
+from core.observability import tracing
 from services.fetch.backend.certificates import expires_at, tls_failure
 from services.fetch.backend.connections import Connection, Connections
 from services.fetch.backend.decoders import DAMAGED, Decoder, decoder_for, names_no_coding
@@ -124,8 +125,9 @@ class Exchanges:
         trip.begin(target.url)
         async with self._slot(target.host):
             asked_at = self._clock()
-            with _told(target):
+            with _told(target), tracing.outgoing(method, target.host, target.port) as span:
                 connection, response = await self._send(method, target, headers, trip)
+                span.set("http.response.status_code", response.status)
             try:
                 times = (asked_at, self._clock())
                 yield Reply(connection, response, method, target, times)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from core.observability import tracing
 from services.filesystem.errors import Stopped
 
 P = ParamSpec("P")
@@ -97,9 +98,10 @@ class Workers:
         self._stops.add(stop)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._pool, lambda: _begun(stop, function, *args, **kwargs)
-            )
+            with tracing.span("files", {"code.function.name": _name_of(function)}):
+                return await loop.run_in_executor(
+                    self._pool, lambda: _begun(stop, function, *args, **kwargs)
+                )
         finally:
             stop.set()
             self._stops.discard(stop)
@@ -109,6 +111,10 @@ class Workers:
         for stop in tuple(self._stops):
             stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", "").partition(".")[0]
 
 
 def _begun(

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Busy, ToolError
+from core.observability import tracing
 from core.observability.health import Component
 from services.github.backend.connections import Connections, Proxy
 from services.github.backend.exchange import Answer, Exchange
@@ -106,7 +107,10 @@ class Transport:
         if prepared.writes:
             await self._turn_to_write(name, deadline)
         try:
-            answer = await self._exchanged(prepared, deadline)
+            origin = prepared.target.origin
+            with tracing.outgoing(prepared.method, origin.host, origin.port) as span:
+                answer = await self._exchanged(prepared, deadline)
+                span.set("http.response.status_code", answer.status)
             if prepared.signed:
                 self.limits.note(name, prepared.path, answer.headers)
             self._check(prepared, answer)

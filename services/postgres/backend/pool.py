@@ -29,6 +29,7 @@ from typing import Any, Literal
 import asyncpg
 
 from core.errors import ToolError
+from services.postgres.backend import spans
 from services.postgres.backend.connect import (
     MARK,
     RESET,
@@ -89,9 +90,10 @@ class Session:
 
     async def fetch(self, sql: str, *args: Any) -> list[Row]:
         """Run one of our own catalog queries."""
-        rows: list[Row] = await self.connection.fetch(
-            sql.replace("SELECT", f"SELECT {MARK}", 1), *args, timeout=self.answer_limit_s
-        )
+        with spans.catalog(self):
+            rows: list[Row] = await self.connection.fetch(
+                sql.replace("SELECT", f"SELECT {MARK}", 1), *args, timeout=self.answer_limit_s
+            )
         return rows
 
     async def fetch_one(self, sql: str, *args: Any) -> Row:

@@ -33,6 +33,7 @@ from typing import Any
 
 import asyncpg
 
+from services.postgres.backend import spans
 from services.postgres.backend.connect import MARK
 from services.postgres.backend.failures import translate
 from services.postgres.backend.pool import Session, is_clean
@@ -99,6 +100,7 @@ class RowSet:
     stopped: bool = False
 
 
+@spans.recorded
 async def read(
     session: Session, statement: str, params: Sequence[Any], caps: Caps, *, wrappable: bool
 ) -> RowSet:
@@ -225,6 +227,7 @@ def _parameter(number: int, described: Any, value: Any) -> Any:
 # --- explaining --------------------------------------------------------------------------------
 
 
+@spans.recorded
 async def explain(
     session: Session, statement: str, params: Sequence[Any], options: Mapping[str, str]
 ) -> Any:
@@ -301,6 +304,7 @@ class Written:
     returned: RowSet
 
 
+@spans.recorded
 async def write(session: Session, statement: str, params: Sequence[Any], caps: Caps) -> Written:
     """Run one writing statement in the session's transaction; the caller commits or does not."""
     prepared = await session.connection.prepare(statement, timeout=session.answer_limit_s)
