@@ -22,6 +22,7 @@ from typing import Any, Protocol, TextIO
 
 from pydantic_core import to_json
 
+from core.observability import tracing
 from core.observability.log_file import LogFile
 from core.settings import LoggingSection
 
@@ -169,6 +170,8 @@ class QueueingHandler(logging.Handler):
         }
         if current := correlation_id.get():
             entry["correlation_id"] = current
+        if trace_id := tracing.trace_id():
+            entry["trace_id"] = trace_id
         context = {k: v for k, v in vars(record).items() if k not in _OWN_RECORD_KEYS}
         if context:
             entry["context"] = context
@@ -200,25 +203,28 @@ class RequestLog:
         facts: dict[str, Any],
     ) -> None:
         """Write the line of one request."""
-        if self.writer is not None:
-            self.writer.put(
-                {
-                    "timestamp": time.time(),
-                    "level": "INFO",
-                    "logger": "core.request",
-                    "message": "request",
-                    "service": self._service,
-                    "correlation_id": request_id,
-                    "context": {
-                        "http_method": method,
-                        "path": path[:200],
-                        "status": status,
-                        "duration_ms": round(seconds * 1000, 3),
-                        "principal": principal,
-                        **facts,
-                    },
-                }
-            )
+        if self.writer is None:
+            return
+        trace_id = tracing.trace_id()
+        self.writer.put(
+            {
+                "timestamp": time.time(),
+                "level": "INFO",
+                "logger": "core.request",
+                "message": "request",
+                "service": self._service,
+                "correlation_id": request_id,
+                **({"trace_id": trace_id} if trace_id else {}),
+                "context": {
+                    "http_method": method,
+                    "path": path[:200],
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    "principal": principal,
+                    **facts,
+                },
+            }
+        )
 
 
 def set_up(section: LoggingSection, service: str) -> LineWriter:

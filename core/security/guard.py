@@ -29,6 +29,7 @@ from core.errors import (
     SuiteError,
     Unauthorized,
 )
+from core.observability import tracing
 from core.observability.audit import AuditLog
 from core.observability.logs import RequestLog, correlation_id
 from core.observability.metrics import Metrics
@@ -330,6 +331,7 @@ class Guard:
             logger.warning("an answer broke off: %s", error.message)
 
     def _record(self, request: HTTPRequest, route: Route, seconds: float) -> None:
+        tracing.answered(request.method, route.label, request.status, request.address)
         self._metrics.request_done(
             request.method,
             route.label,
