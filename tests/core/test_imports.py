@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,16 @@ def test_nothing_that_is_only_for_tests_is_imported_by_a_running_server() -> Non
     """`core.testing` is for tests; nothing imports it."""
     importers = {file.name for file in CORE if "core.testing" in set(imports_of(file))}
     assert importers == set()
+
+
+def test_core_imports_what_every_service_has() -> None:
+    """An image has the packages of pyproject's dependencies and of its own service, no others'."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[<>=\[]", line)[0].lower() for line in project["dependencies"]}
+    # pydantic is never without its core, uvicorn[standard] never without its parser.
+    had = named | {"pydantic-core", "httptools"}
+    packages = packages_distributions()
+    tops = {name.partition(".")[0] for file in CORE for name in imports_of(file)}
+    foreign = tops - set(sys.stdlib_module_names) - {"core"}
+    providers = {top: {name.lower().replace("_", "-") for name in packages[top]} for top in foreign}
+    assert {top: names for top, names in providers.items() if not names & had} == {}
