@@ -56,15 +56,25 @@ class Stack:
 
     def deploy(self, *arguments: str, **variables: str) -> Answer:
         """Run deploy.sh, as a person with these variables would."""
-        settings = {
+        settings = {**self.settings, **variables}
+        return self.engine.run(self.root / "deploy.sh", *arguments, variables=settings)
+
+    def shell(self, commands: str) -> Answer:
+        """Run commands in the clone, as that person would type them."""
+        return self.engine.run(
+            *("bash", "-euc", commands), folder=self.root, variables=self.settings
+        )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the person has set."""
+        return {
             "MCP_VENV": sys.prefix,
             "PYTHON_IMAGE": BASE_IMAGE,
             "MCP_DATABASE_IMAGE": DATA_IMAGE,
             "MCP_REDIS_IMAGE": DATA_IMAGE,
             "MCP_HTTP_API_KEY": KEY,
-            **variables,
         }
-        return self.engine.run(self.root / "deploy.sh", *arguments, variables=settings)
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what the engine knows of a container."""
@@ -343,21 +353,42 @@ def test_a_container_ends_at_once_when_it_is_told_to(running: Stack, init: bool)
 # --- what containers are given ----------------------------------------------------------------
 
 
-def test_certificates_keys_and_redis_reach_the_containers(running: Stack, tmp_path: Path) -> None:
+def test_named_keys_are_taken_and_taken_back_while_containers_run(running: Stack) -> None:
+    """The folder is mounted, its files are open to the containers' group, and they are watched."""
+    made = running.deploy("keys", "create", "reader", "--scope", "fetch", "--read-only")
+    assert made.code == 0, made.text
+    key = re.search(r"^mcp_\S+$", made.text, re.MULTILINE)
+    assert key is not None, made.text
+    fetch = REGISTRY.services["fetch"]
+    bearer = ("--header", f"Authorization: Bearer {key[0]}")
+
+    def tools() -> str:
+        return running.engine.run("curl", "--silent", *bearer, f"{_url(fetch)}/tools").text
+
+    assert "UNAUTHORIZED" in tools().upper(), "the container was not told of the file yet"
+    restarted = running.deploy("restart", "fetch")
+    assert restarted.code == 0, restarted.text
+    assert "outputSchema" in tools()
+    assert running.deploy("keys", "revoke", "reader").code == 0
+    running.wait(lambda: "UNAUTHORIZED" in tools().upper())
+    audit = running.engine.docker("exec", fetch.container, "cat", "/var/lib/mcp/audit.jsonl")
+    assert audit.code == 0, audit.text
+    assert key[0] not in audit.text
+
+
+def _url(service: registry.Service) -> str:
+    return f"http://127.0.0.1:{service.port}"
+
+
+def test_certificates_and_redis_reach_the_containers(running: Stack, tmp_path: Path) -> None:
     """TLS with certificates of clients, which the engine's own check gets along with; Redis."""
     made = make_certificate(tmp_path)
     folder = tmp_path / "tls"
     folder.mkdir()
-    for source, name in (
-        (made.chain, "certificate"),
-        (made.key, "key"),
-        (made.authority, "client-ca"),
-    ):
+    files = {"certificate": made.chain, "key": made.key, "client-ca": made.authority}
+    for name, source in files.items():
         (folder / f"{name}.pem").write_bytes(source.read_bytes())
         (folder / f"{name}.pem").chmod(0o644)
-    keys = running.root / ".run" / "secrets" / "keys" / "keys.json"
-    keys.write_text('{"version": 1, "keys": []}')
-    keys.chmod(0o640)
     variables = {
         "MCP_TLS_FOLDER": str(folder),
         "MCP_CLIENT_CERTIFICATE": str(made.both),
@@ -373,12 +404,6 @@ def test_certificates_keys_and_redis_reach_the_containers(running: Stack, tmp_pa
     running.wait(lambda: {running.health(name) for name in names} == {"healthy"})
     stranger = running.engine.run("curl", "--silent", "--insecure", "https://127.0.0.1:8002/health")
     assert stranger.code != 0
-    for name in CONTAINERS:
-        read = running.engine.docker("exec", name, "cat", "/run/mcp/keys/keys.json")
-        assert read.text == keys.read_text(), read.text
-    environment = running.inspect("mcp-fetch")["Config"]["Env"]
-    assert "MCP_HTTP_AUTH__KEYS_FILE=/run/mcp/keys/keys.json" in environment
-    keys.unlink()
 
 
 def test_redis_wants_its_password_and_is_told_it_by_nobody(running: Stack) -> None:
@@ -441,6 +466,31 @@ def test_compose_alone_runs_a_service(running: Stack, tmp_path: Path) -> None:
 def _compose(stack: Stack) -> list[str]:
     plugin = stack.engine.docker("compose", "version").code == 0
     return ["docker", "compose"] if plugin else ["docker-compose"]
+
+
+def test_images_can_be_carried_to_a_machine_that_builds_none(running: Stack) -> None:
+    """With the commands of docs/deploy.md, as they stand there."""
+    saved = running.shell(_shown("save"))
+    assert saved.code == 0, saved.text
+    images = [f"mcp-tool-servers/{service.name}" for service in SERVICES]
+    running.engine.docker("image", "rm", "--force", *images)
+    lacking_them = running.deploy("up", "--docker", "--no-build")
+    assert lacking_them.code == 1
+    assert f"There is no image {images[0]}" in lacking_them.text
+    loaded = running.shell(_shown("load"))
+    assert loaded.code == 0, loaded.text
+    assert "Successfully built" not in loaded.text
+    assert running.deploy("status").code == 0
+    assert running.deploy("down").code == 0
+
+
+def _shown(name: str) -> str:
+    """Return the commands that the guide shows under this mark."""
+    guide = (project_here().root / "docs" / "deploy.md").read_text()
+    mark = re.escape(f"<!-- run by tests/containers: {name} -->")
+    found = re.search(mark + r"\n```bash\n(.*?)```", guide, re.DOTALL)
+    assert found is not None, name
+    return found[1]
 
 
 def test_clean_asks_and_then_leaves_nothing(running: Stack) -> None:
