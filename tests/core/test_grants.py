@@ -156,6 +156,7 @@ GRANTS = st.builds(
     Grant,
     st.one_of(st.none(), st.lists(SCOPES, min_size=1, max_size=4).map(lambda s: (*s, "demo:zz"))),
     st.booleans(),
+    st.lists(SCOPES, max_size=2).map(tuple),
 )
 
 
@@ -166,10 +167,10 @@ def fits(pattern: str, name: str) -> bool:
 
 def may(grant: Grant, name: str, *, reads: bool) -> bool:
     """Say what a grant means, in other words than the code."""
-    if grant.read_only and not reads:
-        return False
-    scopes = ["*"] if grant.scopes is None else grant.scopes
-    pairs = [[*scope.split(":", 1), "*"][:2] for scope in scopes]
+    scopes = ("*",) if grant.scopes is None else grant.scopes
+    usable = () if grant.read_only and not reads else scopes
+    usable += grant.reading if reads else ()
+    pairs = [[*scope.split(":", 1), "*"][:2] for scope in usable]
     return any(fits(service, "demo") and fits(pattern, name) for service, pattern in pairs)
 
 
