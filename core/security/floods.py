@@ -3,8 +3,9 @@
 Two limits. All requests of an address, off by default. And wrong credentials: the right ones always
 pass, also from an address over the limit, because a gateway shares its address with whoever uses
 it. What is over is answered 429 at once, never held back: a delay would hold a connection for each
-guess, which costs us more than who guesses. Requests without credentials guess nothing; they get
-the 401 that tells OAuth clients where to go.
+guess, which costs us more than who guesses. Requests without credentials guess nothing, nor do those
+whose credentials were right until they expired; they get the 401 that tells OAuth clients where to
+go, however many share an address.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from core.security.networks import network_of
 from core.settings import RateLimitSection
 
 REPORT_INTERVAL_S = 60.0
-MISSING = "missing"
+NO_GUESS = frozenset({"missing", "expired"})
+"""Reasons of refusals that are not counted."""
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +62,7 @@ class Floods:
         Raises:
             TooManyRequests: This address has sent too many wrong ones; say this instead of 401.
         """
-        if self._failures and error.facts.get("reason") != MISSING:
+        if self._failures and error.facts.get("reason") not in NO_GUESS:
             self._count("failures", self._failures, address, "requests with wrong credentials")
 
     def tick(self, now: float) -> None:

@@ -232,6 +232,19 @@ async def test_keys_and_tokens_are_taken_side_by_side(issuer: Issuer) -> None:
         assert await status_with(wire, KEY) == 401
 
 
+async def test_expired_tokens_are_no_guesses(issuer: Issuer) -> None:
+    """People behind one address come back with theirs; each has to hear 401 to log in again."""
+    settings = {"oauth": issuer.settings(), "rate_limit": {"failures_per_minute": 3}}
+    async with Wire(settings=settings) as wire:
+        for number in range(10):
+            expired = issuer.token(exp=time.time() - 60, jti=str(number))
+            assert await status_with(wire, expired) == 401
+        statuses = [await status_with(wire, sign(issuer.claims(), "mine")) for _ in range(10)]
+        assert set(statuses) == {401, 429}
+        assert await status_with(wire, issuer.token(exp=time.time() - 60)) == 401
+        assert await status_with(wire, issuer.token()) == 200
+
+
 # --- what a token opens ---------------------------------------------------------------------------
 
 
