@@ -35,7 +35,7 @@ import uvicorn
 from core.observability.health import Component
 from core.observability.logs import LineWriter, set_up
 from core.security.tls import TLS
-from core.settings import LOOPBACK_HOSTS, Settings, SettingsError
+from core.settings import LOOPBACK_HOSTS, ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
 
 if TYPE_CHECKING:
@@ -149,15 +149,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Listener(uvicorn.Server):
-    """uvicorn with our connections, our TLS and our way to stop."""
+def limits_of(section: ServerSection) -> Limits:
+    """Return the limits of connections, as far as this process may open files for them."""
+    return Limits.of(section, max_connections=_file_descriptors(section.max_connections))
 
-    def __init__(self, server: MCPServer, tls: TLS | None, log_writer: LineWriter) -> None:
+
+class Listener(uvicorn.Server):
+    """uvicorn with our connections, our TLS and our way to stop.
+
+    Args:
+        limits: Of connections; those of the settings when not given.
+    """
+
+    def __init__(
+        self,
+        server: MCPServer,
+        tls: TLS | None,
+        log_writer: LineWriter,
+        limits: Limits | None = None,
+    ) -> None:
         section = server.settings.server
         self._server = server
         self._tls = tls
         self._log_writer = log_writer
-        limits = Limits.of(section, max_connections=_file_descriptors(section.max_connections))
+        limits = limits or limits_of(section)
         self._connections = Connections(limits, server.metrics)
         self._stops_at: float | None = None
         server.on_tick(self._connections.tick)

@@ -98,8 +98,6 @@ class LineWriter:
         """Write what is queued and end the thread; a reader that blocks it is not waited for."""
         self._stopping.set()
         self._thread.join(timeout=CLOSE_LIMIT_S)
-        if not self._thread.is_alive():
-            self.flush()
 
     def flush(self) -> None:
         """Write what is queued now; what cannot be written stays for the next time."""
@@ -123,6 +121,7 @@ class LineWriter:
     def _run(self) -> None:
         while not self._stopping.wait(FLUSH_INTERVAL_S):
             self.flush()
+        self.flush()
 
     def _line(self, entry: dict[str, Any]) -> str:
         entry["timestamp"] = self._time(entry["timestamp"])

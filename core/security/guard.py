@@ -23,6 +23,7 @@ from core.errors import (
     HostRefused,
     InsufficientScope,
     InternalError,
+    Malformed,
     OriginRefused,
     PathNotFound,
     ServerBusy,
@@ -57,6 +58,21 @@ CORS_HEADERS = (
 )
 CORS_EXPOSED = (
     b"mcp-session-id, www-authenticate, content-disposition, location, retry-after, x-request-id"
+)
+SINGLE_HEADERS = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"host",
+        b"last-event-id",
+        b"mcp-method",
+        b"mcp-name",
+        b"mcp-protocol-version",
+        b"mcp-session-id",
+        b"origin",
+        b"x-api-key",
+        b"x-openwebui-user-jwt",
+    }
 )
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -177,6 +193,8 @@ class Guard:
 
     async def _admit(self, request: HTTPRequest, route: Route) -> None:
         headers = request.headers
+        if len(headers) != len(request.scope["headers"]):
+            _check_repeated(request)
         host = headers.get(b"host", b"")
         if host not in self._good_hosts:
             self._check_host(host)
@@ -355,6 +373,18 @@ class Guard:
             request_id=request.correlation_id,
             facts=request.trace,
         )
+
+
+def _check_repeated(request: HTTPRequest) -> None:
+    """Refuse headers that are there twice and decide something: a proxy may go by the other one.
+
+    RFC 9110, 5.3, allows repetition of lists only; RFC 9112, 3.2, asks for this answer for Host.
+    """
+    names = [name for name, _ in request.scope["headers"] if name in SINGLE_HEADERS]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        request.extra_headers.append((b"connection", b"close"))
+        raise Malformed(f"The header {repeated.decode()} is there more than once.")
 
 
 async def _nothing_here(request: HTTPRequest) -> None:
