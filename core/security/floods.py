@@ -3,9 +3,9 @@
 Two limits. All requests of an address, off by default. And wrong credentials: the right ones always
 pass, also from an address over the limit, because a gateway shares its address with whoever uses
 it. What is over is answered 429 at once, never held back: a delay would hold a connection for each
-guess, which costs us more than who guesses. Requests without credentials guess nothing, nor do those
-whose credentials were right until they expired; they get the 401 that tells OAuth clients where to
-go, however many share an address.
+guess, which costs us more than who guesses. Requests without credentials guess nothing, nor do
+those whose credentials were right until they expired; they get the 401 that tells OAuth clients
+where to go, however many share an address.
 """
 
 from __future__ import annotations
