@@ -201,8 +201,8 @@ async def test_two_authorization_headers_are_refused(issuer: Issuer) -> None:
         for pair in ((good, bad), (bad, good), (good, good), (f"Bearer {KEY}", bad)):
             headers = [("authorization", value) for value in pair]
             answer = await rpc(wire, [*headers, ("accept", BOTH)])
-            assert answer.status == 401, pair
-            assert "two Authorization headers" in answer.body.decode()
+            assert answer.status == 400, pair
+            assert "authorization" in answer.body.decode()
 
 
 async def test_clock_of_the_issuer_may_be_off_by_the_leeway(issuer: Issuer) -> None:
