@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core.settings import Settings, variables_of
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
 from scripts.deploy.registry import load as load_registry
@@ -233,3 +234,35 @@ def test_compose_mounts_what_is_there_and_names_every_service(profile: str) -> N
 def test_compose_joins_the_network_of_the_suite() -> None:
     """Which is there already."""
     assert compose()["networks"] == {"litellm-net": {"external": True}}
+
+
+# --- what is written about them -------------------------------------------------------------------
+
+README = SHIPPED / "README.md"
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """To files of the project; addresses of others are not asked."""
+    links = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    files = [link for link in links if not link.startswith("https://")]
+    assert len(files) > 10
+    assert [link for link in files if not (SHIPPED / link.partition("#")[0]).exists()] == []
+
+
+def test_variables_in_the_readme_are_read_by_something() -> None:
+    """Settings of the services, or variables of the files beside it."""
+    text = README.read_text(encoding="utf-8") + (
+        project_here().root / "docs" / "proxies.md"
+    ).read_text(encoding="utf-8")
+    shipped = "".join(
+        path.read_text(encoding="utf-8")
+        for path in SHIPPED.rglob("*")
+        if path != README
+        if path.is_file()
+    )
+    settings = {variable for variable, _ in variables_of(Settings)} | {
+        "MCP_TLS_FOLDER",
+        "MCP_HTTP_API_KEY",
+    }
+    for name in set(re.findall(r"\bMCP_[A-Z_a-z]+\b", text)) - {"MCP_API_KEY"}:
+        assert name in settings or name in shipped, name
