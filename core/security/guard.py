@@ -40,7 +40,6 @@ from core.security.callers import Callers
 from core.security.floods import Floods
 from core.settings import Settings
 from core.transports.http import (
-    NOSNIFF,
     ClientGone,
     Door,
     Header,
@@ -49,6 +48,7 @@ from core.transports.http import (
     Scope,
     Send,
     method_not_allowed,
+    security_headers,
 )
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -152,6 +152,7 @@ class Guard:
         self._prefixes = dict(prefixes)
         self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
         self._origins = frozenset(settings.cors.allowed_origins)
+        self._security_headers = security_headers(secure=settings.tls.certificate is not None)
         self._good_hosts: set[bytes] = set()
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
@@ -334,8 +335,10 @@ class Guard:
         correlation_id.set(request.correlation_id)
         request.extra_headers = [
             (b"x-request-id", request.correlation_id.encode("ascii")),
-            NOSNIFF,
+            *self._security_headers,
         ]
+        if "extensions" in request.scope:
+            _note_certificate(request)
 
     async def _refuse(
         self, request: HTTPRequest, error: SuiteError, status: int | None = None
@@ -373,6 +376,16 @@ class Guard:
             request_id=request.correlation_id,
             facts=request.trace,
         )
+
+
+def _note_certificate(request: HTTPRequest) -> None:
+    """Note whose certificate the client has shown, for the request's log line.
+
+    Source: https://asgi.readthedocs.io/en/latest/specs/tls.html
+    """
+    name = request.scope["extensions"].get("tls", {}).get("client_cert_name")
+    if name:
+        request.trace["client_certificate"] = name
 
 
 def _check_repeated(request: HTTPRequest) -> None:

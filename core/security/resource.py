@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic_core import to_json
 
 from core.settings import OAuthSection
-from core.transports.http import NO_STORE, HTTPRequest
+from core.transports.http import HTTPRequest
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 DOORS = ("/mcp", "/sse")
@@ -87,7 +87,7 @@ class ProtectedResource:
     async def door(self, request: HTTPRequest) -> None:
         """Show the document; it is public."""
         request.require_method("GET", "HEAD")
-        await request.respond_json(200, self.document(), [NO_STORE])
+        await request.respond_json(200, self.document())
 
 
 def protected_resource(section: OAuthSection, service: str, name: str) -> ProtectedResource | None:

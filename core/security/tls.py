@@ -170,8 +170,9 @@ class _Files:
         return Material(self._context(), not_before, not_after, leaf.subject.rfc4514_string())
 
     def _leaf(self) -> x509.Certificate:
+        content = _read(self.certificate)
         try:
-            return x509.load_pem_x509_certificates(_read(self.certificate))[0]
+            return x509.load_pem_x509_certificates(content)[0]
         except ValueError:
             raise SettingsError(
                 f"{self.certificate} has no certificate in PEM form "

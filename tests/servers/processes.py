@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal as signals
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ class ServerProcess:
         state_dir: Where it keeps what survives a restart.
         environment: Settings, over a plain environment.
         port: A free one when not given.
+        verify: How to speak TLS with it; plain HTTP when not given.
 
     Attributes:
         url: Where it listens.
@@ -46,9 +48,11 @@ class ServerProcess:
         environment: dict[str, str] | None = None,
         port: int | None = None,
         module: str = "tests.servers.demo",
+        verify: ssl.SSLContext | None = None,
     ) -> None:
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if verify else 'http'}://127.0.0.1:{self.port}"
+        self._verify = verify or True
         self.output = state_dir / f"server-{self.port}.log"
         self._module = module
         self._environment = {
@@ -70,7 +74,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START_LIMIT_S
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, verify=self._verify) as client:
             while time.monotonic() < deadline:
                 try:
                     if client.get(f"{self.url}/ready", timeout=2).status_code == 200:
