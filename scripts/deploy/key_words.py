@@ -133,12 +133,12 @@ def _end(option: str, value: str) -> timedelta | datetime:
         return _span(option, value)
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"{option} needs a time from now such as 90d, or a date such as 2027-01-31, "
             f"not {value!r}."
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _EXPIRES = {"--expires": _Option("expires", _end)}

@@ -15,6 +15,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -255,8 +256,7 @@ def run(
     if request.action == "create":
         for scope in request.scopes:
             _check_scope(scope, registry)
-        doors = [Door(registry.services[name], endpoint) for name, endpoint in running.items()]
-        _say_what_fits_nothing(request.scopes, doors)
+        _say_what_fits_nothing(request.scopes, _open_doors(registry, running))
         _give(request.name, file.create(request))
     elif request.action == "rotate":
         _give(request.name, file.rotate(request))
@@ -320,10 +320,18 @@ def _say_what_fits_nothing(scopes: Iterable[str], doors: Sequence[Door]) -> None
             console.complain(f"No tool of {service} fits {scope!r} now. {guess}".rstrip())
 
 
+def _open_doors(registry: Registry, running: Mapping[str, Endpoint]) -> list[Door]:
+    """Return the services without a key: `deploy.sh`'s own is shown the tools that read."""
+    return [
+        Door(registry.services[name], replace(endpoint, api_key=None))
+        for name, endpoint in running.items()
+    ]
+
+
 def _names_behind(door: Door) -> list[str]:
-    """Return what a pattern can name in one service; nothing when it does not tell."""
+    """Return what a pattern can name in one service; nothing when it does not tell everybody."""
     try:
-        tools = [str(tool["name"]) for tool in door.json("GET", "/tools")["tools"]]
+        paths = door.json("GET", "/openapi.json")["paths"]
     except (CallFailed, OSError, http.client.HTTPException, ValueError, LookupError):
         return []
-    return [*tools, RESOURCES, PROMPTS]
+    return [*(str(path).removeprefix("/tools/") for path in paths), RESOURCES, PROMPTS]
