@@ -60,6 +60,10 @@ class Docker:
 
     def up(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Build images, start containers and wait until they answer."""
+        self._start_services(request, self._prepare(request, values))
+
+    def _prepare(self, request: Request, values: Mapping[str, str]) -> Contents:
+        """Return what containers will get, with the images there; nothing was stopped for it."""
         chosen = self._registry.chosen(request.service)
         contents = Contents(self._project, self._registry, values)
         engine.require_engine()
@@ -67,18 +71,21 @@ class Docker:
         if request.no_build:
             _require_images(chosen)
         contents.write()
-        names = [service.container for service in chosen]
         if not request.no_build:
-            self._compose("build", *names, contents=contents)
+            self._compose("build", *(s.container for s in chosen), contents=contents)
+        for service in chosen:
+            _say_what_localhost_is(service, values)
+        return contents
+
+    def _start_services(self, request: Request, contents: Contents) -> None:
+        chosen = self._registry.chosen(request.service)
         if any(contents.uses_bundled_database(service) for service in chosen):
             self._start_database(contents)
         # Redis comes with them: they wait for it (`depends_on`).
-        self._compose(*UP, *names, contents=contents)
+        self._compose(*UP, *(service.container for service in chosen), contents=contents)
         silent = health.wait(
             {service.name: self._endpoint(service) for service in chosen}, self._failure_of
         )
-        for service in chosen:
-            _say_what_localhost_is(service, values)
         if silent:
             self._show_last_lines(*(self._container_named(name) for name in silent))
             raise DeployError(
@@ -124,9 +131,10 @@ class Docker:
 
     def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Make the containers anew, with the settings of now."""
+        contents = self._prepare(request, values)
         names = [service.container for service in self._registry.chosen(request.service)]
         self._compose("rm", "--stop", "--force", *names)
-        self.up(request, values=values)
+        self._start_services(request, contents)
 
     def build(self, request: Request) -> None:
         """Build the images."""

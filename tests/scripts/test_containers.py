@@ -397,6 +397,16 @@ def test_down_leaves_a_network_that_others_use(
     assert "network rm postgres-net" in fake_docker.read_text()
 
 
+def test_a_restart_that_cannot_be_stops_nothing(
+    project: Project, known: Registry, fake_docker: Path
+) -> None:
+    """What runs goes on with the settings of before until the new ones have been judged."""
+    values = {"MCP_HTTP_TLS__CERTIFICATE": "/etc/server.pem"}
+    with pytest.raises(DeployError, match="does not have"):
+        Docker(project, known).restart(Request(command="restart"), values=values)
+    assert " rm " not in fake_docker.read_text()
+
+
 def test_images_that_were_to_be_here_are_named(
     project: Project, known: Registry, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
