@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from core.context import Principal
 from core.errors import Unauthorized
-from core.security.auth import Authenticator, ByKey, OpenDoor, presented_key
+from core.security.auth import Authenticator, OpenDoor, presented_key
 from core.security.jwks import HTTPFetch, Key, KeyStore
 from core.security.resource import ProtectedResource
 from core.security.tokens import (
@@ -41,6 +41,22 @@ class _Good:
     key: Key
 
 
+class NoKeys(Authenticator):
+    """Takes no keys: says that a token is needed, and where to get one."""
+
+    def __init__(self, resource: ProtectedResource) -> None:
+        self._resource = resource
+
+    async def authenticate(self, request: HTTPRequest) -> Principal:
+        """Refuse whatever there is."""
+        missing = presented_key(request) is None
+        raise Unauthorized(
+            "This server needs an access token." if missing else "This is no access token.",
+            hint=f"Get one from {self._resource.issuer} for {self._resource.url}.",
+            reason="missing" if missing else "wrong",
+        )
+
+
 class Tokens(Authenticator):
     """Access tokens, and whatever else is taken.
 
@@ -61,7 +77,7 @@ class Tokens(Authenticator):
         self.keys = keys
         self._resource = resource
         self._rules = rules
-        self._others = ByKey(None) if isinstance(others, OpenDoor) else others
+        self._others = NoKeys(resource) if isinstance(others, OpenDoor) else others
         self._clock = clock
         self._remembered: OrderedDict[bytes, _Good] = OrderedDict()
 

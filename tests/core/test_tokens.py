@@ -183,6 +183,18 @@ def test_odd_headers_are_refused(header: dict[str, Any], why: str) -> None:
         check(token)
 
 
+@given(
+    st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "cty"]), ANY_JSON),
+    st.booleans(),
+)
+def test_headers_of_any_type_are_refused(header: dict[str, Any], known: bool) -> None:
+    """None of them makes a good signature of another token's."""
+    _, payload, signature = sign(GOOD).split(".")
+    wanted = {"alg": "RS256"} if known else {}
+    with pytest.raises(TokenRefused):
+        check(".".join((part({**header, **wanted}), payload, signature)))
+
+
 def test_unsigned_token_is_refused() -> None:
     """`none`, in each spelling (CVE-2015-9235)."""
     payload = part(GOOD)
