@@ -23,6 +23,7 @@ from scripts.deploy.registry import Registry, Service
 ENV_FILE_VARIABLE = "MCP_ENV_FILE"
 DEFAULT_ENV_FILE = Path("config") / "secrets.env"
 COMMON_PREFIX = "MCP_HTTP_"
+TRACING_PREFIX = "OTEL_"
 HOST = "MCP_HTTP_SERVER__HOST"
 PORT = "MCP_HTTP_SERVER__PORT"
 STATE_DIR = "MCP_HTTP_SERVER__STATE_DIR"
@@ -82,7 +83,9 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     services = registry.services.values()
     named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
     ours = {
-        name: value for name, value in callers.items() if name.startswith("MCP_") or name in named
+        name: value
+        for name, value in callers.items()
+        if name.startswith(("MCP_", TRACING_PREFIX)) or name in named
     }
     write_secret(memory, json.dumps(ours, indent=2) + "\n")
     values = {**read_env_file(env_file(project, callers)), **callers}
@@ -187,7 +190,10 @@ def of_service(
     mine = {
         name: value
         for name, value in values.items()
-        if (name.startswith((COMMON_PREFIX, service.prefix)) or name in service.environment)
+        if (
+            name.startswith((COMMON_PREFIX, TRACING_PREFIX, service.prefix))
+            or name in service.environment
+        )
         and name not in registry.variables
     }
     mine.setdefault(HOST, "127.0.0.1")

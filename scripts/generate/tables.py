@@ -1,7 +1,7 @@
 """Markdown tables of settings, tools and services, and the marks that they stand between.
 
 A mark is `<!-- generated:KIND [NAME] -->`; everything up to `<!-- /generated -->` is replaced.
-KIND is `settings` (NAME: core or a service), `tools` (NAME: a service) or `services`.
+KIND is `settings` (NAME: core or a service), `tools` (NAME: a service), `services` or `metrics`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def refresh(text: str, registry: Registry, *, to_root: str = "") -> str:
         "settings": settings_table,
         "tools": tools_table,
         "services": lambda _: services_table(registry, to_root),
+        "metrics": lambda _: metrics_table(next(iter(registry.services))),
     }
 
     def fill(match: re.Match[str]) -> str:
@@ -122,6 +123,17 @@ def services_table(registry: Registry, to_root: str) -> str:
         for service in registry.services.values()
     ]
     return _table(("service", "port", "changed by", "container", "what it does"), rows)
+
+
+def metrics_table(service: str) -> str:
+    """Return what every server counts and measures, as a table."""
+    text = create_server(service).metrics.render().decode()
+    kinds = dict(re.findall(r"^# TYPE (http_\w+) (\w+)$", text, re.MULTILINE))
+    told = dict(re.findall(r"^# HELP (http_\w+) (.+)$", text, re.MULTILINE))
+    rows = [
+        (f"`{name}`", kinds[name], told[name]) for name in kinds if not name.endswith("_created")
+    ]
+    return _table(("metric", "kind", "what it is"), rows)
 
 
 def _table(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -192,3 +192,14 @@ def test_deploy_without_files_reads_no_service(project: Project) -> None:
     """Settings of services cost half a second to import, which only the files need."""
     code = "import scripts.deploy.commands, sys; sys.exit('services.monitoring' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_service_is_told_where_traces_go(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What OpenTelemetry's SDK reads is no service's own."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=1")
+    values = environment.gather(project, known, remember=False)
+    for service in known.services.values():
+        mine = environment.of_service(project, known, service, values, None)
+        assert mine["OTEL_EXPORTER_OTLP_HEADERS"] == "x-key=1"
