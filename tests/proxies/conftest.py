@@ -10,13 +10,13 @@ import pytest
 
 from tests.proxies.certificates import Certificate, make_certificate
 from tests.proxies.shipped import PROXIES, SERVICES, Place, ProxyProcess
+from tests.proxies.talking import client_of
 from tests.servers.processes import ServerProcess, free_port
 
 KEY = "k" * 32
 """What the service `fetch` wants to be called with."""
 RESOURCE = "https://mcp.example.org/fetch/mcp"
 """The public address of `fetch`, for OAuth."""
-LIMIT_S = 15.0
 OPEN, LOCKED, DOWN = "postgres", "fetch", "filesystem"
 """The services: without a key, with one, and not running."""
 TALKATIVE, NARROW = "github", "monitoring"
@@ -97,17 +97,12 @@ def secure(
 @pytest.fixture
 async def client(proxy: ProxyProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the proxy."""
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(
-        base_url=proxy.url, trust_env=False, timeout=LIMIT_S, limits=limits
-    ) as client:
+    async with client_of(proxy.url) as client:
         yield client
 
 
 @pytest.fixture
 async def direct(servers: dict[str, ServerProcess]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of `postgres` itself, past the proxy."""
-    async with httpx.AsyncClient(
-        base_url=servers[OPEN].url, trust_env=False, timeout=LIMIT_S
-    ) as client:
+    async with client_of(servers[OPEN].url) as client:
         yield client

@@ -22,6 +22,7 @@ from scripts.deploy import registry
 from scripts.deploy.paths import project_here
 from tests.conftest import missing
 from tests.proxies.certificates import Certificate
+from tests.proxies.talking import PLAIN
 from tests.servers.processes import free_port
 
 SHIPPED = project_here().root / "examples" / "mcp-reverse-proxy"
@@ -215,7 +216,7 @@ class ProxyProcess:
         assert self._process is not None
         deadline = time.monotonic() + START_LIMIT_S
         certificate = self.place.certificate
-        verify = certificate.context() if certificate else True
+        verify = certificate.context() if certificate else PLAIN
         with httpx.Client(trust_env=False, verify=verify) as client:
             while time.monotonic() < deadline and self._process.poll() is None:
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,18 @@ from core.protocol.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from tests.wire.harness import BOTH, JSON, Event
 
 LEGACY = "2025-06-18"
+LIMIT_S = 15.0
+STREAMS = 200
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients without TLS; to load the system's authorities for each takes longer than a test."""
+
+
+def client_of(url: str, trust: ssl.SSLContext = PLAIN) -> httpx.AsyncClient:
+    """Return a client that opens many connections and uses no proxy of the environment."""
+    limits = httpx.Limits(max_connections=STREAMS)
+    return httpx.AsyncClient(
+        base_url=url, verify=trust, trust_env=False, timeout=LIMIT_S, limits=limits
+    )
 
 
 async def events(stream: httpx.Response) -> AsyncIterator[Event]:

@@ -12,9 +12,9 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.proxies.certificates import Certificate
-from tests.proxies.conftest import KEY, LIMIT_S, LOCKED, OPEN
+from tests.proxies.conftest import KEY, LOCKED, OPEN
 from tests.proxies.shipped import ProxyProcess
-from tests.proxies.talking import calling
+from tests.proxies.talking import LIMIT_S, calling, client_of
 
 
 @pytest.fixture
@@ -22,9 +22,7 @@ async def client(
     secure: ProxyProcess, certificate: Certificate
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client that trusts the authority."""
-    async with httpx.AsyncClient(
-        base_url=secure.url, trust_env=False, timeout=LIMIT_S, verify=certificate.context()
-    ) as client:
+    async with client_of(secure.url, certificate.context()) as client:
         yield client
 
 
@@ -69,8 +67,8 @@ async def test_tls_of_today_is_spoken(
     """1.2 and 1.3."""
     context = certificate.context()
     context.minimum_version = context.maximum_version = version
-    async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-        assert (await client.get(f"{secure.url}/{OPEN}/health")).status_code == 200
+    async with client_of(secure.url, context) as client:
+        assert (await client.get(f"/{OPEN}/health")).status_code == 200
 
 
 async def test_older_tls_is_refused(secure: ProxyProcess, certificate: Certificate) -> None:
@@ -81,6 +79,6 @@ async def test_older_tls_is_refused(secure: ProxyProcess, certificate: Certifica
         context.minimum_version = ssl.TLSVersion.TLSv1
     with pytest.warns(DeprecationWarning, match=r"TLSv1_1 is deprecated"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
-    async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+    async with client_of(secure.url, context) as client:
         with pytest.raises(httpx.ConnectError):
-            await client.get(f"{secure.url}/{OPEN}/health")
+            await client.get(f"/{OPEN}/health")

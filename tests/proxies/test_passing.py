@@ -14,9 +14,9 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.proxies.conftest import DOWN, KEY, LIMIT_S, LOCKED, NARROW, OPEN, RESOURCE
+from tests.proxies.conftest import DOWN, KEY, LOCKED, NARROW, OPEN, RESOURCE
 from tests.proxies.shipped import SERVICES, ProxyProcess
-from tests.proxies.talking import call, calling, events, session
+from tests.proxies.talking import LIMIT_S, PLAIN, call, calling, events, session
 from tests.wire.harness import BOTH
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -280,7 +280,9 @@ async def test_the_official_client_speaks_the_old_transport(proxy: ProxyProcess)
 async def test_the_official_client_speaks_streamable_http(proxy: ProxyProcess, mode: Any) -> None:
     """In its own newest revision, and with a session; through a key as well."""
     headers = {"authorization": f"Bearer {KEY}"}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=15) as http:
+    async with httpx2.AsyncClient(
+        headers=headers, verify=PLAIN, trust_env=False, timeout=LIMIT_S
+    ) as http:
         transport = streamable_http_client(f"{proxy.url}/{LOCKED}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
             result = await client.call_tool("add", {"a": 2, "b": 3})

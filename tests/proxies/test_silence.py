@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.proxies.conftest import LIMIT_S, OPEN, TALKATIVE
+from tests.proxies.conftest import OPEN, TALKATIVE
 from tests.proxies.shipped import PROXIES, SHIPPED, Place, ProxyProcess
-from tests.proxies.talking import call, calling, events, session
+from tests.proxies.talking import call, calling, client_of, events, session
 from tests.servers.processes import ServerProcess
 
 SILENCE_S = 2
@@ -42,9 +42,7 @@ def impatient(
 
 async def test_a_silent_stream_stays_open(impatient: ProxyProcess) -> None:
     """For longer than half of the limit, twice; each event starts it anew."""
-    async with httpx.AsyncClient(
-        base_url=impatient.url, trust_env=False, timeout=LIMIT_S
-    ) as client:
+    async with client_of(impatient.url) as client:
         headers = await session(client, OPEN)
         async with client.stream("GET", f"/{OPEN}/mcp", headers=headers) as stream:
             heard = events(stream)
@@ -55,13 +53,10 @@ async def test_a_silent_stream_stays_open(impatient: ProxyProcess) -> None:
                 assert "notifications/tools/list_changed" in names
 
 
+@pytest.mark.parametrize("impatient", LIMITED, indirect=True)
 async def test_the_edited_limit_is_the_one_that_counts(impatient: ProxyProcess) -> None:
     """A stream that is silent for longer is cut, so an hour in the file is an hour."""
-    if impatient.kind not in LIMITED:
-        pytest.skip("Caddy has no limit that could be edited")
-    async with httpx.AsyncClient(
-        base_url=impatient.url, trust_env=False, timeout=LIMIT_S
-    ) as client:
+    async with client_of(impatient.url) as client:
         headers = await session(client, OPEN)
         async with client.stream("GET", f"/{OPEN}/mcp", headers=headers) as stream:
             began = time.monotonic()
@@ -72,9 +67,7 @@ async def test_the_edited_limit_is_the_one_that_counts(impatient: ProxyProcess) 
 
 async def test_comments_of_the_server_keep_a_stream_open(impatient: ProxyProcess) -> None:
     """They are sent every 15 s; here every 0.3 s, for longer than the limit."""
-    async with httpx.AsyncClient(
-        base_url=impatient.url, trust_env=False, timeout=LIMIT_S
-    ) as client:
+    async with client_of(impatient.url) as client:
         headers = await session(client, TALKATIVE)
         began = time.monotonic()
         async with client.stream("GET", f"/{TALKATIVE}/mcp", headers=headers) as stream:
@@ -90,13 +83,13 @@ async def test_a_client_that_leaves_is_noticed(
     """Its call is cancelled at once, or, behind Apache, with the server's next comment."""
     service = TALKATIVE if proxy.kind == "apache" else OPEN
     gate = f"left-{proxy.kind}"
-    async with httpx.AsyncClient(trust_env=False, timeout=LIMIT_S) as direct:
+    async with client_of(servers[service].url) as direct:
         async with (
-            httpx.AsyncClient(base_url=proxy.url, trust_env=False, timeout=LIMIT_S) as client,
+            client_of(proxy.url) as client,
             calling(client, service, "wait_at_gate", gate=gate) as arriving,
         ):
             await anext(arriving)
-        told = await direct.get(f"{servers[service].url}/gates/{gate}/left", timeout=5)
+        told = await direct.get(f"/gates/{gate}/left", timeout=5)
         assert told.json() == {"left": gate}
 
 
