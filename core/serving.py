@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from core.observability.health import Component
-from core.observability.logs import LineWriter, set_up
+from core.observability.logs import set_up
 from core.security.tls import TLS
 from core.settings import LOOPBACK_HOSTS, ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
@@ -83,8 +83,13 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
     server.log_requests_to(log_writer)
     _warn_of_weak_key(settings)
     _note_tls(server, tls)
+
+    def leave() -> None:
+        log_writer.close()
+        os._exit(0)
+
     try:
-        Listener(server, tls, log_writer).run(list(sockets))
+        Listener(server, tls, leave=leave).run(list(sockets))
     finally:
         log_writer.close()
 
@@ -159,19 +164,21 @@ class Listener(uvicorn.Server):
 
     Args:
         limits: Of connections; those of the settings when not given.
+        leave: Ends the process, whatever its threads are doing; nobody can stop a thread.
     """
 
     def __init__(
         self,
         server: MCPServer,
-        tls: TLS | None,
-        log_writer: LineWriter,
+        tls: TLS | None = None,
+        *,
         limits: Limits | None = None,
+        leave: Callable[[], None] | None = None,
     ) -> None:
         section = server.settings.server
         self._server = server
         self._tls = tls
-        self._log_writer = log_writer
+        self._leave = leave
         limits = limits or limits_of(section)
         self._connections = Connections(limits, server.metrics)
         self._stops_at: float | None = None
@@ -254,9 +261,8 @@ class Listener(uvicorn.Server):
         await self._wait_for_answers(self._server.settings.server.graceful_timeout_s)
         await self._cut_off()
         await self._stop_services()
-        if self.force_exit:
-            self._leave()
-        _after(THREADS_LIMIT_S, self._leave)
+        if self._leave is not None:
+            _after(0 if self.force_exit else THREADS_LIMIT_S, self._leave)
 
     def _stop_listening(self, sockets: Iterable[socket.socket]) -> None:
         logger.info("stopping: %d connections are open", len(self._connections.open))
@@ -292,11 +298,6 @@ class Listener(uvicorn.Server):
         except TimeoutError:
             logger.error("the services did not stop in time")
 
-    def _leave(self) -> None:
-        """End the process, whatever its threads are doing; nobody can stop a thread."""
-        self._log_writer.close()
-        os._exit(0)
-
 
 def _warn_of_weak_key(settings: Settings) -> None:
     key = settings.auth.api_key
@@ -331,7 +332,7 @@ def _file_descriptors(wanted: int) -> int:
         reached = max(soft, needed)
     else:
         reached = hard
-        logger.warning(
+        logger.info(
             "this process may open %d files: %d connections at most instead of %d (ulimit -n)",
             hard,
             max(hard - SPARE_FILES, hard // 2),

@@ -59,6 +59,17 @@ CORS_HEADERS = (
 CORS_EXPOSED = (
     b"mcp-session-id, www-authenticate, content-disposition, location, retry-after, x-request-id"
 )
+CORS_OF_ANY: tuple[Header, ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", CORS_EXPOSED),
+)
+CORS_OF_NAMED: tuple[Header, ...] = (
+    (b"access-control-allow-credentials", b"true"),
+    (b"access-control-expose-headers", CORS_EXPOSED),
+    (b"vary", b"Origin"),
+)
+"""Beside their own name. Only they may send credentials of the browser's own: we have no cookies,
+but a certificate of the client's is one."""
 SINGLE_HEADERS = frozenset(
     {
         b"authorization",
@@ -151,7 +162,7 @@ class Guard:
         self._paths = dict(paths)
         self._prefixes = dict(prefixes)
         self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
-        self._origins = frozenset(settings.cors.allowed_origins)
+        self._origins = frozenset(o.rstrip("/").lower() for o in settings.cors.allowed_origins)
         self._security_headers = security_headers(secure=settings.tls.certificate is not None)
         self._good_hosts: set[bytes] = set()
         self._id_prefix = os.urandom(6).hex()
@@ -264,12 +275,11 @@ class Guard:
         self, request: HTTPRequest, header: bytes, host: bytes, *, any_origin: bool
     ) -> None:
         origin = header.decode("latin-1")
-        if any_origin or origin in self._origins or "*" in self._origins:
-            request.extra_headers += (
-                (b"access-control-allow-origin", header),
-                (b"access-control-expose-headers", CORS_EXPOSED),
-                (b"vary", b"Origin"),
-            )
+        if origin in self._origins and origin != "*":
+            request.extra_headers += ((b"access-control-allow-origin", header), *CORS_OF_NAMED)
+            return
+        if any_origin or "*" in self._origins:
+            request.extra_headers += CORS_OF_ANY
             return
         try:
             parts = urlsplit(origin)
