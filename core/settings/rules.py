@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.security.keys import KeysFile
+from core.security.tls import TLS
 from core.settings.base import LOOPBACK_HOSTS, SettingsError
 from core.settings.sections import LoggingSection, OAuthSection, Settings, TLSSection
 
@@ -52,37 +52,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _tls(tls: TLSSection) -> Iterator[str]:
-    unreadable = [
-        problem
-        for name in ("certificate", "key", "client_ca")
-        for problem in _readable(f"tls.{name}", getattr(tls, name))
-    ]
-    yield from unreadable
-    if (tls.certificate is None) != (tls.key is None):
-        yield "tls: certificate and key need each other"
-    elif tls.certificate is None or tls.key is None:
-        if tls.client_ca is not None:
-            yield "tls.client_ca: needs a certificate and a key"
-    elif not unreadable:
-        yield from _loadable(tls.certificate, tls.key, tls.client_ca)
-
-
-def _loadable(certificate: Path, key: Path, client_ca: Path | None) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if tls == TLSSection():
+        return
     try:
-        # With a password given, none is asked for at the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, ValueError) as error:
-        yield f"tls: {certificate} and {key} do not make a pair that can be read: {_why(error)}"
-    try:
-        if client_ca is not None:
-            context.load_verify_locations(client_ca)
-    except (ssl.SSLError, ValueError) as error:
-        yield f"tls.client_ca: {client_ca} holds no certificate: {_why(error)}"
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "reason", None) or str(error)
+        TLS(tls)
+    except SettingsError as error:
+        yield f"tls: {error}"
 
 
 def _oauth(oauth: OAuthSection) -> Iterator[str]:
@@ -96,15 +71,6 @@ def _keys(path: Path | None) -> Iterator[str]:
             KeysFile(path)
     except SettingsError as error:
         yield str(error)
-
-
-def _readable(name: str, path: Path | None) -> Iterator[str]:
-    if path is None:
-        return
-    if not path.is_file():
-        yield f"{name}: there is no file {path}"
-    elif not os.access(path, os.R_OK):
-        yield f"{name}: {path} may not be read by this user"
 
 
 def _writable(logging: LoggingSection) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from core.errors import nearest
 from core.settings.base import PROJECT_ROOT, Key, Section, SettingsError
-from core.settings.files import ConfigFile, read_config_file
+from core.settings.files import ConfigFile
 from core.settings.loading import Loadable
 from core.settings.urls import is_secure_url
 from core.settings.variables import Also
@@ -403,13 +404,14 @@ def _service_folders() -> set[str]:
 def _services_among(names: Set[str]) -> Set[str]:
     """Return which names of tables are names of services.
 
-    An image has the folder of one service only, and the registry beside it.
+    An image has one service and knows of no other: there every name counts as one's that is not
+    close to a name that is known.
     """
     folders = _service_folders()
-    registry = PROJECT_ROOT / "config" / "services.yaml"
-    if names <= folders | Settings.model_fields.keys() or not registry.exists():
+    if (PROJECT_ROOT / "config" / "services.yaml").exists():
         return names & folders
-    return names & (folders | set(read_config_file(registry).values.get("services", ())))
+    known = folders | Settings.model_fields.keys()
+    return {name for name in names if name in folders or not nearest(name, known)}
 
 
 def _keys_of(section: str) -> frozenset[str]:

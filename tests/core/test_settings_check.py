@@ -83,7 +83,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         "MCP_HTTP_LOGING__LEVEL: no such setting. Did you mean 'MCP_HTTP_LOGGING__LEVEL'?",
         "pool_min is larger than pool_max",
         "mcp.toml: github.read_only: no such setting",
-        "/nowhere/c.pem",
+        "tls: TLS needs a certificate and its key; MCP_HTTP_TLS__KEY is not set",
         "listens on loopback only, not on 0.0.0.0",
         "port 8500 is given to several services: fetch, github",
     ):

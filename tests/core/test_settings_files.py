@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import Settings
-from core.settings import SettingsError, read_config_file
+from core.settings import SettingsError, read_config_file, sections
 from core.settings.files import MAX_FILE_BYTES
 
 SECRET = "hunter2-hunter2"
@@ -166,6 +166,21 @@ def test_wrong_setting_is_told_with_its_line(tmp_path: Path, content: str, told:
     with pytest.raises(SettingsError) as refused:
         Settings.from_file(file)
     assert told in str(refused.value)
+
+
+def test_in_an_image_other_services_are_left_alone_and_misspelt_sections_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one service and no registry; a file for all of them may be mounted."""
+    image = tmp_path / "app"
+    (image / "services" / "postgres").mkdir(parents=True)
+    (image / "services" / "postgres" / "__main__.py").touch()
+    monkeypatch.setattr(sections, "PROJECT_ROOT", image)
+    file = _written(tmp_path, "c.yaml", "fetch: {}\ngithub: {}\nbridge: {}\nserver: {port: 7}\n")
+    assert Settings.from_file(file).server.port == 7
+    for wrong in ("sevrer", "postgers", "loging"):
+        with pytest.raises(SettingsError, match=f"{wrong}: no such setting"):
+            Settings.from_file(_written(tmp_path, "d.yaml", f"{wrong}: {{}}\n"))
 
 
 def test_wrong_variable_is_told_by_its_name(
