@@ -87,10 +87,10 @@ class Stack:
         """Return what the engine's own check of a container says."""
         return str(self.inspect(container)["State"].get("Health", {}).get("Status"))
 
-    def curl(self, service: registry.Service, path: str, *options: str) -> Answer:
+    def curl(self, service: registry.Service, path: str, *options: str, key: str = KEY) -> Answer:
         """Ask a service, from where its port is published."""
         url = f"http://127.0.0.1:{service.port}{path}"
-        bearer = f"Authorization: Bearer {KEY}"
+        bearer = f"Authorization: Bearer {key}"
         words = ("curl", "--silent", "--show-error", "--max-time", "20", "--header", bearer)
         return self.engine.run(*words, *options, url)
 
@@ -181,7 +181,7 @@ def test_test_makes_real_calls(running: Stack) -> None:
 def test_without_the_key_nothing_is_told(running: Stack) -> None:
     """The key reached the containers: a wrong one is none."""
     for service in SERVICES:
-        wrong = running.curl(service, "/tools", "--header", "Authorization: Bearer wrong")
+        wrong = running.curl(service, "/tools", key="wrong")
         assert "UNAUTHORIZED" in wrong.text.upper(), wrong.text
 
 
@@ -358,10 +358,9 @@ def test_named_keys_are_taken_and_taken_back_while_containers_run(running: Stack
     key = re.search(r"^mcp_\S+$", made.text, re.MULTILINE)
     assert key is not None, made.text
     fetch = REGISTRY.services["fetch"]
-    bearer = ("--header", f"Authorization: Bearer {key[0]}")
 
     def tools() -> str:
-        return running.engine.run("curl", "--silent", *bearer, f"{_url(fetch)}/tools").text
+        return running.curl(fetch, "/tools", key=key[0]).text
 
     assert "UNAUTHORIZED" in tools().upper(), "the container was not told of the file yet"
     restarted = running.deploy("restart", "fetch")
@@ -372,10 +371,6 @@ def test_named_keys_are_taken_and_taken_back_while_containers_run(running: Stack
     audit = running.engine.docker("exec", fetch.container, "cat", "/var/lib/mcp/audit.jsonl")
     assert audit.code == 0, audit.text
     assert key[0] not in audit.text
-
-
-def _url(service: registry.Service) -> str:
-    return f"http://127.0.0.1:{service.port}"
 
 
 def test_certificates_and_redis_reach_the_containers(running: Stack, tmp_path: Path) -> None:
