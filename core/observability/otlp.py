@@ -157,19 +157,20 @@ class Recorder:
         attributes: dict[str, Any] = {"mcp.method.name": method, "mcp.protocol.version": revision}
         if session:
             attributes["mcp.session.id"] = session
-        target = params.get("name")
-        named = isinstance(target, str) and method in _NAMED
-        if named:
-            attributes[_NAMED[method]] = target[:100] if isinstance(target, str) else ""
         if method == "tools/call":
             attributes["gen_ai.operation.name"] = "execute_tool"
+        if method == "prompts/get":
+            attributes["gen_ai.prompt.name"] = str(params.get("name"))[:100]
         parent, links = self._told_in(params.get("_meta"))
-        name = f"{method} {str(target)[:100]}" if named else method[:100]
-        return self.span(name, attributes, "server", parent=parent, links=links)
+        return self.span(method, attributes, "server", parent=parent, links=links)
 
-    def fail(self, kind: str, code: str) -> None:
-        """Mark the current span as failed."""
-        _Recorded(trace.get_current_span()).fail(kind, code)
+    def tool_done(self, tool: str, code: str) -> None:
+        """Name the tool of the current span, and the code of its failure; no code for none."""
+        current = trace.get_current_span()
+        current.update_name(f"tools/call {tool}")
+        current.set_attribute("gen_ai.tool.name", tool)
+        if code:
+            _Recorded(current).fail("tool_error", code)
 
     def trace_id(self) -> str:
         """Return the id of the current trace as 32 hexadecimal digits; empty for none."""
@@ -189,7 +190,6 @@ class Recorder:
         return parent, [trace.Link(here)] if here.is_valid else []
 
 
-_NAMED = {"tools/call": "gen_ai.tool.name", "prompts/get": "gen_ai.prompt.name"}
 _DOOR_HEADERS = frozenset({b"traceparent", b"tracestate", b"user-agent"})
 
 

@@ -84,11 +84,13 @@ def is_on() -> bool:
 def span(
     name: str, attributes: Attributes | None = None, *, kind: Kind = "internal"
 ) -> AbstractContextManager[Span]:
-    """Record a block as a span below the one that is current.
+    """Record a block as a span below the one that is current; work of no request leaves none.
 
     An error that leaves the block is its failure: by code when it is one of ours, else by class.
     """
-    return _NOTHING if _recorder is None else _recorder.span(name, attributes or {}, kind)
+    if _recorder is None or not _recorder.trace_id():
+        return _NOTHING
+    return _recorder.span(name, attributes or {}, kind)
 
 
 def outgoing(method: str, host: str, port: int) -> AbstractContextManager[Span]:
@@ -104,7 +106,7 @@ def outgoing(method: str, host: str, port: int) -> AbstractContextManager[Span]:
         "server.address": host,
         "server.port": port,
     }
-    return _recorder.span(method, told, "client")
+    return span(method, told, kind="client")
 
 
 def door(scope: Mapping[str, Any]) -> AbstractContextManager[Span]:
@@ -128,10 +130,13 @@ def call(
     return _recorder.call(method, params, revision, session)
 
 
-def outcome(label: str) -> None:
-    """Say what the tool call of the current span came to: `ok`, or the code of an error."""
-    if _recorder is not None and label not in SUCCEEDED:
-        _recorder.fail("tool_error", label)
+def tool_done(tool: str, label: str) -> None:
+    """Name the tool of the current span and say what its call came to: `ok`, or a code.
+
+    Only here is it sure that there is such a tool: span names are few, and not for callers to make.
+    """
+    if _recorder is not None:
+        _recorder.tool_done(tool, "" if label in SUCCEEDED else label)
 
 
 def trace_id() -> str:

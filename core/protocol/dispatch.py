@@ -348,7 +348,7 @@ class Dispatcher:
             seconds = time.perf_counter() - started
             self._meter.tool_done(tool.name, label, seconds)
             self._audit.used("tool_call", tool.name, caller, arguments, label, seconds)
-            tracing.outcome(label)
+            tracing.tool_done(tool.name, label)
             if caller.trace is not None:
                 caller.trace["tool"] = tool.name
                 caller.trace["outcome"] = label

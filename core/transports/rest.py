@@ -43,7 +43,7 @@ class RESTDoor:
         arguments = await self._runtime.bodies.read_json(request)
         caller = plain_caller(request, LATEST_LEGACY, session=None)
         exchange = Exchange(request, self._runtime.streams)
-        with tracing.call("tools/call", {"name": tool.name}, revision=caller.revision):
+        with tracing.call("tools/call", {}, revision=caller.revision):
             work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
             outcome = await self._runtime.exchanges.watch(exchange, work)
         await _send(request, outcome)

@@ -164,6 +164,24 @@ async def test_failures_are_told_by_code_and_nothing_of_the_call(collector: Coll
     assert SECRET not in str(collector.spans)
 
 
+async def test_callers_do_not_make_names_of_spans(collector: Collector) -> None:
+    """A backend lists them all; a tool or method that is none is not among them."""
+    async with Client(_server(collector.url)) as client:
+        await client.http.post("/rpc", json=_call(f"made_up_{SECRET}"))
+        await client.rpc(f"made/up/{SECRET}")
+    names = {span.name for span in collector.spans}
+    assert names == {"POST /rpc", "tools/call"}
+    assert collector.named("tools/call").attributes["error.type"] == "UNKNOWN_TOOL"
+
+
+async def test_work_that_no_request_asked_for_leaves_no_span(collector: Collector) -> None:
+    """It would be a trace of its own, every few seconds."""
+    async with Client(_server(collector.url)) as client:
+        with tracing.span("of nobody"), tracing.outgoing("GET", "example.org", 443):
+            await client.http.get("/tools")
+    assert {span.name for span in collector.spans} == {"GET /tools"}
+
+
 async def test_probes_leave_no_spans(collector: Collector) -> None:
     """They come every few seconds and would hide everything else."""
     async with Client(_server(collector.url)) as client:
