@@ -124,10 +124,7 @@ class Engine:
         """End it and all that runs in it, and remove what was made on the machine."""
         if self._outer is None:
             return
-        # Killed and removed by the engine, they leave no control groups behind.
-        left = self.docker("ps", "--all", "--quiet").text.split()
-        if left:
-            self.docker("rm", "--force", *left)
+        self.clear()
         first = self._first_pid()
         if first is not None:
             os.kill(first, signal.SIGTERM)
@@ -158,6 +155,15 @@ class Engine:
     def docker(self, *arguments: str) -> Answer:
         """Run `docker`."""
         return self._run(["docker", *arguments], ROOT, {})
+
+    def clear(self) -> None:
+        """Remove all containers, also those that it would start again and again.
+
+        Those that it removes itself leave neither control groups nor mounted folders behind.
+        """
+        left = self.docker("ps", "--all", "--quiet").text.split()
+        if left:
+            self.docker("rm", "--force", *left)
 
     def kill(self, pid: int) -> None:
         """Kill a process by the number that the engine knows it by."""

@@ -142,6 +142,7 @@ def stack(engine: Engine) -> Iterator[Stack]:
             who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
             subprocess.run(["git", *who, *command.split()], cwd=root, check=True)
         yield Stack(engine, root)
+        engine.clear()
 
 
 @pytest.fixture(scope="module")
