@@ -207,8 +207,12 @@ def of_service(
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
     if database_url is not None:
         mine["DATABASE_URL"] = database_url
-    if service.services_variable is not None and not mine.get(service.services_variable):
-        mine[service.services_variable] = listed(_local_urls(registry, values))
+    if service.services_variable is not None:
+        if not mine.get(service.services_variable):
+            mine[service.services_variable] = listed(_local_urls(registry, values))
+        key = key_for_calls(mine, project.own_key)
+        if key is not None and key not in (mine.get(name) for name in API_KEYS):
+            mine.setdefault(f"{service.services_variable}_API_KEY", key)
     return mine
 
 
@@ -225,21 +229,26 @@ def _local_urls(registry: Registry, values: Values) -> dict[str, str]:
 
 
 def endpoint_of(variables: Values, own_key: Path | None = None) -> Endpoint:
-    """Return where a service started with these variables answers.
-
-    `own_key` is the file of the key for services that know named keys only.
-    """
+    """Return where a service started with these variables answers; see `key_for_calls`."""
     host = variables.get(HOST, "127.0.0.1")
-    key = next((variables[name] for name in API_KEYS if variables.get(name)), None)
-    if key is None and variables.get(KEYS_FILE) and own_key is not None and own_key.exists():
-        key = own_key.read_text().strip()
     return Endpoint(
         host="127.0.0.1" if host in _ANY_ADDRESS else host,
         port=int(variables[PORT]),
         secure=bool(variables.get(CERTIFICATE)),
-        api_key=key,
+        api_key=key_for_calls(variables, own_key),
         client_certificate=variables.get(CLIENT_CERTIFICATE) or None,
     )
+
+
+def key_for_calls(variables: Values, own_key: Path | None) -> str | None:
+    """Return the key with which services with these variables are called; None for none.
+
+    `own_key` is the file of the key for services that know named keys only.
+    """
+    key = next((variables[name] for name in API_KEYS if variables.get(name)), None)
+    if key is None and variables.get(KEYS_FILE) and own_key is not None and own_key.exists():
+        return own_key.read_text().strip()
+    return key
 
 
 def without_ours(registry: Registry) -> dict[str, str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.security.keys import hash_of
@@ -300,6 +300,7 @@ def test_the_table_tells_everything_but_hashes(file: KeysFile, project: Project)
     assert hash_of(text)[7:20] not in later.table()
 
 
+@settings(deadline=None, max_examples=50)  # each change is written through to the disk
 @given(
     st.lists(
         st.sampled_from(
@@ -408,6 +409,27 @@ def test_deploy_sh_calls_with_its_own_key_where_nothing_else_is_set(
     both = {**with_file, "MCP_HTTP_API_KEY": "k"}
     assert environment.endpoint_of(both, project.own_key).api_key == "k"
     assert environment.endpoint_of({environment.PORT: "1"}, project.own_key).api_key is None
+
+
+def test_the_service_that_asks_the_others_gets_a_key_for_it(
+    project: Project, known: Registry
+) -> None:
+    """It would find that they refuse it; what the operator sets comes first."""
+    monitoring, values = known.services["monitoring"], dict[str, str]()
+
+    def given() -> str | None:
+        found = environment.of_service(project, known, monitoring, values, None)
+        return found.get("MCP_MONITORING_SERVICES_API_KEY")
+
+    assert given() is None
+    run(project, known, "create alice")
+    assert given() == project.own_key.read_text().strip()
+    values = {"MCP_HTTP_API_KEY": "one for all"}
+    assert given() is None
+    values = {"MCP_MONITORING_SERVICES_API_KEY": "other"}
+    assert given() == "other"
+    fetch = environment.of_service(project, known, known.services["fetch"], {}, None)
+    assert project.own_key.read_text().strip() not in fetch.values()
 
 
 @pytest.fixture
