@@ -514,6 +514,7 @@ class MCPServer:
         async with AsyncExitStack() as stack:
             self._audit.open()
             stack.callback(self._audit.close)
+            stack.callback(self._floods.close)
             stack.callback(self._quotas.save)
             self._ticker.start()
             stack.push_async_callback(self._ticker.stop)

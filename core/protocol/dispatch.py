@@ -723,4 +723,5 @@ def _failed(error: ToolError) -> Outcome:
 
 def _as_protocol_error(error: ToolError) -> SuiteError:
     kind = InvalidParams if wire_of(error).jsonrpc == -32602 else InternalError
-    return kind(error.message, hint=error.hint, retryable=error.retryable, reason=error.code)
+    facts = {**error.facts, "reason": error.code}
+    return kind(error.message, hint=error.hint, retryable=error.retryable, **facts)

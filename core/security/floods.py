@@ -70,6 +70,11 @@ class Floods:
         for report in self._reports.values():
             report.tick(now)
 
+    def close(self) -> None:
+        """Report what has not been reported yet."""
+        for report in self._reports.values():
+            report.say()
+
     def _count(self, kind: str, per_minute: float, address: str, what: str) -> None:
         network = network_of(address)
         bucket = Bucket(f"{kind} {network}", per_minute / 60, max(1, math.ceil(per_minute)))
@@ -90,6 +95,7 @@ class _Report:
 
     def __init__(self, kind: str, tell: Callable[[str, int, str], None] | None) -> None:
         self._kind = kind
+        self._text = "too many requests" if kind == "requests" else "too many wrong credentials"
         self._tell = tell
         self._count = 0
         self._address = ""
@@ -100,7 +106,7 @@ class _Report:
         self._address = address
         if self._next_at is None:
             self._next_at = math.inf  # the next tick tells when a minute will be over
-            self._say()
+            self.say()
 
     def tick(self, now: float) -> None:
         if self._next_at is None:
@@ -109,13 +115,12 @@ class _Report:
             self._next_at = now + REPORT_INTERVAL_S
         elif now >= self._next_at:
             self._next_at = now + REPORT_INTERVAL_S if self._count else None
-            if self._count:
-                self._say()
+            self.say()
 
-    def _say(self) -> None:
+    def say(self) -> None:
         count, self._count = self._count, 0
-        logger.warning(
-            "too many %s: %d refused, the latest from %s", self._kind, count, self._address
-        )
+        if not count:
+            return
+        logger.warning("%s: %d refused, the latest from %s", self._text, count, self._address)
         if self._tell is not None:
             self._tell(self._kind, count, self._address)

@@ -162,12 +162,14 @@ async def test_refusals_leave_lines_but_no_flood_of_them(file: Path) -> None:
         for _ in range(2):
             await wire.ask("POST", "/tools/echo", json_={"text": "x"})
     lines = lines_of(file)[1:-1]
-    assert [line["event"] for line in lines] == ["refused"] * 3 + ["flood"] + ["tool_call"] * 2
+    events = ["refused"] * 3 + ["flood"] + ["tool_call"] * 2 + ["flood"]
+    assert [line["event"] for line in lines] == events
     assert lines[0]["outcome"] == "UNAUTHORIZED"
     assert lines[0]["reason"] == "wrong"
     assert lines[0]["path"] == "/rpc"
     assert lines[3]["kind"] == "failures"
-    assert [line["outcome"] for line in lines[4:]] == ["ok", "RATE_LIMITED"]
+    assert [line["outcome"] for line in lines[4:6]] == ["ok", "RATE_LIMITED"]
+    assert (lines[3]["requests"], lines[6]["requests"]) == (1, 16)
     assert not is_in(file, "hunter2")
 
 

@@ -247,6 +247,21 @@ async def test_calls_over_the_rate_are_told_to_wait() -> None:
             assert "tools" in (await session.ask("tools/list")).result
 
 
+async def test_reads_of_resources_count_like_calls() -> None:
+    """They do what tools do; what is refused says when again."""
+    async with Wire(settings={"rate_limit": {"calls_per_minute": 1, "burst": 2}}) as wire:
+        session = await wire.session()
+        for _ in range(2):
+            assert (
+                "contents" in (await session.ask("resources/read", {"uri": "demo://pixel"})).result
+            )
+        refused = (await session.ask("resources/read", {"uri": "demo://pixel"})).error
+        assert refused["data"]["reason"] == "RATE_LIMITED"
+        assert refused["data"]["retry_after_s"] > 1
+        assert (await session.call("add", a=1, b=2))["isError"]
+        assert "messages" in (await session.ask("prompts/get", {"name": "show"})).result
+
+
 # --- time -------------------------------------------------------------------------------------
 
 
