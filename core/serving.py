@@ -47,8 +47,8 @@ SPARE_FILES = 256
 POLL_S = 0.05
 TOLD_LIMIT_S = 1.0
 """For calls that are cut off to say so."""
-LIFESPAN_LIMIT_S = 10.0
-THREADS_LIMIT_S = 5.0
+LIFESPAN_LIMIT_S = 5.0
+THREADS_LIMIT_S = 2.0
 """For threads of calls that were cut off, which cannot be stopped."""
 STARTUP_FAILED = 3
 KEEPALIVE = {
