@@ -273,7 +273,10 @@ class KeysFile:
             if _Seen.of(self._path.stat()) == self._seen:
                 return
             self._read()
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self._seen = None  # it may come back as it was
+            self._note(_said(self._path, error))
+        except ValueError as error:
             self._note(_said(self._path, error))
         else:
             self.problem = None

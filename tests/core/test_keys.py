@@ -404,6 +404,20 @@ def _name_twice(path: Path) -> None:
     write_keys(path, row("bob"), row("bob", key_of("other")))
 
 
+async def test_a_file_that_comes_back_as_it_was_is_well_again(tmp_path: Path) -> None:
+    """Its folder was away for a moment, as with a network's; nothing of the file has changed."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    file = KeysFile(write_keys(folder / "keys.json", row("alice")))
+    folder.rename(tmp_path / "away")
+    file.tick(1.0)
+    assert file.problem is not None
+    (tmp_path / "away").rename(folder)
+    file.tick(2.0)
+    assert file.problem is None
+    assert len(file.ring) == 1
+
+
 @pytest.mark.parametrize("harm", [_vanish, _break, _open_up, _name_twice])
 async def test_a_broken_file_changes_nothing_until_it_is_mended(
     path: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
