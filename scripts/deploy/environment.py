@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.settings.variables import FILE_SUFFIX
 from scripts.deploy.config_file import completed
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
@@ -82,6 +83,7 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     callers = {**earlier, **os.environ}
     services = registry.services.values()
     named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
+    named |= {name + FILE_SUFFIX for name in named}
     ours = {
         name: value
         for name, value in callers.items()
