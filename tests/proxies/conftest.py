@@ -19,8 +19,8 @@ RESOURCE = "https://mcp.example.org/fetch/mcp"
 """The public address of `fetch`, for OAuth."""
 OPEN, LOCKED, DOWN = "postgres", "fetch", "filesystem"
 """The services: without a key, with one, and not running."""
-TALKATIVE, NARROW = "github", "monitoring"
-"""A service that sends a comment every 0.3 s, and one that takes bodies of 1 KiB."""
+TALKATIVE = "github"
+"""A service that sends a comment every 0.3 s."""
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
             "MCP_HTTP_OAUTH__RESOURCE": RESOURCE,
         },
         TALKATIVE: {"MCP_HTTP_SERVER__KEEPALIVE_INTERVAL_S": "0.3"},
-        NARROW: {"MCP_HTTP_SERVER__MAX_BODY_BYTES": "1024"},
     }
     with ExitStack() as stack:
         yield {

@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.proxies.conftest import DOWN, KEY, LOCKED, NARROW, OPEN, RESOURCE
+from tests.proxies.conftest import DOWN, KEY, LOCKED, OPEN, RESOURCE
 from tests.proxies.shipped import SERVICES, ProxyProcess
 from tests.proxies.talking import LIMIT_S, PLAIN, call, calling, events, session
 from tests.wire.harness import BOTH
@@ -313,17 +313,14 @@ async def test_the_largest_body_passes(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_body_beyond_the_limit_is_refused_in_the_servers_words(
-    proxy: ProxyProcess,
+    client: httpx.AsyncClient,
 ) -> None:
     """A page of the proxy would say neither the limit nor what to do."""
-    text = json.dumps({"text": "x" * 2000})
-    status, body = await spoken(
-        proxy,
-        f"POST /{NARROW}/tools/echo HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}",
-    )
-    assert status == 413
-    assert json.loads(body)["error"]["code"] == "BODY_TOO_LARGE"
+    body = b'{"text": "' + b"x" * (BODY_LIMIT + BODY_LIMIT // 2) + b'"}'
+    headers = {"content-type": "application/json"}
+    answer = await client.post(f"/{OPEN}/tools/echo", content=body, headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "BODY_TOO_LARGE"
 
 
 async def test_a_missing_key_is_refused_with_the_servers_challenge(
