@@ -37,10 +37,11 @@ class Confirmations:
 
     Args:
         lifetime_s: Seconds for which a token is accepted.
-        clock: Seconds since the epoch.
+        clock: Seconds, monotonic: a wall clock that jumps there and back would let a token be used
+            twice.
     """
 
-    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lifetime_s = lifetime_s
         self._clock = clock
         self._secret = secrets.token_bytes(32)
