@@ -52,6 +52,31 @@ async def opened(connection: Connection) -> tuple[EventStream, OpenStreams]:
     return stream, streams
 
 
+async def test_one_caller_cannot_have_all_streams() -> None:
+    """A quarter is kept for the others; what is closed can be opened again."""
+    streams = OpenStreams(8, 15)
+
+    def request(address: str) -> HTTPRequest:
+        connection = Connection()
+        connection.may_read.set()
+        found = connection.request()
+        found.address = address
+        return found
+
+    many = [EventStream(request("10.0.0.1"), streams) for _ in range(6)]
+    for stream in many:
+        assert not streams.is_full_for(request("10.0.0.1"))
+        await stream.open()
+    assert streams.is_full_for(request("10.0.0.1"))
+    for number in (2, 3):
+        assert not streams.is_full_for(request(f"10.0.0.{number}"))
+        await EventStream(request(f"10.0.0.{number}"), streams).open()
+    assert streams.is_full_for(request("10.0.0.4"))
+    await many[0].finish()
+    await many[0].finish()
+    assert not streams.is_full_for(request("10.0.0.1"))
+
+
 async def test_events_keep_their_order_for_a_slow_reader() -> None:
     """Whoever must not wait pushes, and nothing overtakes."""
     connection = Connection()
