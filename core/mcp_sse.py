@@ -52,8 +52,9 @@ from core.security.keys import Ring, changes_between
 from core.security.quotas import LocalQuotas
 from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
-from core.serving import is_loopback, serve
+from core.serving import serve
 from core.settings import Settings, SettingsError
+from core.settings.rules import open_to_strangers
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
@@ -591,14 +592,8 @@ class MCPServer:
         Raises:
             SettingsError: Says what to set.
         """
-        host, security = self.settings.server.host, self.settings.security
-        if self._authenticator.required or security.allow_unauthenticated or is_loopback(host):
-            return
-        raise SettingsError(
-            f"Without a key this server listens on loopback only, not on {host}. Set "
-            "MCP_HTTP_API_KEY (openssl rand -hex 32), or MCP_HTTP_SERVER__HOST=127.0.0.1, or, "
-            "where something else keeps strangers out, MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED=1."
-        )
+        if problem := open_to_strangers(self.settings):
+            raise SettingsError(problem)
 
 
 class _Application(FastAPI):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import resource
@@ -35,7 +34,7 @@ import uvicorn
 from core.observability.health import Component
 from core.observability.logs import set_up
 from core.security.tls import TLS
-from core.settings import LOOPBACK_HOSTS, ServerSection, Settings, SettingsError
+from core.settings import ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
 
 if TYPE_CHECKING:
@@ -142,16 +141,6 @@ def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:
         opened.close()
         raise
     return opened
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a server on `host`."""
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def limits_of(section: ServerSection) -> Limits:

@@ -15,7 +15,8 @@ from core.context import ANONYMOUS, Principal
 from core.errors import InsufficientScope, Unauthorized
 from core.security.keys import NEVER, Entry, KeysFile, OnChange, Ring, digest_of
 from core.security.resource import ProtectedResource
-from core.settings import AuthSection
+from core.settings import Settings
+from core.settings.base import is_loopback
 from core.transports.http import Header, HTTPRequest
 
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
@@ -47,12 +48,29 @@ class Authenticator(ABC):
 
 
 class OpenDoor(Authenticator):
-    """No key is configured: everybody is anonymous. Only loopback is served then."""
+    """No key is configured: everybody is anonymous. Only loopback is served then.
+
+    A proxy on this machine comes from loopback, too, with requests from anywhere: those are
+    refused, since nobody decided that they may come in.
+
+    Args:
+        to_strangers: Whether the operator did decide that.
+    """
 
     required = False
 
+    def __init__(self, *, to_strangers: bool = False) -> None:
+        self._to_strangers = to_strangers
+
     async def authenticate(self, request: HTTPRequest) -> Principal:
         """Return the anonymous principal."""
+        if request.forwarded and not (self._to_strangers or is_loopback(request.address)):
+            raise Unauthorized(
+                "Without a key this server answers this machine only, and a proxy brings this "
+                "request from elsewhere.",
+                hint="The operator sets MCP_HTTP_API_KEY or makes keys with ./deploy.sh keys.",
+                reason="missing",
+            )
         return ANONYMOUS
 
 
@@ -134,7 +152,7 @@ def presented_key(request: HTTPRequest) -> bytes | None:
     return headers.get(b"x-api-key")
 
 
-def authenticator_for(section: AuthSection, on_keys: OnChange | None = None) -> Authenticator:
+def authenticator_for(settings: Settings, on_keys: OnChange | None = None) -> Authenticator:
     """Return what checks callers under these settings.
 
     Args:
@@ -143,8 +161,9 @@ def authenticator_for(section: AuthSection, on_keys: OnChange | None = None) -> 
     Raises:
         SettingsError: The keys file cannot be used.
     """
+    section = settings.auth
     if section.api_key is None and section.keys_file is None:
-        return OpenDoor()
+        return OpenDoor(to_strangers=settings.security.allow_unauthenticated)
     return ByKey(
         section.api_key.get_secret_value() if section.api_key is not None else None,
         KeysFile(section.keys_file, on_keys) if section.keys_file is not None else None,

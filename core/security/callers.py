@@ -57,7 +57,7 @@ def callers_of(
     Raises:
         SettingsError: The keys file cannot be used.
     """
-    others = authenticator_for(settings.auth, on_keys)
+    others = authenticator_for(settings, on_keys)
     resource = protected_resource(settings.oauth, service, name)
     if resource is None:
         return Callers(others, _persons_of(settings), None, None)

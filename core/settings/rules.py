@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 
 from core.security.keys import KeysFile
 from core.security.tls import TLS
-from core.settings.base import LOOPBACK_HOSTS, SettingsError
+from core.settings.base import SettingsError, is_loopback
 from core.settings.sections import LoggingSection, OAuthSection, Settings, TLSSection
 
 
@@ -39,16 +38,6 @@ def open_to_strangers(settings: Settings) -> str | None:
         "MCP_HTTP_API_KEY (openssl rand -hex 32), or MCP_HTTP_SERVER__HOST=127.0.0.1, or, "
         "where something else keeps strangers out, MCP_HTTP_SECURITY__ALLOW_UNAUTHENTICATED=1."
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can connect to an address."""
-    if host in LOOPBACK_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _tls(tls: TLSSection) -> Iterator[str]:

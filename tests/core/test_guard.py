@@ -81,6 +81,22 @@ async def test_missing_and_wrong_keys_are_401_on_every_surface(method: str, path
             assert KEY not in answer.body.decode()
 
 
+@pytest.mark.parametrize(("method", "path"), SURFACES)
+async def test_a_server_without_a_key_is_not_opened_to_the_world_by_a_proxy(
+    method: str, path: str
+) -> None:
+    """The proxy comes from loopback, whoever stands before it; who does decides."""
+    async with Wire() as wire:
+        answer = await status_of(wire, method, path, {"x-forwarded-for": "203.0.113.7"})
+        assert answer.status == 401
+        assert b"MCP_HTTP_API_KEY" in answer.body
+        answer = await status_of(wire, method, path, {"x-forwarded-for": "127.0.0.1"})
+        assert answer.status != 401
+    async with Wire(settings={"security": {"allow_unauthenticated": True}}) as wire:
+        answer = await status_of(wire, method, path, {"x-forwarded-for": "203.0.113.7"})
+        assert answer.status != 401
+
+
 @pytest.mark.parametrize("query", [f"?api_key={KEY}", f"?access_token={KEY}", f"?token={KEY}"])
 async def test_key_in_the_address_is_not_taken(query: str) -> None:
     """Wire §15: never from the query string."""

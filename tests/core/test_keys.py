@@ -210,7 +210,7 @@ def test_a_missing_or_wrong_file_keeps_the_server_from_starting(
         path.write_text(content)
         path.chmod(0o600)
     with pytest.raises(SettingsError, match=r"auth\.keys_file: .*keys\.json"):
-        authenticator_for(Settings.from_dict({"auth": {"keys_file": path}}).auth)
+        authenticator_for(Settings.from_dict({"auth": {"keys_file": path}}))
 
 
 # --- who is let in -------------------------------------------------------------------------------
