@@ -52,6 +52,8 @@ from core.settings import ServerSection
 CHECK_INTERVAL_S = 0.5
 SPARE_CONNECTIONS = 200
 """So many above the limit are told so; further ones are dropped."""
+MAX_FORGOTTEN_BYTES = 64 * 1024 * 1024
+"""Of bodies that nobody reads, because their requests have been answered already."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NEVER = math.inf
 logger = logging.getLogger(__name__)
@@ -150,6 +152,7 @@ class Connection(HttpToolsProtocol):
         self._is_new_head = False
         self._head_bytes = 0
         self._fed = 0
+        self._forgotten = 0
         self._is_answering = False
         self._is_deaf = False
         self._refusal: bytes | None = None
@@ -174,6 +177,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived."""
         if self._is_deaf:
+            self._forget(len(data))
             return
         self._fed = len(data)
         try:
@@ -247,12 +251,20 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.transport is self.transport:
             cycle.transport = _UnfinishedRequest(self, cycle)  # type: ignore[assignment]  # its four methods
+        if not self._is_answering:
+            self._forget(arrived)
         if self._is_new_head:
             self._is_new_head = False
         elif self._fed == arrived:
             self._head_bytes += arrived
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse(Malformed("The body goes on without content."))
+
+    def _forget(self, size: int) -> None:
+        """Count what is read for nothing; drop a peer that goes on and on."""
+        self._forgotten += size
+        if self._forgotten > MAX_FORGOTTEN_BYTES:
+            self.transport.abort()
 
     def _check_head(self, size: int) -> None:
         limits = self._limits
