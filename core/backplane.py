@@ -1,39 +1,94 @@
 """What replicas of one service share, behind one small interface.
 
-A replica holds nothing that another must have, except: change notifications, the deny list of
-ended sessions, and messages for a session whose stream another replica holds. They go through a
-`Backplane`. `MemoryBackplane` serves one process; a Redis one fits the same methods: `publish` to a
-channel that every replica reads, `deny` to a key with an expiry that every replica mirrors.
+A replica holds nothing that another must have, except:
+
+```
+changes              told to every replica                                    publish
+ended sessions       a deny list that every replica mirrors                   deny, is_denied
+notes on a session   log level, subscriptions: read by who sees it first      note, notes
+messages             for the one replica that has the stream or the question  send
+```
+
+`MemoryBackplane` serves one process. `core.redis_backplane` has the filling for several.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from core.journal import Journal
+from core.observability.health import Component
 
 Message = dict[str, Any]
 Receiver = Callable[[Message], None]
+ENDED = "ended"
+"""Channel of sessions that were ended: `{"session": key, "until": seconds since the epoch}`."""
+NOTED = "noted"
+"""Channel of notes: `{"session": key, "field": name, "value": text or None}`."""
 MAX_DENIED = 100_000
+logger = logging.getLogger(__name__)
+
+
+class ReplicaGone(Exception):
+    """A message was for a replica that does not exist any more."""
 
 
 class Backplane(Protocol):
-    """The shared part of several replicas."""
+    """The shared part of several replicas.
+
+    Attributes:
+        replica: Name of this process among them; empty where it is the only one.
+    """
+
+    @property
+    def replica(self) -> str:
+        """Name of this process."""
 
     async def publish(self, channel: str, message: Message) -> None:
         """Hand a JSON message to every subscriber of a channel, on every replica."""
+
+    async def send(self, replica: str, channel: str, message: Message) -> None:
+        """Hand a JSON message to the subscribers of a channel on one replica, in order.
+
+        Raises:
+            ReplicaGone: It has ended.
+            ReplicasUnreachable: Nobody can be reached now.
+        """
 
     def subscribe(self, channel: str, receiver: Receiver) -> Callable[[], None]:
         """Call `receiver` with each message of a channel; return what ends the subscription."""
 
     async def deny(self, key: str, lifetime_s: float) -> None:
-        """Put a session key on the deny list until it would have expired anyway."""
+        """Put a session key on the deny list until it would have expired anyway; tell `ENDED`."""
 
     def is_denied(self, key: str) -> bool:
         """Return whether a session key is on the deny list, from the local copy."""
+
+    async def note(self, key: str, field: str, value: str | None, lifetime_s: float) -> None:
+        """Keep a value with a session for all replicas, or forget it; tell `NOTED`.
+
+        Raises:
+            ReplicasUnreachable: The others cannot be told now; nothing was kept.
+        """
+
+    async def notes(self, key: str) -> dict[str, str]:
+        """Return what is noted of a session.
+
+        Raises:
+            ReplicasUnreachable: It cannot be looked up now.
+        """
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Be connected with the other replicas until the block is left."""
+
+    async def check(self) -> Component:
+        """Return the component of `/health`."""
 
 
 class MemoryBackplane:
@@ -44,6 +99,8 @@ class MemoryBackplane:
             it an ended session would come back.
         clock: Seconds since the epoch.
     """
+
+    replica = ""
 
     def __init__(
         self, journal: Journal | None = None, clock: Callable[[], float] = time.time
@@ -57,8 +114,11 @@ class MemoryBackplane:
 
     async def publish(self, channel: str, message: Message) -> None:
         """Call the channel's receivers, in the order in which they subscribed."""
-        for receiver in list(self._receivers.get(channel, ())):
-            receiver(message)
+        self._deliver(channel, message)
+
+    async def send(self, replica: str, channel: str, message: Message) -> None:
+        """Raise: there is no other replica."""
+        raise ReplicaGone(replica)
 
     def subscribe(self, channel: str, receiver: Receiver) -> Callable[[], None]:
         """Add a receiver."""
@@ -73,17 +133,46 @@ class MemoryBackplane:
         return unsubscribe
 
     async def deny(self, key: str, lifetime_s: float) -> None:
-        """Remember a key; the oldest ones go when there are too many."""
-        now = self._clock()
-        self._denied[key] = now + lifetime_s
-        if self._journal is not None:
-            # Not in a thread: one short append to the page cache costs less than the hand-over.
-            self._journal.append(key, now + lifetime_s, self._denied)
-        while self._denied and (
-            len(self._denied) > MAX_DENIED or next(iter(self._denied.values())) < now
-        ):
-            self._denied.popitem(last=False)
+        """Remember a key, and tell."""
+        until = self._clock() + lifetime_s
+        self._remember(key, until)
+        await self.publish(ENDED, {"session": key, "until": until})
 
     def is_denied(self, key: str) -> bool:
         """Return whether the key was denied and has not expired."""
         return self._denied.get(key, 0.0) > self._clock()
+
+    async def note(self, key: str, field: str, value: str | None, lifetime_s: float) -> None:
+        """Tell; a single process has it in the session itself."""
+        await self.publish(NOTED, {"session": key, "field": field, "value": value})
+
+    async def notes(self, key: str) -> dict[str, str]:
+        """Return nothing: what one process forgets, nobody has kept."""
+        return {}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Do nothing."""
+        yield
+
+    async def check(self) -> Component:
+        """Return that nothing is shared."""
+        return Component("off", "this process shares nothing with others")
+
+    def _deliver(self, channel: str, message: Message) -> None:
+        for receiver in list(self._receivers.get(channel, ())):
+            receiver(message)
+
+    def _remember(self, key: str, until: float) -> None:
+        """Add a key to the deny list; the oldest ones go when there are too many."""
+        if key in self._denied:
+            return
+        now = self._clock()
+        self._denied[key] = until
+        if self._journal is not None:
+            # Not in a thread: one short append to the page cache costs less than the hand-over.
+            self._journal.append(key, until, self._denied)
+        while self._denied and (
+            len(self._denied) > MAX_DENIED or next(iter(self._denied.values())) < now
+        ):
+            self._denied.popitem(last=False)

@@ -20,7 +20,7 @@ SuiteError                      code, message, hint, retryable, facts
 │   ├── Unauthorized 401 · InsufficientScope 403 · OriginRefused 403 · HostRefused 421
 │   ├── PathNotFound 404
 │   ├── MethodNotAllowed 405 · SessionRequired 400 · SessionNotFound 404 · StreamTaken 409
-│   └── TooManyRequests 429 · ServerBusy 503 · KeysUnavailable 503
+│   └── TooManyRequests 429 · ServerBusy 503 · KeysUnavailable 503 · ReplicasUnreachable 503
 └── ToolError                   a result with `isError: true`: the model reads it and can act on it
     ├── InvalidArguments · NotPermitted · NotAllowed · NotFound · Conflict · LimitExceeded
     │   ├── CursorRefused · BadPattern (InvalidArguments)
@@ -318,6 +318,12 @@ class ServerBusy(TransportError):
     default_hint = "Try again in a few seconds."
 
 
+class ReplicasUnreachable(ServerBusy):
+    """What was asked for is kept by another replica, which cannot be reached now."""
+
+    code = "REPLICAS_UNREACHABLE"
+
+
 class KeysUnavailable(ServerBusy):
     """The authorisation server has not told its keys, so no token can be checked."""
 
@@ -506,6 +512,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     TooManyRequests: Wire(-32600, 429),
     ServerBusy: Wire(-32603, 503),
     KeysUnavailable: Wire(-32603, 503),
+    ReplicasUnreachable: Wire(-32603, 503),
     ToolError: Wire(-32603, 422),
     InvalidArguments: Wire(-32602, 422),
     CursorRefused: Wire(-32602, 422),

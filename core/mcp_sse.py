@@ -17,11 +17,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from core.asking import Asking
 from core.backplane import Backplane, MemoryBackplane
 from core.catalogue import (
     AnyHandler,
@@ -45,11 +46,12 @@ from core.protocol.dispatch import Dispatcher, Identity
 from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer, load_or_make_secret
 from core.security.addresses import Addresses
+from core.security.buckets import Buckets, LocalBuckets
 from core.security.callers import callers_of
 from core.security.floods import Floods
 from core.security.guard import Guard, Route
 from core.security.keys import Ring, changes_between
-from core.security.quotas import LocalQuotas
+from core.security.quotas import LocalQuotas, Quotas
 from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
 from core.serving import serve
@@ -58,6 +60,8 @@ from core.settings.rules import open_to_strangers
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
+from core.transports.callers import ANSWERS, CANCELLED
+from core.transports.elsewhere import Elsewhere
 from core.transports.exchange import Exchanges
 from core.transports.http import Receive, Scope, Send
 from core.transports.pages import Pages, RootDoor
@@ -68,6 +72,9 @@ from core.transports.runtime import Runtime
 from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
+
+if TYPE_CHECKING:
+    from core.redis_link import RedisLink
 
 RECHECK_INTERVAL_S = 2.0
 logger = logging.getLogger(__name__)
@@ -110,8 +117,7 @@ class MCPServer:
         info |= {"title": title} if title else {}
         info |= {"description": description} if description else {}
         self._identity = Identity(info, instructions)
-        ended = self.settings.server.state_dir / f"ended-sessions-{name}"
-        self._backplane = backplane or MemoryBackplane(Journal(ended))
+        self._given_backplane = backplane
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._ticker = Ticker()
@@ -337,6 +343,7 @@ class MCPServer:
         self.sealer = Sealer(secret)
         self._audit = AuditLog(self.name, self.version, settings.logging, secret)
         self._calls = Calls(server.max_concurrent_calls)
+        self._share()
         self._changes = Changes(self._backplane)
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
@@ -350,9 +357,21 @@ class MCPServer:
             lifetime_s=server.session_lifetime_s,
             idle_s=server.session_idle_s,
             on_drop=self._forget,
+            on_uris=self._changes.tell_watchers,
+            on_end=self._calls.cancel_session,
         )
+        self._elsewhere = Elsewhere(self._backplane, Asking(self._backplane), self._sessions)
+        self._backplane.subscribe(CANCELLED, lambda m: self._cancel(m["session"], m["id"]))
+        self._backplane.subscribe(ANSWERS, lambda m: self._answer(m["session"], m["response"]))
         quotas = LocalQuotas(server.state_dir / f"calls-of-today-{self.name}")
-        self._rate_limit = RateLimit(settings.rate_limit, self.metrics, quotas)
+        buckets: Buckets = LocalBuckets()
+        shared: Quotas = quotas
+        if self._link is not None:
+            from core.security.shared_limits import SharedBuckets, SharedQuotas
+
+            buckets = SharedBuckets(self._link, self.name, buckets)
+            shared = SharedQuotas(self._link, self.name, quotas)
+        self._rate_limit = RateLimit(settings.rate_limit, self.metrics, shared, buckets)
         self._floods = Floods(settings.rate_limit, self.metrics, report=self._note_flood)
         self._dispatcher = Dispatcher(
             self.catalogue,
@@ -376,6 +395,29 @@ class MCPServer:
             self._ticker.add(part.tick)
         self._quotas = quotas
         self._add_components()
+
+    def _share(self) -> None:
+        """Make the backplane: of the settings, unless one was given."""
+        journal = Journal(self.settings.server.state_dir / f"ended-sessions-{self.name}")
+        url = self.settings.backplane.redis_url
+        self._link: RedisLink | None = None
+        self._backplane: Backplane = self._given_backplane or MemoryBackplane(journal)
+        if url is not None and self._given_backplane is None:
+            # A seventh of a second and 5 MB that a server alone does not need.
+            from core.redis_backplane import RedisBackplane
+            from core.redis_link import RedisLink
+
+            self._link = RedisLink(url.get_secret_value())
+            self._backplane = RedisBackplane(self._link, self.name, self.sealer, journal)
+        self.add_lifespan(self._backplane.running)
+
+    def _cancel(self, session: str, id_: str | int) -> None:
+        self._calls.cancel((session, id_))
+
+    def _answer(self, key: str, response: dict[str, Any]) -> None:
+        session = self._sessions.get(key)
+        if session is not None:
+            session.answer(response)
 
     def _note_flood(self, kind: str, requests: int, address: str) -> None:
         self._audit.noted("flood", kind=kind, requests=requests, latest_address=address)
@@ -404,6 +446,7 @@ class MCPServer:
         self.health.add("server", self._check_server)
         self.health.add("authentication", self._check_authentication)
         self.health.add("audit", self._audit.check)
+        self.health.add("backplane", self._backplane.check)
         for name, state in states.items():
             self.health.add(name, check_of(state))
         self.metrics.observe(
@@ -455,6 +498,8 @@ class MCPServer:
             streams=self._streams,
             exchanges=self._exchanges,
             bodies=self._bodies,
+            backplane=self._backplane,
+            elsewhere=self._elsewhere,
         )
         pages = Pages(
             self._dispatcher,

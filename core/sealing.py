@@ -35,9 +35,12 @@ class Sealer:
 
     def seal(self, purpose: str, payload: bytes) -> str:
         """Return a URL-safe token that holds `payload`."""
+        return _encode(self.seal_bytes(purpose, payload))
+
+    def seal_bytes(self, purpose: str, payload: bytes) -> bytes:
+        """Return `payload` sealed, for where any byte may stand."""
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, payload, purpose.encode())
-        return _encode(nonce + sealed)
+        return nonce + self._cipher.encrypt(nonce, payload, purpose.encode())
 
     def open(self, purpose: str, token: str) -> bytes:
         """Return the payload of a token.
@@ -51,8 +54,20 @@ class Sealer:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             if _encode(raw) != token:  # one content, one spelling: what is denied stays denied
                 raise ValueError("not canonical")
-            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], purpose.encode())
-        except (binascii.Error, InvalidTag, ValueError):
+        except (binascii.Error, ValueError):
+            raise ValueError("not a token of this server") from None
+        return self.open_bytes(purpose, raw)
+
+    def open_bytes(self, purpose: str, sealed: bytes) -> bytes:
+        """Return the payload of what `seal_bytes` made.
+
+        Raises:
+            ValueError: It was not sealed by this key for this purpose.
+        """
+        try:
+            nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+            return self._cipher.decrypt(nonce, rest, purpose.encode())
+        except (InvalidTag, ValueError):
             raise ValueError("not a token of this server") from None
 
 

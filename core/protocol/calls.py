@@ -138,11 +138,12 @@ class Calls:
         if call.key is not None and self._by_key.get(call.key) is call:
             del self._by_key[call.key]
 
-    def cancel(self, key: CallKey) -> None:
-        """Stop the call with this key; unknown keys are ignored."""
+    def cancel(self, key: CallKey) -> bool:
+        """Stop the call with this key; return whether there was one."""
         call = self._by_key.get(key)
         if call is not None:
             call.stop(Reason.CANCELLED)
+        return call is not None
 
     def stop_all(self) -> None:
         """Cut every call off, because the server stops."""

@@ -22,11 +22,11 @@ LIST_CHANGES = frozenset({TOOLS, PROMPTS, RESOURCES})
 
 
 class Subscriber:
-    """One stream that hears about changes; `uris` are changed through `Changes`.
+    """One stream that hears about changes; who changes `uris` calls `Changes.tell_watchers`.
 
     Attributes:
         methods: The list changes it wants.
-        uris: The resources it wants to hear of.
+        uris: The resources it wants to hear of; a session's own set.
         push: Sends one message; must not block.
         meta: `_meta` of each message, for a listen stream.
     """
@@ -43,7 +43,7 @@ class Subscriber:
     ) -> None:
         self.push = push
         self.methods = methods
-        self.uris: set[str] = uris or set()
+        self.uris: set[str] = set() if uris is None else uris
         self.meta = meta
 
     def wants(self, message: Message) -> bool:
@@ -69,24 +69,15 @@ class Changes:
     def add(self, subscriber: Subscriber) -> None:
         """Begin to send changes."""
         self._subscribers.add(subscriber)
-        self._tell_watchers()
+        self.tell_watchers()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Stop sending changes."""
         self._subscribers.discard(subscriber)
-        self._tell_watchers()
+        self.tell_watchers()
 
-    def subscribe(self, subscriber: Subscriber, uri: str) -> None:
-        """Tell a subscriber of one more resource."""
-        subscriber.uris.add(uri)
-        self._tell_watchers()
-
-    def unsubscribe(self, subscriber: Subscriber, uri: str) -> None:
-        """Tell a subscriber of a resource no longer."""
-        subscriber.uris.discard(uri)
-        self._tell_watchers()
-
-    def _tell_watchers(self) -> None:
+    def tell_watchers(self) -> None:
+        """Tell who looks for changes what there is interest in now."""
         if self._watchers:
             uris = frozenset().union(*(subscriber.uris for subscriber in self._subscribers))
             for watcher in self._watchers:

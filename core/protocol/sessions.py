@@ -3,7 +3,8 @@
 A session id carries what was negotiated (revision, client, capabilities, principal), so a server
 that has never seen it, after a restart or on another replica, accepts it all the same. What is kept
 in memory can be lost without harm: the log level, subscriptions, open streams, questions that wait
-for their answer.
+for their answer. Replicas tell each other the first two, and where the standalone stream is, as
+notes on the session.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
-from core.backplane import Backplane
+from core.backplane import ENDED, NOTED, Backplane, Message
 from core.context import LOG_LEVELS, Principal
-from core.errors import ClientCapabilityMissing, ServerBusy, SessionNotFound
+from core.errors import (
+    ClientCapabilityMissing,
+    ReplicasUnreachable,
+    ServerBusy,
+    SessionNotFound,
+)
 from core.protocol.changes import Subscriber
 from core.protocol.messages import JSON, RequestId
 from core.protocol.revisions import ASSUMED_LEGACY, LEGACY
@@ -27,6 +33,14 @@ from core.sealing import Sealer
 
 PURPOSE = "session"
 MAX_PENDING_QUESTIONS = 100
+LEVEL = "level"
+"""Note: the least rank of log messages that the client wants."""
+ROOTS = "roots"
+"""Note: how often the client has said that its roots are others now."""
+STREAM = "stream"
+"""Note: the replica that has the standalone stream."""
+URI = "uri:"
+"""Begin of a note: a resource that the client wants to hear of."""
 
 
 class Streams(Protocol):
@@ -51,14 +65,22 @@ class Session:
         key: Short name in logs, limits and the deny list; not usable as an id.
         log_rank: Least rank of log messages the client wants.
         roots_changes: How often the client has said that its roots are others now.
+        uris: The resources that it subscribed to, on whichever replica.
+        stream_at: The replica that has its standalone stream, when it is another one's business.
+        home: The replica that this object is on.
+        behind: Notes that other replicas may have made are not read yet.
+        heard: Fields that were noted while it is behind.
     """
 
     __slots__ = (
         "_next_question",
         "_questions",
+        "behind",
         "capabilities",
         "client",
         "expires_at",
+        "heard",
+        "home",
         "id",
         "key",
         "last_used",
@@ -66,8 +88,10 @@ class Session:
         "principal",
         "revision",
         "roots_changes",
+        "stream_at",
         "streams",
         "subscriber",
+        "uris",
     )
 
     def __init__(
@@ -80,6 +104,7 @@ class Session:
         capabilities: JSON | None = None,
         client: JSON | None = None,
         expires_at: float = float("inf"),
+        home: str = "",
     ) -> None:
         self.id = id_
         self.key = key
@@ -91,6 +116,11 @@ class Session:
         self.last_used = time.monotonic()
         self.log_rank = LOG_LEVELS["info"]
         self.roots_changes = 0
+        self.uris: set[str] = set()
+        self.stream_at = ""
+        self.home = home
+        self.behind = False
+        self.heard: set[str] = set()
         self.streams: Streams | None = None
         self.subscriber: Subscriber | None = None
         self._questions: dict[str, asyncio.Future[Any]] = {}
@@ -109,7 +139,7 @@ class Session:
         if len(self._questions) >= MAX_PENDING_QUESTIONS:
             raise ClientCapabilityMissing("The client does not answer the server's requests.")
         self._next_question += 1
-        id_ = f"s{self._next_question}-{secrets.token_hex(4)}"
+        id_ = f"s{self._next_question}-{secrets.token_hex(4)}{'@' if self.home else ''}{self.home}"
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._questions[id_] = future
         future.add_done_callback(lambda _: self._questions.pop(id_, None))
@@ -128,6 +158,28 @@ class Session:
             return await answer
         finally:
             answer.cancel()
+
+    @property
+    def has_stream_elsewhere(self) -> bool:
+        """Whether another replica has the standalone stream."""
+        return self.stream_at not in ("", self.home)
+
+    def apply(self, field: str, value: str | None) -> None:
+        """Take over a note."""
+        if field == LEVEL and value is not None:
+            self.log_rank = int(value)
+        elif field == ROOTS and value is not None:
+            self.roots_changes = int(value)
+        elif field == STREAM:
+            self.stream_at = value or ""
+        elif field.startswith(URI):
+            change = self.uris.discard if value is None else self.uris.add
+            change(field.removeprefix(URI))
+
+    def asked_elsewhere(self, response: JSON) -> str:
+        """Return the replica whose question a response answers; empty when it is this one."""
+        home = str(response.get("id")).partition("@")[2]
+        return "" if home == self.home else home
 
     def answer(self, response: JSON) -> None:
         """Hand a posted response to the question that waits for it; others are ignored."""
@@ -164,6 +216,9 @@ class Sessions:
     Args:
         limit: How many are kept in memory; the least recently used ones without an open stream
             are dropped, and come back from their ids when they are used again.
+        on_drop: Told of a session whose state is dropped, or whose stream went to another replica.
+        on_uris: Told when the subscriptions of a session have changed.
+        on_end: Told the key of a session that was ended, here or on another replica.
     """
 
     def __init__(
@@ -175,6 +230,8 @@ class Sessions:
         lifetime_s: float,
         idle_s: float,
         on_drop: Callable[[Session], None],
+        on_uris: Callable[[], None] = lambda: None,
+        on_end: Callable[[str], None] = lambda key: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sealer = sealer
@@ -183,8 +240,13 @@ class Sessions:
         self._lifetime_s = lifetime_s
         self._idle_s = idle_s
         self._on_drop = on_drop
+        self._on_uris = on_uris
+        self._on_end = on_end
         self._clock = clock
         self._live: OrderedDict[str, Session] = OrderedDict()
+        self._by_key: dict[str, Session] = {}
+        backplane.subscribe(ENDED, self._take_end)
+        backplane.subscribe(NOTED, self._take_note)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -204,8 +266,13 @@ class Sessions:
             capabilities=capabilities,
             client=client,
             expires_at=now + self._lifetime_s,
+            home=self._backplane.replica,
         )
         return self._keep(session)
+
+    def get(self, key: str) -> Session | None:
+        """Return the session with a key, when it is in memory."""
+        return self._by_key.get(key)
 
     def find(self, id_: bytes, principal: Principal) -> Session:
         """Return the session of an id.
@@ -216,7 +283,9 @@ class Sessions:
         name = id_.decode("latin-1")
         session = self._live.get(name)
         if session is None:
-            session = self._keep(self._reopen(name))
+            session = self._reopen(name)
+            session.behind = True
+            self._keep(session)
         if (
             session.principal != principal.name
             or session.expires_at < self._clock()
@@ -230,7 +299,53 @@ class Sessions:
     async def end(self, session: Session) -> None:
         """End a session for good, on every replica."""
         await self._backplane.deny(session.key, session.expires_at - self._clock())
-        self._drop(session)
+
+    async def catch_up(self, session: Session) -> None:
+        """Read what other replicas have noted, once; without them when they cannot be reached."""
+        if not session.behind:
+            return
+        try:
+            noted = await self._backplane.notes(session.key)
+        except ReplicasUnreachable:
+            return
+        session.behind = False
+        for field, value in noted.items():
+            if field not in session.heard:  # those are newer
+                session.apply(field, value)
+        session.heard.clear()
+        self._on_uris()
+
+    async def note(self, session: Session, field: str, value: str | None) -> None:
+        """Change something of a session, on every replica.
+
+        Raises:
+            ReplicasUnreachable: The others cannot be told; nothing was changed.
+        """
+        if session.key in self._by_key:
+            lifetime_s = session.expires_at - self._clock()
+            await self._backplane.note(session.key, field, value, lifetime_s)
+        else:  # it is its stream, which is here
+            session.apply(field, value)
+            self._on_uris()
+
+    def _take_note(self, message: Message) -> None:
+        session = self._by_key.get(message["session"])
+        if session is None:
+            return
+        field = message["field"]
+        session.apply(field, message["value"])
+        if session.behind:
+            session.heard.add(field)
+        if field == STREAM and session.has_stream_elsewhere:  # changes are told there from now on
+            self._on_drop(session)
+            session.subscriber = None
+        self._on_uris()
+
+    def _take_end(self, message: Message) -> None:
+        session = self._by_key.get(message["session"])
+        if session is not None:
+            self._drop(session)
+        self._on_end(message["session"])
 
     def close(self) -> None:
         """Drop everything that is in memory; the ids stay valid."""
@@ -264,12 +379,14 @@ class Sessions:
             capabilities=capabilities,
             client=client,
             expires_at=issued_at + self._lifetime_s,
+            home=self._backplane.replica,
         )
 
     def _keep(self, session: Session) -> Session:
         if len(self._live) >= self._limit:
             self._make_room()
         self._live[session.id] = session
+        self._by_key[session.key] = session
         return session
 
     def _make_room(self) -> None:
@@ -281,6 +398,7 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         self._live.pop(session.id, None)
+        self._by_key.pop(session.key, None)
         self._on_drop(session)
         session.close()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
+from core.backplane import ReplicaGone
 from core.context import LOG_LEVELS, Caller, Channel
-from core.errors import InvalidParams, SuiteError
+from core.errors import InvalidParams, ReplicasUnreachable, SuiteError
 from core.protocol.changes import Subscriber
 from core.protocol.dispatch import Reply, log_rank_of
 from core.protocol.messages import JSON, Kind, RequestId, encode_result, params_of
@@ -17,15 +19,19 @@ from core.protocol.revisions import (
     MODERN,
     negotiated,
 )
-from core.protocol.sessions import Session
-from core.transports.http import HTTPRequest
+from core.protocol.sessions import LEVEL, ROOTS, URI, Session
+from core.transports.posted import Sender
 from core.transports.runtime import Runtime
 
 MAX_SUBSCRIPTIONS = 1000
+CANCELLED = "cancelled"
+"""Channel of calls that clients cancel, wherever they run."""
+ANSWERS = "answers"
+"""Channel of clients' responses to what another replica asked them."""
 
 
 def plain_caller(
-    request: HTTPRequest, revision: str, *, channel: Channel | None = None, session: str | None
+    request: Sender, revision: str, *, channel: Channel | None = None, session: str | None
 ) -> Caller:
     """Return a caller of whom nothing is known but the request."""
     return Caller(
@@ -40,7 +46,7 @@ def plain_caller(
     )
 
 
-def modern_caller(request: HTTPRequest, meta: JSON, channel: Channel | None) -> Caller:
+def modern_caller(request: Sender, meta: JSON, channel: Channel | None) -> Caller:
     """Return the caller of a 2026-07-28 request, from its checked `_meta`."""
     level = meta.get(META_LOG_LEVEL)
     return Caller(
@@ -58,7 +64,7 @@ def modern_caller(request: HTTPRequest, meta: JSON, channel: Channel | None) -> 
     )
 
 
-def session_caller(request: HTTPRequest, session: Session, channel: Channel | None) -> Caller:
+def session_caller(request: Sender, session: Session, channel: Channel | None) -> Caller:
     """Return the caller of a request in a session."""
     return Caller(
         revision=session.revision,
@@ -103,25 +109,45 @@ async def answer_legacy(
     try:
         if method == "resources/subscribe":
             runtime.dispatcher.require_resources(caller.principal)
-        change(runtime, session, params)
+        await runtime.sessions.note(session, *change(runtime, session, params))
+    except ReplicasUnreachable:
+        raise
     except SuiteError as error:
         return runtime.dispatcher.refusal(id_, error, modern=False)
     return Reply(encode_result(id_, b"{}"), 200)
 
 
-def take(runtime: Runtime, session: Session, message: JSON, kind: Kind) -> None:
-    """Take a notification or a response that belongs to a session."""
+async def take(runtime: Runtime, session: Session, message: JSON, kind: Kind) -> None:
+    """Take a notification or a response that belongs to a session.
+
+    Raises:
+        ReplicasUnreachable: It is for another replica, which cannot be reached.
+    """
     if kind is Kind.RESPONSE:
-        session.answer(message)
+        await _take_response(runtime, session, message)
     elif message["method"] == "notifications/cancelled":
         id_ = params_of(message).get("requestId")
         if type(id_) is str or type(id_) is int:
-            runtime.dispatcher.calls.cancel((session.key, id_))
+            await _cancel(runtime, session, id_)
     elif message["method"] == "notifications/roots/list_changed":
-        session.roots_changes += 1
+        await runtime.sessions.note(session, ROOTS, str(session.roots_changes + 1))
 
 
-def subscribe(runtime: Runtime, session: Session) -> Subscriber:
+async def _take_response(runtime: Runtime, session: Session, response: JSON) -> None:
+    if home := session.asked_elsewhere(response):
+        message = {"session": session.key, "response": response}
+        with contextlib.suppress(ReplicaGone):  # and so is who asked
+            await runtime.backplane.send(home, ANSWERS, message)
+    else:
+        session.answer(response)
+
+
+async def _cancel(runtime: Runtime, session: Session, id_: RequestId) -> None:
+    if not runtime.dispatcher.calls.cancel((session.key, id_)) and session.home:
+        await runtime.backplane.publish(CANCELLED, {"session": session.key, "id": id_})
+
+
+def subscribe(runtime: Runtime, session: Session) -> None:
     """Begin to tell a session about changes, on its standalone stream."""
     if session.subscriber is None:
 
@@ -129,33 +155,32 @@ def subscribe(runtime: Runtime, session: Session) -> Subscriber:
             if session.streams is not None:
                 session.streams.push(message)
 
-        session.subscriber = Subscriber(push)
+        session.subscriber = Subscriber(push, uris=session.uris)
         runtime.changes.add(session.subscriber)
-    return session.subscriber
 
 
-def _set_level(runtime: Runtime, session: Session, params: JSON) -> None:
-    session.log_rank = log_rank_of(params)
+def _set_level(runtime: Runtime, session: Session, params: JSON) -> tuple[str, str | None]:
+    return LEVEL, str(log_rank_of(params))
 
 
-def _subscribe(runtime: Runtime, session: Session, params: JSON) -> None:
-    subscriber = subscribe(runtime, session)
-    if len(subscriber.uris) >= MAX_SUBSCRIPTIONS:
+def _subscribe(runtime: Runtime, session: Session, params: JSON) -> tuple[str, str | None]:
+    if not session.has_stream_elsewhere:
+        subscribe(runtime, session)
+    if len(session.uris) >= MAX_SUBSCRIPTIONS:
         raise InvalidParams(f"At most {MAX_SUBSCRIPTIONS} resource subscriptions in one session.")
-    runtime.changes.subscribe(subscriber, _uri_of(params))
+    return URI + _uri_of(params), "1"
 
 
-def _unsubscribe(runtime: Runtime, session: Session, params: JSON) -> None:
-    uri = _uri_of(params)
-    if session.subscriber is not None:
-        runtime.changes.unsubscribe(session.subscriber, uri)
+def _unsubscribe(runtime: Runtime, session: Session, params: JSON) -> tuple[str, str | None]:
+    return URI + _uri_of(params), None
 
 
-_SESSION_METHODS: dict[str, Callable[[Runtime, Session, JSON], None]] = {
+_SESSION_METHODS: dict[str, Callable[[Runtime, Session, JSON], tuple[str, str | None]]] = {
     "logging/setLevel": _set_level,
     "resources/subscribe": _subscribe,
     "resources/unsubscribe": _unsubscribe,
 }
+"""What each changes, as a note on the session."""
 
 
 def _uri_of(params: JSON) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from core.errors import ClientCapabilityMissing, ServerBusy, wire_of
 from core.protocol.calls import CallCancelled
@@ -34,6 +34,19 @@ STANDALONE = "g"
 T = TypeVar("T")
 
 
+class Sink(Protocol):
+    """Where the events of a stream go now: a connection, here or on another replica."""
+
+    async def send(self, data: bytes) -> None:
+        """Write a frame, waiting for a slow client."""
+
+    def push(self, data: bytes) -> None:
+        """Write a frame without waiting."""
+
+    def close(self) -> None:
+        """End the stream, after what waits to be written."""
+
+
 class EventLog:
     """The events of one resumable stream, and the connection that carries them now, if any.
 
@@ -46,7 +59,7 @@ class EventLog:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.sink: EventStream | None = None
+        self.sink: Sink | None = None
         self.done = False
         self._events: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
@@ -89,17 +102,22 @@ class EventLog:
 
 
 class SessionStreams:
-    """The streams of one session of the `/mcp` door: its standalone one and its open answers."""
+    """The streams of one session of the `/mcp` door: its standalone one and its open answers.
 
-    def __init__(self) -> None:
-        self.standalone = EventLog(STANDALONE)
+    Args:
+        home: The replica, which is part of the names of its streams where there are several.
+    """
+
+    def __init__(self, home: str = "") -> None:
+        self._suffix = f"@{home}" if home else ""
+        self.standalone = EventLog(STANDALONE + self._suffix)
         self._answers: OrderedDict[str, EventLog] = OrderedDict()
         self._next = 0
 
     def begin_answer(self) -> EventLog:
         """Return the log of one more answer that becomes a stream."""
         self._next += 1
-        log = EventLog(f"p{self._next}")
+        log = EventLog(f"p{self._next}{self._suffix}")
         self._answers[log.name] = log
         while len(self._answers) > MAX_LOGS_KEPT:
             self._answers.popitem(last=False)
@@ -107,7 +125,7 @@ class SessionStreams:
 
     def named(self, name: str) -> EventLog | None:
         """Return the log of a stream, when it is still kept."""
-        return self.standalone if name == STANDALONE else self._answers.get(name)
+        return self.standalone if name == self.standalone.name else self._answers.get(name)
 
     @property
     def is_open(self) -> bool:
@@ -345,7 +363,7 @@ def stopping(id_: str | int) -> Reply:
 def streams_of(session: Session) -> SessionStreams:
     """Return a session's streams, made at first use."""
     if session.streams is None:
-        session.streams = SessionStreams()
+        session.streams = SessionStreams(session.home)
     assert isinstance(session.streams, SessionStreams)
     return session.streams
 

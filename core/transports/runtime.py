@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.backplane import Backplane
 from core.protocol.changes import Changes
 from core.protocol.dispatch import Dispatcher
 from core.protocol.sessions import Sessions
 from core.settings import Settings
 from core.transports.bodies import Bodies
+from core.transports.elsewhere import Elsewhere
 from core.transports.exchange import Exchanges
 from core.transports.streams import OpenStreams
 
@@ -24,6 +26,8 @@ class Runtime:
         streams: Every open event stream.
         exchanges: Every POST that is being answered.
         bodies: Reads request bodies.
+        backplane: What replicas share.
+        elsewhere: What other replicas have, and what they want of this one.
     """
 
     settings: Settings
@@ -33,3 +37,5 @@ class Runtime:
     streams: OpenStreams
     exchanges: Exchanges
     bodies: Bodies
+    backplane: Backplane
+    elsewhere: Elsewhere

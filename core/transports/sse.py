@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -58,6 +59,7 @@ from core.transports.callers import (
 )
 from core.transports.exchange import stopping
 from core.transports.http import HTTPRequest, prefix_of
+from core.transports.posted import Posted, Sender
 from core.transports.runtime import Runtime
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import EventStream, frame
@@ -106,8 +108,9 @@ class SSEDoor:
             return
         if self._runtime.streams.is_full_for(request):
             raise ServerBusy("No further event stream can be opened now.", retry_after_s=5)
-        key = secrets.token_hex(16)
-        session = Session(key, key, request.principal.name, revision=V2024_11_05)
+        home = self._runtime.backplane.replica
+        key = secrets.token_hex(16) + (f"@{home}" if home else "")
+        session = Session(key, key, request.principal.name, revision=V2024_11_05, home=home)
         stream = EventStream(request, self._runtime.streams)
         session.streams = _StreamChannel(stream, session)
         self._sessions[key] = session
@@ -142,46 +145,62 @@ class SSEDoor:
 
 
 class MessagesDoor:
-    """`POST /messages?session_id=…`: what the client of a `/sse` stream has to say."""
+    """`POST /messages?session_id=…`: what the client of a `/sse` stream has to say.
+
+    Where another replica has the stream, it takes the message.
+    """
 
     def __init__(self, runtime: Runtime, sessions: dict[str, Session]) -> None:
         self._runtime = runtime
         self._sessions = sessions
+        runtime.elsewhere.on_posted(self._take_posted)
 
     async def __call__(self, request: HTTPRequest) -> None:
         """Take one message; its answer travels on the stream."""
         request.require_method("POST")
-        session = self._session(request)
+        id_ = _session_id(request)
+        home = self._runtime.elsewhere.home_of(id_)
+        session = None if home else self._session(id_, request.principal)
         request.require_json()
         message = await self._runtime.bodies.read_json(request)
         messages = message if type(message) is list else [message]
         if not messages or len(messages) > MAX_BATCH:
             raise InvalidRequest(f"A batch has 1 to {MAX_BATCH} messages.")
-        kinds = [kind_of(m) for m in messages]
+        for item in messages:
+            kind_of(item)
+        if session is None and not await self._runtime.elsewhere.post(
+            home, id_, Posted.of(request), messages
+        ):
+            raise _no_stream()
         await request.respond(202, b"Accepted", ((b"content-type", b"text/plain"),))
-        for item, kind in zip(messages, kinds, strict=True):
+        if session is not None:
+            await self._take(request, session, messages)
+
+    def _session(self, id_: str, principal: Principal) -> Session:
+        session = self._sessions.get(id_)
+        if session is None or session.principal != principal.name:
+            raise _no_stream()
+        return session
+
+    def _take_posted(
+        self, id_: str, posted: Posted, messages: list[JSON]
+    ) -> Coroutine[Any, Any, None]:
+        """Return what is to be done about messages that came to another replica.
+
+        Raises:
+            SessionNotFound: The stream is not here any more.
+        """
+        return self._take(posted, self._session(id_, posted.principal), messages)
+
+    async def _take(self, request: Sender, session: Session, messages: list[JSON]) -> None:
+        for item in messages:
+            kind = kind_of(item)
             if kind is Kind.REQUEST:
                 await self._answer(request, session, item)
             else:
-                take(self._runtime, session, item, kind)
+                await take(self._runtime, session, item, kind)
 
-    def _session(self, request: HTTPRequest) -> Session:
-        query = parse_qs(request.scope.get("query_string", b"").decode("latin-1"))
-        ids = query.get("session_id") or query.get("sessionId")
-        if not ids:
-            raise SessionRequired(
-                "The query parameter session_id is missing.",
-                hint="Open GET /sse first and post to the address in its endpoint event.",
-            )
-        session = self._sessions.get(ids[0])
-        if session is None or session.principal != request.principal.name:
-            raise SessionNotFound(
-                "There is no such stream; it has closed, or never was.",
-                hint="Open GET /sse again and post to the address in its endpoint event.",
-            )
-        return session
-
-    async def _answer(self, request: HTTPRequest, session: Session, message: JSON) -> None:
+    async def _answer(self, request: Sender, session: Session, message: JSON) -> None:
         channel = session.streams
         assert isinstance(channel, _StreamChannel)
         channel.stream.begin_answer()
@@ -197,7 +216,7 @@ class MessagesDoor:
             channel.stream.end_answer()
 
     async def _work(
-        self, request: HTTPRequest, session: Session, channel: _StreamChannel, message: JSON
+        self, request: Sender, session: Session, channel: _StreamChannel, message: JSON
     ) -> Reply:
         id_, method = message["id"], message["method"]
         request.trace["method"] = method
@@ -217,7 +236,7 @@ class MessagesDoor:
 
     def _modern_caller(
         self,
-        request: HTTPRequest,
+        request: Sender,
         session: Session,
         channel: _StreamChannel,
         method: str,
@@ -229,3 +248,21 @@ class MessagesDoor:
         caller = modern_caller(request, meta, channel)
         caller.session = session.key
         return caller
+
+
+def _session_id(request: HTTPRequest) -> str:
+    query = parse_qs(request.scope.get("query_string", b"").decode("latin-1"))
+    ids: list[str] | None = query.get("session_id") or query.get("sessionId")
+    if not ids:
+        raise SessionRequired(
+            "The query parameter session_id is missing.",
+            hint="Open GET /sse first and post to the address in its endpoint event.",
+        )
+    return ids[0]
+
+
+def _no_stream() -> SessionNotFound:
+    return SessionNotFound(
+        "There is no such stream; it has closed, or never was.",
+        hint="Open GET /sse again and post to the address in its endpoint event.",
+    )

@@ -65,7 +65,14 @@ from core.transports.callers import (
     subscribe,
     take,
 )
-from core.transports.exchange import EventLog, Exchange, session_header, streams_of
+from core.transports.elsewhere import Place
+from core.transports.exchange import (
+    STANDALONE,
+    EventLog,
+    Exchange,
+    session_header,
+    streams_of,
+)
 from core.transports.http import HTTPRequest, method_not_allowed
 from core.transports.runtime import Runtime
 from core.transports.streams import EventStream, frame
@@ -231,7 +238,7 @@ class StreamableDoor:
                 session = self._runtime.sessions.create(request.principal, *opening)
                 request.extra_headers += session_header(session)
         elif self._has_sessions:
-            session = self._session(request)
+            session = await self._session(request)
         exchange = Exchange(
             request,
             self._runtime.streams,
@@ -246,27 +253,28 @@ class StreamableDoor:
 
     async def _take(self, request: HTTPRequest, message: JSON, kind: Kind) -> None:
         if self._has_sessions:
-            take(self._runtime, self._session(request), message, kind)
+            await take(self._runtime, await self._session(request), message, kind)
         await request.respond_empty(202)
 
     async def _end(self, request: HTTPRequest) -> None:
-        session = self._session(request)
-        await self._runtime.sessions.end(session)
-        self._runtime.dispatcher.calls.cancel_session(session.key)
+        await self._runtime.sessions.end(await self._session(request))
         await request.respond_empty(200)
 
-    def _session(self, request: HTTPRequest) -> Session:
+    async def _session(self, request: HTTPRequest) -> Session:
         id_ = request.headers.get(b"mcp-session-id")
         if id_ is None:
             raise SessionRequired("The header Mcp-Session-Id is missing.")
-        return self._runtime.sessions.find(id_, request.principal)
+        session = self._runtime.sessions.find(id_, request.principal)
+        if session.behind:
+            await self._runtime.sessions.catch_up(session)
+        return session
 
     async def _batch(self, request: HTTPRequest, batch: list[Any], version: str | None) -> None:
         """Answer a JSON-RPC batch, which only 2025-03-26 has."""
         known = version is None or version in LEGACY
         if not batch or not known or any(claims_modern(message) for message in batch):
             raise InvalidRequest("The body has to be one message, not a batch.")
-        session = self._session(request) if self._has_sessions else None
+        session = await self._session(request) if self._has_sessions else None
         revision = session.revision if session is not None else version or ASSUMED_LEGACY
         if revision != V2025_03_26:
             raise InvalidRequest(f"Revision {revision} has no batches; send one message.")
@@ -279,7 +287,7 @@ class StreamableDoor:
         if session is not None:
             for message, kind in zip(batch, kinds, strict=True):
                 if kind is not Kind.REQUEST:
-                    take(self._runtime, session, message, kind)
+                    await take(self._runtime, session, message, kind)
         if not requests:
             await request.respond_empty(202)
             return
@@ -303,7 +311,7 @@ class StreamableDoor:
     # -- GET --------------------------------------------------------------------------------------
 
     async def _get(self, request: HTTPRequest) -> None:
-        session = self._session(request)
+        session = await self._session(request)
         if not accepted(request.headers.get(b"accept"))[1]:
             raise NotAcceptable("This answer is an event stream.")
         streams = streams_of(session)
@@ -311,8 +319,12 @@ class StreamableDoor:
         name, _, number = resumed.partition(".")
         if not _EVENT_NUMBER.fullmatch(number):
             number = ""
+        if number and (home := self._runtime.elsewhere.home_of(name)):
+            await self._resume_from(request, session, Place(session.key, home, name, int(number)))
+            return
         log = streams.named(name) if number else streams.standalone
-        if log is streams.standalone and log.sink is not None and not number:
+        is_taken = log is streams.standalone and not number and log.sink is not None
+        if is_taken or (not number and await self._runtime.elsewhere.has_stream(session)):
             raise StreamTaken("This session has its standalone event stream already.")
         stream = self._new_stream(request)
         if log is None:  # that stream is over and forgotten; nothing more will come on it
@@ -322,13 +334,38 @@ class StreamableDoor:
         if log.sink is not None:  # the client came back before we saw it leave
             log.sink.close()
         self._catch_up(session, log, stream, number)
+        await self._carry(session, log, stream)
+
+    async def _resume_from(self, request: HTTPRequest, session: Session, place: Place) -> None:
+        """Go on with a stream that the client has begun on another replica."""
+        stream = self._new_stream(request)
+        elsewhere = self._runtime.elsewhere
+        if not place.name.startswith(STANDALONE):
+            await elsewhere.relay(place, stream, session_header(session))
+            return
+        for data in await elsewhere.take_over(place):
+            stream.push(data)
+        log = streams_of(session).standalone
+        if log.sink is not None:
+            log.sink.close()
+        self._catch_up(session, log, stream, "")
+        await self._carry(session, log, stream)
+
+    async def _carry(self, session: Session, log: EventLog, stream: EventStream) -> None:
+        """Send the events of a stream to the client until it leaves."""
+        is_standalone = log is streams_of(session).standalone
+        elsewhere = self._runtime.elsewhere
         log.sink = stream
         try:
+            if is_standalone:
+                await elsewhere.note_stream(session, is_here=True)
             await stream.open(session_header(session))
             await stream.wait()
         finally:
             if log.sink is stream:
                 log.sink = None
+                if is_standalone:
+                    await elsewhere.note_stream(session, is_here=False)
 
     def _catch_up(self, session: Session, log: EventLog, stream: EventStream, number: str) -> None:
         """Put what the client has missed on the stream, before anything new can come."""
