@@ -73,7 +73,7 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
     settings = server.settings
     try:
         server.check_address()
-        tls = TLS(settings.tls) if settings.tls != type(settings.tls)() else None
+        tls = TLS(settings.tls) if any(dict(settings.tls).values()) else None
         sockets = sockets or bound_sockets(settings.server.host, server.port)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -23,7 +23,7 @@ import asyncio
 import fcntl
 import logging
 import math
-import struct
+import sys
 import termios
 import time
 from dataclasses import dataclass
@@ -179,21 +179,31 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             self._forget(len(data))
             return
-        self._fed = len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as switch:  # nothing is upgraded to: HTTP goes on
-            rest = data[switch.args[0] :]
-            if rest:
-                self.data_received(rest)
-            return
-        except httptools.HttpParserError as error:
-            self._refuse(_problem(error))
+        self._parse(data)
+        if self._is_deaf:
             return
         if self._in_head:
             self._check_unfinished_head(len(data))
         elif self.cycle is not None and self.cycle.more_body:
             self._check_unfinished_body(len(data))
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, which stops behind a request that wants to switch protocols.
+
+        There is nothing to switch to, so HTTP goes on (RFC 9110, 7.8).
+        """
+        rest = data
+        while rest:
+            self._fed = len(rest)
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as switch:
+                rest = rest[switch.args[0] :]
+            except httptools.HttpParserError as error:
+                self._refuse(_problem(error))
+                return
+            else:
+                return
 
     def on_message_begin(self) -> None:
         """Begin the head of a request."""
@@ -440,8 +450,11 @@ def _unsent(transport: asyncio.Transport) -> int:
     opened = transport.get_extra_info("socket")
     if opened is None:
         return waiting
-    (queued,) = struct.unpack("i", fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4)))
-    return waiting + int(queued)
+    try:
+        answer = fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # it has just been closed
+        return waiting
+    return waiting + int.from_bytes(answer, sys.byteorder)
 
 
 def _problem(error: httptools.HttpParserError) -> SuiteError:

@@ -269,6 +269,14 @@ def test_upgrade_is_ignored_and_what_follows_is_read(server: ServerProcess) -> N
         assert [status for status, _ in answers] == [200, 200]
 
 
+def test_many_upgrades_at_once_are_ignored(server: ServerProcess) -> None:
+    """More of them in one packet than Python's stack is deep."""
+    upgrade = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(upgrade * 1500)
+        assert len(answers_in(rest_of(connection))) == 1500
+
+
 def test_refused_expectation_ends_the_connection(server: ServerProcess) -> None:
     """Whether the body follows a refusal is the client's choice, so nobody could tell."""
     head = HEAD.replace(b"application/json", b"text/plain")
