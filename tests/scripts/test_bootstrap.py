@@ -26,8 +26,9 @@ def _install_fake(project: Project, monkeypatch: pytest.MonkeyPatch, script: str
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Project:
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A clone without anything."""
+    monkeypatch.delenv("MCP_VENV", raising=False)
     return Project(tmp_path)
 
 
