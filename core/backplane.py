@@ -7,6 +7,7 @@ changes              told to every replica                                    pu
 ended sessions       a deny list that every replica mirrors                   deny, is_denied
 notes on a session   log level, subscriptions: read by who sees it first      note, notes
 messages             for the one replica that has the stream or the question  send
+what is done once    a confirmation on any replica         deposit, withdraw, claim
 ```
 
 `MemoryBackplane` serves one process. `core.redis_backplane` has the filling for several.
@@ -84,6 +85,27 @@ class Backplane(Protocol):
             ReplicasUnreachable: It cannot be looked up now.
         """
 
+    async def deposit(self, name: str, lifetime_s: float) -> None:
+        """Let a name be withdrawn once, on any replica, before its time is over.
+
+        Raises:
+            ReplicasUnreachable: It cannot be kept now.
+        """
+
+    async def withdraw(self, name: str) -> bool:
+        """Return whether a name was deposited; it is not any more.
+
+        Raises:
+            ReplicasUnreachable: It cannot be looked up now.
+        """
+
+    async def claim(self, name: str, lifetime_s: float) -> bool:
+        """Return whether nobody has claimed a name on any replica, and claim it.
+
+        Raises:
+            ReplicasUnreachable: Nobody knows now; the name counts as claimed on this replica.
+        """
+
     def running(self) -> AbstractAsyncContextManager[None]:
         """Be connected with the other replicas until the block is left."""
 
@@ -98,14 +120,21 @@ class MemoryBackplane:
         journal: Keeps the deny list over a restart, since session ids outlive one too; without
             it an ended session would come back.
         clock: Seconds since the epoch.
+        steady: Seconds, monotonic: by a clock that jumps, something could be done twice.
     """
 
     replica = ""
 
     def __init__(
-        self, journal: Journal | None = None, clock: Callable[[], float] = time.time
+        self,
+        journal: Journal | None = None,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._steady = steady
+        self._deposits: dict[str, float] = {}
+        self._claims: dict[str, float] = {}
         self._journal = journal
         self._receivers: dict[str, list[Receiver]] = {}
         self._denied: OrderedDict[str, float] = OrderedDict(
@@ -149,6 +178,27 @@ class MemoryBackplane:
     async def notes(self, key: str) -> dict[str, str]:
         """Return nothing: what one process forgets, nobody has kept."""
         return {}
+
+    async def deposit(self, name: str, lifetime_s: float) -> None:
+        """Keep a name."""
+        self._deposits = self._living(self._deposits)
+        self._deposits[name] = self._steady() + lifetime_s
+
+    async def withdraw(self, name: str) -> bool:
+        """Forget a name."""
+        return self._deposits.pop(name, 0.0) > self._steady()
+
+    async def claim(self, name: str, lifetime_s: float) -> bool:
+        """Remember a name."""
+        self._claims = self._living(self._claims)
+        if name in self._claims:
+            return False
+        self._claims[name] = self._steady() + lifetime_s
+        return True
+
+    def _living(self, names: dict[str, float]) -> dict[str, float]:
+        now = self._steady()
+        return {name: until for name, until in names.items() if until > now}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

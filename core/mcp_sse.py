@@ -92,6 +92,7 @@ class MCPServer:
 
     Attributes:
         sealer: Makes tokens that only this server and its replicas can open.
+        backplane: What this server shares with its replicas.
     """
 
     def __init__(
@@ -344,7 +345,7 @@ class MCPServer:
         self._audit = AuditLog(self.name, self.version, settings.logging, secret)
         self._calls = Calls(server.max_concurrent_calls)
         self._share()
-        self._changes = Changes(self._backplane)
+        self._changes = Changes(self.backplane)
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
         self._bodies = Bodies(
@@ -352,7 +353,7 @@ class MCPServer:
         )
         self._sessions = Sessions(
             self.sealer,
-            self._backplane,
+            self.backplane,
             limit=server.max_sessions,
             lifetime_s=server.session_lifetime_s,
             idle_s=server.session_idle_s,
@@ -360,9 +361,9 @@ class MCPServer:
             on_uris=self._changes.tell_watchers,
             on_end=self._calls.cancel_session,
         )
-        self._elsewhere = Elsewhere(self._backplane, Asking(self._backplane), self._sessions)
-        self._backplane.subscribe(CANCELLED, lambda m: self._cancel(m["session"], m["id"]))
-        self._backplane.subscribe(ANSWERS, lambda m: self._answer(m["session"], m["response"]))
+        self._elsewhere = Elsewhere(self.backplane, Asking(self.backplane), self._sessions)
+        self.backplane.subscribe(CANCELLED, lambda m: self._cancel(m["session"], m["id"]))
+        self.backplane.subscribe(ANSWERS, lambda m: self._answer(m["session"], m["response"]))
         quotas = LocalQuotas(server.state_dir / f"calls-of-today-{self.name}")
         buckets: Buckets = LocalBuckets()
         shared: Quotas = quotas
@@ -401,15 +402,15 @@ class MCPServer:
         journal = Journal(self.settings.server.state_dir / f"ended-sessions-{self.name}")
         url = self.settings.backplane.redis_url
         self._link: RedisLink | None = None
-        self._backplane: Backplane = self._given_backplane or MemoryBackplane(journal)
+        self.backplane: Backplane = self._given_backplane or MemoryBackplane(journal)
         if url is not None and self._given_backplane is None:
             # A seventh of a second and 5 MB that a server alone does not need.
             from core.redis_backplane import RedisBackplane
             from core.redis_link import RedisLink
 
             self._link = RedisLink(url.get_secret_value())
-            self._backplane = RedisBackplane(self._link, self.name, self.sealer, journal)
-        self.add_lifespan(self._backplane.running)
+            self.backplane = RedisBackplane(self._link, self.name, self.sealer, journal)
+        self.add_lifespan(self.backplane.running)
 
     def _cancel(self, session: str, id_: str | int) -> None:
         self._calls.cancel((session, id_))
@@ -446,7 +447,7 @@ class MCPServer:
         self.health.add("server", self._check_server)
         self.health.add("authentication", self._check_authentication)
         self.health.add("audit", self._audit.check)
-        self.health.add("backplane", self._backplane.check)
+        self.health.add("backplane", self.backplane.check)
         for name, state in states.items():
             self.health.add(name, check_of(state))
         self.metrics.observe(
@@ -498,7 +499,7 @@ class MCPServer:
             streams=self._streams,
             exchanges=self._exchanges,
             bodies=self._bodies,
-            backplane=self._backplane,
+            backplane=self.backplane,
             elsewhere=self._elsewhere,
         )
         pages = Pages(

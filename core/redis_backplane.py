@@ -4,13 +4,13 @@
 mcp:<service>:all              stream of what every replica reads, the newest 10,000 messages
 mcp:<service>:to:<replica>     stream of what one replica reads; gone soon after the replica is
 mcp:<service>:ended            sorted set: keys of ended sessions, by when they would have expired
-mcp:<service>:session:<key>    hash: what is noted of a session
+mcp:<service>:notes:<key>      hash: what is noted of a session, or of somebody
+mcp:<service>:once:<hash>      what may be done once
 ```
 
 Streams rather than publish/subscribe, because a replica that lost its connection goes on reading
 where it was. Messages are sealed with the key that the replicas share: who gets at Redis can
-neither read nor invent them. The notes are not: a log level and the URIs that a session wants to
-hear of.
+neither read nor invent them; so are notes.
 
 Redis may go away at any time. Then nobody waits for it (`core.redis_link`); what was published
 meanwhile is told when it is back, also to a Redis that has lost everything.
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import random
 import secrets
@@ -138,14 +139,16 @@ class RedisBackplane(MemoryBackplane):
 
     async def note(self, key: str, field: str, value: str | None, lifetime_s: float) -> None:
         """Keep a value in the session's hash, then tell everybody."""
-        name = f"{self._prefix}session:{key}"
+        name = f"{self._prefix}notes:{key}"
+        place = _hash(field)
+        sealed = self._sealer.seal_bytes(f"{PURPOSE} {name}", to_json([field, value]))
 
         async def keep(redis: Redis) -> None:
             async with redis.pipeline(transaction=True) as commands:
                 if value is None:
-                    commands.hdel(name, field)
+                    commands.hdel(name, place)
                 else:
-                    commands.hset(name, field, value)
+                    commands.hset(name, place, sealed)  # type: ignore[arg-type]  # or bytes
                 commands.expire(name, max(1, int(lifetime_s)))
                 await commands.execute()
 
@@ -153,14 +156,38 @@ class RedisBackplane(MemoryBackplane):
         await super().note(key, field, value, lifetime_s)
 
     async def notes(self, key: str) -> dict[str, str]:
-        """Return the session's hash."""
+        """Return what the hash holds; what another key has sealed is left out."""
+        name = f"{self._prefix}notes:{key}"
 
         async def read(redis: Redis) -> Any:
-            answer: Any = redis.hgetall(f"{self._prefix}session:{key}")  # typed for both clients
+            answer: Any = redis.hvals(name)  # typed for both clients
             return await answer
 
-        found = await self._link.run(read)
-        return {field.decode(): value.decode() for field, value in found.items()}
+        found: dict[str, str] = {}
+        for sealed in await self._link.run(read):
+            with contextlib.suppress(ValueError):
+                field, value = from_json(self._sealer.open_bytes(f"{PURPOSE} {name}", sealed))
+                found[field] = value
+        return found
+
+    # -- once -------------------------------------------------------------------------------------
+
+    async def deposit(self, name: str, lifetime_s: float) -> None:
+        """Keep a name in Redis until it is withdrawn."""
+        place, life_ms = f"{self._prefix}once:{_hash(name)}", max(1, int(lifetime_s * 1000))
+        await self._link.run(lambda redis: redis.set(place, "", px=life_ms))
+
+    async def withdraw(self, name: str) -> bool:
+        """Take a name out of Redis, which only one of all replicas can."""
+        place = f"{self._prefix}once:{_hash(name)}"
+        return bool(await self._link.run(lambda redis: redis.delete(place)))
+
+    async def claim(self, name: str, lifetime_s: float) -> bool:
+        """Be the first of all replicas with a name; also if Redis forgets, once on each."""
+        if not await super().claim(name, lifetime_s):
+            return False
+        place, life_ms = f"{self._prefix}once:{_hash(name)}", max(1, int(lifetime_s * 1000))
+        return bool(await self._link.run(lambda redis: redis.set(place, "", px=life_ms, nx=True)))
 
     # -- being connected --------------------------------------------------------------------------
 
@@ -275,3 +302,7 @@ class RedisBackplane(MemoryBackplane):
             self._deliver(channel, message)
         except Exception:
             logger.exception("a message of another replica could not be taken")
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -51,7 +51,7 @@ def create_server(
         settings=settings,
         default_port=DEFAULT_PORT,
     )
-    desk = Desk.of(github, service_settings, Cursors(server.sealer, "github"))
+    desk = Desk.of(github, service_settings, Cursors(server.sealer, "github"), server.backplane)
     tools.register(server, desk)
     resources.register(server, desk)
     prompts.register(server, desk)

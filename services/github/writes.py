@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from core.backplane import Backplane
 from core.confirmations import Confirmations
 from core.errors import ConfirmationRequired
 from services.github.backend.requests import Reply, Request, query_of
@@ -162,6 +163,7 @@ class Writes:
         repeat_window_s: Seconds in which the same content is not created twice.
         clock: Seconds since the epoch.
         monotonic: Seconds, monotonic.
+        backplane: Of replicas that take each other's confirmations.
 
     Attributes:
         made: What was created lately, by its mark; spares a request for a quick repetition.
@@ -174,8 +176,9 @@ class Writes:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        backplane: Backplane | None = None,
     ) -> None:
-        self.confirmations = Confirmations(confirm_ttl_s, clock)
+        self.confirmations = Confirmations(confirm_ttl_s, monotonic, backplane)
         self.confirm_ttl_s = confirm_ttl_s
         self.repeat_window_s = repeat_window_s
         self.clock = clock
@@ -236,12 +239,12 @@ async def permit(call: Call, plan: Plan, arguments: WriteArguments) -> Permit | 
         return Planned(
             what=plan.what,
             requests=plan.shown(call.desk.settings.api_url),
-            confirm=writes.confirmations.make(digest),
+            confirm=await writes.confirmations.make(digest),
             confirm_expires_s=writes.confirm_ttl_s,
             needs_confirmation=reasons,
         )
     if arguments.confirm:
-        writes.confirmations.redeem(arguments.confirm, digest)
+        await writes.confirmations.redeem(arguments.confirm, digest)
     elif reasons:
         await _ask(call, plan, reasons, seen)
     return Permit(plan, lambda request: call.send(request, owner=_owner(plan)))
@@ -253,7 +256,7 @@ def _owner(plan: Plan) -> str | None:
 
 async def _danger(call: Call, plan: Plan) -> Seen | None:
     """Return what was read when the write could carry it to strangers; else None."""
-    seen = call.desk.flow.seen(call.reader)
+    seen = await call.desk.flow.seen_anywhere(call.reader)
     if not seen.meets:
         return None
     if plan.repo is None:

@@ -50,7 +50,7 @@ def create_server(
         settings=settings,
         default_port=DEFAULT_PORT,
     )
-    desk = Desk(backend, service_settings, Cursors(server.sealer, "postgres"))
+    desk = Desk(backend, service_settings, Cursors(server.sealer, "postgres"), server.backplane)
     tools.register(server, desk)
     resources.register(server, desk)
     prompts.register(server, desk)

@@ -106,7 +106,7 @@ async def test_calls_streams_and_time_limits_do_not_notice(offset_s: float) -> N
         assert not stream.ended
 
 
-def test_confirmations_go_by_a_clock_that_does_not_jump() -> None:
+async def test_confirmations_go_by_a_clock_that_does_not_jump() -> None:
     """By the wall clock, a jump ahead would forget which tokens were used, and one back renew them.
 
     The token is redeemed, forgotten as expired a day later, and offered again a day earlier.
@@ -114,9 +114,9 @@ def test_confirmations_go_by_a_clock_that_does_not_jump() -> None:
     assert inspect.signature(Confirmations).parameters["clock"].default is time.monotonic
     jumping = WallClock()
     confirmations = Confirmations(60, jumping)
-    token = confirmations.make(b"delete it")
-    confirmations.redeem(token, b"delete it")
+    token = await confirmations.make(b"delete it")
+    await confirmations.redeem(token, b"delete it")
     jumping.offset_s = DAY_S
-    confirmations.redeem(confirmations.make(b"another"), b"another")
+    await confirmations.redeem(await confirmations.make(b"another"), b"another")
     jumping.offset_s = 0
-    confirmations.redeem(token, b"delete it")  # what the default prevents
+    await confirmations.redeem(token, b"delete it")  # what the default prevents

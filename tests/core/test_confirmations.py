@@ -39,37 +39,37 @@ class Person:
         """Close nothing."""
 
 
-def test_a_token_is_accepted_once() -> None:
+async def test_a_token_is_accepted_once() -> None:
     """What was confirmed is one run, not a licence."""
     confirmations = Confirmations(60)
-    token = confirmations.make(DIGEST)
-    confirmations.redeem(token, DIGEST)
+    token = await confirmations.make(DIGEST)
+    await confirmations.redeem(token, DIGEST)
     with pytest.raises(BadConfirmation, match="used already"):
-        confirmations.redeem(token, DIGEST)
+        await confirmations.redeem(token, DIGEST)
 
 
-def test_a_token_is_for_one_thing_of_one_process() -> None:
+async def test_a_token_is_for_one_thing_of_one_process() -> None:
     """Another digest, another secret and every change of the token are refused."""
     confirmations = Confirmations(60)
-    token = confirmations.make(DIGEST)
+    token = await confirmations.make(DIGEST)
     with pytest.raises(BadConfirmation):
-        confirmations.redeem(token, b"delete the branch, bob")
+        await confirmations.redeem(token, b"delete the branch, bob")
     with pytest.raises(BadConfirmation):
-        Confirmations(60).redeem(token, DIGEST)
+        await Confirmations(60).redeem(token, DIGEST)
     for nonsense in ("", "x", "1.2.3", "ü.ü.ü", "\ud800.x.y", token[:-1], "9" + token):
         with pytest.raises(BadConfirmation):
-            confirmations.redeem(nonsense, DIGEST)
-    confirmations.redeem(token, DIGEST)
+            await confirmations.redeem(nonsense, DIGEST)
+    await confirmations.redeem(token, DIGEST)
 
 
-def test_a_token_expires() -> None:
+async def test_a_token_expires() -> None:
     """On a clock that the test moves."""
     now = [1000.0]
     confirmations = Confirmations(60, clock=lambda: now[0])
-    token = confirmations.make(DIGEST)
+    token = await confirmations.make(DIGEST)
     now[0] += 61
     with pytest.raises(BadConfirmation, match="expired"):
-        confirmations.redeem(token, DIGEST)
+        await confirmations.redeem(token, DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from pydantic import BaseModel
 
 from core import untrusted
+from core.backplane import Backplane
 from core.context import Context
 from core.errors import ToolError
 from core.paging import FRAME_BYTES, Cursors, digest_of, fitting
@@ -124,16 +125,26 @@ class Desk:
     asks: Shared[str, Reply]
 
     @classmethod
-    def of(cls, github: GitHub, settings: GithubSettings, cursors: Cursors) -> Desk:
-        """Return a desk as the settings describe it."""
+    def of(
+        cls,
+        github: GitHub,
+        settings: GithubSettings,
+        cursors: Cursors,
+        backplane: Backplane | None = None,
+    ) -> Desk:
+        """Return a desk as the settings describe it, beside those of other replicas."""
         return cls(
             github=github,
             settings=settings,
             access=Access(settings),
             cursors=cursors,
             trust=Trust(),
-            flow=FlowGuard(on=settings.flow_guard, lifetime_s=settings.flow_memory_s),
-            writes=writes.Writes(settings.confirm_ttl_s, settings.repeat_window_s),
+            flow=FlowGuard(
+                on=settings.flow_guard, lifetime_s=settings.flow_memory_s, backplane=backplane
+            ),
+            writes=writes.Writes(
+                settings.confirm_ttl_s, settings.repeat_window_s, backplane=backplane
+            ),
             known=Memory(MAX_KNOWN, KNOWN_S),
             viewers=Memory(MAX_KNOWN, KNOWN_S),
             asks=Shared(),

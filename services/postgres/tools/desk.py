@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from core.backplane import Backplane
 from core.paging import Cursors
 from services.postgres.backend import Backend
 from services.postgres.errors import SqlRefused, SqlSyntaxError
@@ -23,6 +24,7 @@ class Desk:
     backend: Backend
     settings: PostgresSettings
     cursors: Cursors
+    backplane: Backplane | None = None
 
     async def judged(self, sql: str, database: str | None) -> Verdict:
         """Return what the guard says of a statement, by the functions this database has.

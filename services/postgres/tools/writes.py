@@ -43,7 +43,7 @@ class WriteTools:
     def __init__(self, desk: Desk, queries: QueryTools) -> None:
         self._desk = desk
         self._queries = queries
-        self._confirmations = Confirmations(desk.settings.confirm_ttl_s)
+        self._confirmations = Confirmations(desk.settings.confirm_ttl_s, backplane=desk.backplane)
 
     async def execute_sql(self, arguments: ExecuteAnySql, context: Context) -> WriteResult:
         """Run one statement; a writing one only when it is confirmed."""
@@ -60,11 +60,11 @@ class WriteTools:
             raise stays_refused(verdict, refused) if isinstance(refused, SqlRefused) else refused
         ticket = Ticket(arguments.sql, params, arguments.database, context.principal.name).digest()
         if arguments.confirm is not None:
-            self._confirmations.redeem(arguments.confirm, ticket)
+            await self._confirmations.redeem(arguments.confirm, ticket)
             return await self._run(arguments, verdict, kind, context, commit=True)
         if arguments.dry_run:
             report = await self._run(arguments, verdict, kind, context, commit=False)
-            report.confirm = self._confirmations.make(ticket)
+            report.confirm = await self._confirmations.make(ticket)
             return report
         await self._ask(arguments, verdict, kind, context)
         return await self._run(arguments, verdict, kind, context, commit=True)
