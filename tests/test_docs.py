@@ -27,6 +27,7 @@ from scripts.deploy import registry
 from scripts.deploy.paths import project_here
 from scripts.generate.discover import create_server, service_names, settings_class
 from tests.conftest import missing
+from tests.servers.copies import copy_tree
 
 ROOT = project_here().root
 DOCUMENTS = sorted(
@@ -108,20 +109,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def copy_tree(target: Path) -> None:
-    """Copy what a commit of this tree would hold."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listing.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,17 @@ from cryptography.x509.oid import NameOID
 PEM = serialization.Encoding.PEM
 DAY = datetime.timedelta(days=1)
 LOCAL = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -44,9 +55,13 @@ class Authority:
     def __init__(self, name: str = "an authority for tests") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
+        self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            self._key.public_key()
+        )
         signed = (
             _builder(self._name, self._name, self._key.public_key(), datetime.timedelta(days=30))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(SIGNS, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.certificate = signed.public_bytes(PEM)
@@ -71,6 +86,7 @@ class Authority:
         signed = (
             _builder(_name(name), self._name, key.public_key(), valid_for, starts_in)
             .add_extension(x509.SubjectAlternativeName(LOCAL), critical=False)
+            .add_extension(self._identifier, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
@@ -101,4 +117,5 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins if valid_for < starts_in else now + starts_in)
         .not_valid_after(now + valid_for)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
