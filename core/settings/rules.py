@@ -18,6 +18,8 @@ def broken(settings: Settings) -> Iterator[str]:
     yield from _tls(settings.tls)
     yield from _oauth(settings.oauth)
     yield from _keys(settings.auth.keys_file)
+    if problem := too_many_workers(settings):
+        yield problem
     yield from _writable(settings.logging)
     endpoint = settings.monitoring.otlp_endpoint
     if endpoint is not None and not _is_url(endpoint, "http", "https"):
@@ -25,6 +27,17 @@ def broken(settings: Settings) -> Iterator[str]:
     redis = settings.backplane.redis_url
     if redis is not None and not _is_url(redis.get_secret_value(), "redis", "rediss", "unix"):
         yield "backplane.redis_url: has to be redis://…, rediss://… or unix://…"
+
+
+def too_many_workers(settings: Settings) -> str | None:
+    """Return what to do instead when more than one process is to serve a port."""
+    if settings.server.workers == 1:
+        return None
+    return (
+        f"server.workers: one process serves a port, not {settings.server.workers}: audit log, "
+        "metrics and limits are one process's. Start replicas on ports of their own that share "
+        "backplane.redis_url and security.seal_key"
+    )
 
 
 def open_to_strangers(settings: Settings) -> str | None:

@@ -80,7 +80,12 @@ class ServerSection(Section):
         True, description="Send the capabilities event at the start of each /sse stream."
     )
     rpc: bool = Field(True, description="Serve POST /rpc.")
-    workers: int = Field(1, ge=1, le=64, description="Processes that serve the port.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that serve the port; 1, as more are replicas on ports of their own.",
+    )
     backlog: int = Field(2048, ge=1, description="Connections the system queues for us.")
     http_keepalive_s: int = Field(75, ge=1, description="Seconds an idle connection stays open.")
     graceful_timeout_s: int = Field(

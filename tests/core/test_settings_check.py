@@ -114,6 +114,7 @@ def test_one_service_is_read_as_it_would_read_itself() -> None:
         ({"logging": {"audit_file": "/tmp"}}, "logging.audit_file"),
         ({"monitoring": {"otlp_endpoint": "localhost:4318"}}, "monitoring.otlp_endpoint"),
         ({"backplane": {"redis_url": "http://x"}}, "backplane.redis_url"),
+        ({"server": {"workers": 2}}, "server.workers: one process serves a port, not 2"),
     ],
 )
 def test_what_does_not_fit_together_is_told(data: dict[str, object], told: str) -> None:
