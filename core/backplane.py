@@ -16,7 +16,7 @@ what is done once    a confirmation on any replica         deposit, withdraw, cl
 from __future__ import annotations
 
 import contextlib
-import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -33,11 +33,18 @@ ENDED = "ended"
 NOTED = "noted"
 """Channel of notes: `{"session": key, "field": name, "value": text or None}`."""
 MAX_DENIED = 100_000
-logger = logging.getLogger(__name__)
+REPLICA_BYTES = 4
+_HOME = re.compile(rf"@([0-9a-f]{{{2 * REPLICA_BYTES}}})\Z")
 
 
 class ReplicaGone(Exception):
     """A message was for a replica that does not exist any more."""
+
+
+def home_of(name: str) -> str:
+    """Return the replica that the name of a stream or question ends in; empty when in none."""
+    found = _HOME.search(name)
+    return "" if found is None else found[1]
 
 
 class Backplane(Protocol):

@@ -34,7 +34,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from redis.asyncio import Redis
 
-from core.backplane import ENDED, MemoryBackplane, Message, ReplicaGone
+from core.backplane import ENDED, REPLICA_BYTES, MemoryBackplane, Message, ReplicaGone
 from core.errors import ReplicasUnreachable
 from core.journal import Journal
 from core.observability.health import Component
@@ -77,7 +77,7 @@ class RedisBackplane(MemoryBackplane):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(journal, clock)
-        self.replica = secrets.token_hex(4)
+        self.replica = secrets.token_hex(REPLICA_BYTES)
         self._link = link
         self._sealer = sealer
         self._prefix = f"mcp:{service}:"
@@ -127,6 +127,7 @@ class RedisBackplane(MemoryBackplane):
         until = self._clock() + lifetime_s
         with contextlib.suppress(ReplicasUnreachable):  # once it is back, it is told all we know
             await self._link.run(lambda redis: self._add_ended(redis, {key: until}))
+            await self._link.run(lambda redis: redis.delete(f"{self._prefix}notes:{key}"))
         await super().deny(key, lifetime_s)
 
     async def _add_ended(self, redis: Redis, ended: dict[str, float]) -> None:
@@ -246,9 +247,7 @@ class RedisBackplane(MemoryBackplane):
         while self._unsent:
             await self._add_to_all(redis, self._unsent[0])
             self._unsent.popleft()
-        if self._connected.is_set():
-            logger.warning("Redis answers again")
-        self._link.is_up = True
+        self._link.note_recovery()
         self._connected.set()
 
     async def _exchange_ended(self, redis: Redis) -> None:

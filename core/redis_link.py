@@ -37,6 +37,7 @@ class RedisLink:
     def __init__(self, url: str) -> None:
         self._url = url
         self.is_up = False
+        self._is_loss_known = False
         self._pool = self._client(ANSWER_LIMIT_S, CONNECTIONS)
         self._ordered = self._client(ANSWER_LIMIT_S, 1)
         self._turn = asyncio.Lock()
@@ -81,10 +82,18 @@ class RedisLink:
             raise _away() from error
 
     def note_loss(self, error: BaseException) -> None:
-        """Note that Redis does not answer."""
-        if self.is_up:
-            self.is_up = False
+        """Note that Redis does not answer; the log has it once."""
+        self.is_up = False
+        if not self._is_loss_known:
+            self._is_loss_known = True
             logger.warning("Redis does not answer (%s)", type(error).__name__)
+
+    def note_recovery(self) -> None:
+        """Note that Redis answers."""
+        self.is_up = True
+        if self._is_loss_known:
+            self._is_loss_known = False
+            logger.warning("Redis answers again")
 
     async def close(self) -> None:
         """Close all connections."""

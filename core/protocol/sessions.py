@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
-from core.backplane import ENDED, NOTED, Backplane, Message
+from core.backplane import ENDED, NOTED, Backplane, Message, home_of
 from core.context import LOG_LEVELS, Principal
 from core.errors import (
     ClientCapabilityMissing,
@@ -178,8 +178,8 @@ class Session:
 
     def asked_elsewhere(self, response: JSON) -> str:
         """Return the replica whose question a response answers; empty when it is this one."""
-        home = str(response.get("id")).partition("@")[2]
-        return "" if home == self.home else home
+        home = home_of(str(response.get("id")))
+        return home if self.home and home != self.home else ""
 
     def answer(self, response: JSON) -> None:
         """Hand a posted response to the question that waits for it; others are ignored."""

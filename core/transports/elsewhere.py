@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.asking import Asking
-from core.backplane import Backplane, Message, ReplicaGone
+from core.backplane import Backplane, Message, ReplicaGone, home_of
 from core.errors import ReplicasUnreachable, SessionNotFound
 from core.protocol.messages import JSON
 from core.protocol.sessions import STREAM, Session, Sessions
@@ -80,9 +80,9 @@ class Elsewhere:
         backplane.subscribe(LEFT, self._take_leave)
 
     def home_of(self, name: str) -> str:
-        """Return the replica that a name ends in; empty when it is this one."""
-        home = name.rpartition("@")[2] if "@" in name else ""
-        return "" if home == self._backplane.replica else home
+        """Return the other replica that a name ends in; empty when it is this one or none."""
+        home, here = home_of(name), self._backplane.replica
+        return home if here and home != here else ""
 
     def on_posted(self, taker: Taker) -> None:
         """Let `taker` have the messages for streams of this replica that came to others."""

@@ -6,6 +6,8 @@ Real processes and a real Redis. Each test does its half on one replica and its 
 from __future__ import annotations
 
 import asyncio
+import json
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -313,3 +315,21 @@ async def test_someone_elses_event_id_tells_nothing(clients: Clients) -> None:
     async with Stream.open(second, "GET", "/mcp", headers=resuming) as resumed:
         await resumed.until(lambda s: s.ended)
     assert resumed.messages == []
+
+
+@pytest.mark.parametrize("home", ["0" * 8, "", "ü", "\ud800", "all", "x" * 10_000, "/" * 3])
+async def test_names_of_replicas_that_never_were_lead_nowhere(clients: Clients, home: str) -> None:
+    """Whoever writes ids of their own gets what is said of ids that are over."""
+    first, *_ = clients
+    headers = await session_on(first)
+    invented = {"jsonrpc": "2.0", "id": f"s1-00@{home}", "result": {}}
+    body = json.dumps(invented)
+    sending = {**headers, "content-type": "application/json"}
+    assert (await first.post("/mcp", content=body, headers=sending)).status_code in (202, 400)
+    to = f"/messages?session_id={'0' * 32}@{quote(home, errors='replace')[:2000]}"
+    assert (await first.post(to, json=request("ping"))).status_code == 404
+    if home.isascii():
+        resuming = {**headers, "last-event-id": f"p1@{home[:2000]}.1"}
+        async with Stream.open(first, "GET", "/mcp", headers=resuming) as resumed:
+            await resumed.until(lambda s: s.ended)
+        assert (resumed.status, resumed.messages) == (200, [])
