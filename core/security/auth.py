@@ -117,7 +117,7 @@ class ByKey(Authenticator):
         if entry is None or not hmac.compare_digest(entry.digest, digest):
             raise Unauthorized("The key is wrong.", reason="wrong")
         if entry.ends_at != NEVER:
-            self._require_time_left(entry)
+            self._require_time_left(entry, request)
         return entry.principal
 
     def tick(self, now: float) -> None:
@@ -125,11 +125,12 @@ class ByKey(Authenticator):
         if self._file is not None:
             self._file.tick(now)
 
-    def _require_time_left(self, entry: Entry) -> None:
+    def _require_time_left(self, entry: Entry, request: HTTPRequest) -> None:
         end = (entry.digest, entry.ends_at)
         if entry.ends_at <= self._clock():
             self._expired.add(end)
         if end in self._expired:
+            request.principal = entry.principal  # so that the logs name it
             raise Unauthorized(
                 "The key has expired.", hint="Ask the operator for a new one.", reason="expired"
             )

@@ -232,6 +232,7 @@ class Guard:
             raise
         if principal.authenticated:
             self._metrics.auth_accepted(principal.method)
+        request.principal = principal  # whoever is refused from here on is named
         request.principal = self._with_person(principal, request)
         if not principal.grant.reaches(self._service):
             raise InsufficientScope(
