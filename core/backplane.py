@@ -69,6 +69,9 @@ class Backplane(Protocol):
             ReplicasUnreachable: Nobody can be reached now.
         """
 
+    async def others(self) -> list[str]:
+        """Return the names of the other replicas, as far as they can be known."""
+
     def subscribe(self, channel: str, receiver: Receiver) -> Callable[[], None]:
         """Call `receiver` with each message of a channel; return what ends the subscription."""
 
@@ -155,6 +158,10 @@ class MemoryBackplane:
     async def send(self, replica: str, channel: str, message: Message) -> None:
         """Raise: there is no other replica."""
         raise ReplicaGone(replica)
+
+    async def others(self) -> list[str]:
+        """Return that there are none."""
+        return []
 
     def subscribe(self, channel: str, receiver: Receiver) -> Callable[[], None]:
         """Add a receiver."""

@@ -3,6 +3,7 @@
 ```
 mcp:<service>:all              stream of what every replica reads, the newest 10,000 messages
 mcp:<service>:to:<replica>     stream of what one replica reads; gone soon after the replica is
+mcp:<service>:replicas         set of the names of replicas
 mcp:<service>:ended            sorted set: keys of ended sessions, by when they would have expired
 mcp:<service>:notes:<key>      hash: what is noted of a session, or of somebody
 mcp:<service>:once:<hash>      what may be done once
@@ -28,7 +29,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -84,6 +85,7 @@ class RedisBackplane(MemoryBackplane):
         self._all = f"{self._prefix}all"
         self._inbox = f"{self._prefix}to:{self.replica}"
         self._ended = f"{self._prefix}ended"
+        self._replicas = f"{self._prefix}replicas"
         self._read: dict[str, str] = {}
         self._unsent: deque[bytes] = deque(maxlen=MAX_UNSENT)
         self._connected = asyncio.Event()
@@ -111,7 +113,16 @@ class RedisBackplane(MemoryBackplane):
             return await redis.xadd(stream, {"m": sealed}, nomkstream=True, maxlen=MAX_KEPT)
 
         if await self._link.run_in_turn(add) is None:
+            await self._link.run(lambda redis: _of(redis.srem(self._replicas, replica)))
             raise ReplicaGone(replica)
+
+    async def others(self) -> list[str]:
+        """Return who has said in Redis that it is there; nobody while Redis is away."""
+        try:
+            names = await self._link.run(lambda redis: _of(redis.smembers(self._replicas)))
+        except ReplicasUnreachable:
+            return []
+        return [name.decode() for name in names if name.decode() != self.replica]
 
     async def _add_to_all(self, redis: Redis, sealed: bytes) -> None:
         await redis.xadd(self._all, {"m": sealed}, maxlen=MAX_KEPT, approximate=True)
@@ -160,12 +171,8 @@ class RedisBackplane(MemoryBackplane):
         """Return what the hash holds; what another key has sealed is left out."""
         name = f"{self._prefix}notes:{key}"
 
-        async def read(redis: Redis) -> Any:
-            answer: Any = redis.hvals(name)  # typed for both clients
-            return await answer
-
         found: dict[str, str] = {}
-        for sealed in await self._link.run(read):
+        for sealed in await self._link.run(lambda redis: _of(redis.hvals(name))):
             with contextlib.suppress(ValueError):
                 field, value = from_json(self._sealer.open_bytes(f"{PURPOSE} {name}", sealed))
                 found[field] = value
@@ -206,6 +213,7 @@ class RedisBackplane(MemoryBackplane):
             await asyncio.gather(task, return_exceptions=True)
             with contextlib.suppress(ReplicasUnreachable):
                 await self._link.run(lambda redis: redis.delete(self._inbox))
+                await self._link.run(lambda redis: _of(redis.srem(self._replicas, self.replica)))
             await self._link.close()
 
     async def check(self) -> Component:
@@ -271,6 +279,8 @@ class RedisBackplane(MemoryBackplane):
         if not await redis.expire(self._inbox, INBOX_S):
             raise ConnectionResetError("this replica was taken for dead")
         await redis.expire(self._all, ALL_S)
+        await _of(redis.sadd(self._replicas, self.replica))
+        await redis.expire(self._replicas, ALL_S)
 
     async def _read_more(self) -> None:
         redis = self._link.reader
@@ -301,6 +311,12 @@ class RedisBackplane(MemoryBackplane):
             self._deliver(channel, message)
         except Exception:
             logger.exception("a message of another replica could not be taken")
+
+
+def _of(answer: Any) -> Awaitable[Any]:
+    """Return what some commands answer, whose types are those of both kinds of client."""
+    awaitable: Awaitable[Any] = answer
+    return awaitable
 
 
 def _hash(text: str) -> str:

@@ -36,6 +36,7 @@ RESUMED = "resumed"
 TAKEN_OVER = "taken over"
 HAS_STREAM = "has stream"
 IS_RELAYED = "is relayed"
+KNOWS_END = "knows end"
 FRAMES = "frames"
 LEFT = "left"
 CHECK_INTERVAL_S = 5.0
@@ -76,6 +77,7 @@ class Elsewhere:
         asking.on(TAKEN_OVER, self._hand_over)
         asking.on(HAS_STREAM, self._tell_stream)
         asking.on(IS_RELAYED, self._tell_relayed)
+        asking.on(KNOWS_END, self._tell_end)
         backplane.subscribe(FRAMES, self._take_frame)
         backplane.subscribe(LEFT, self._take_leave)
 
@@ -107,6 +109,16 @@ class Elsewhere:
         """
         message = {"stream": stream, "posted": posted.to_dict(), "messages": messages}
         return await self._ask_for(home, POSTED, message, "taken")
+
+    async def end(self, session: Session) -> None:
+        """End a session; return once every replica knows that can be reached."""
+        await self._sessions.end(session)
+        others = await self._backplane.others()
+        await asyncio.gather(*(self._await_end(home, session.key) for home in others))
+
+    async def _await_end(self, home: str, key: str) -> None:
+        with contextlib.suppress(ReplicasUnreachable):
+            await self._ask_for(home, KNOWS_END, {"session": key}, "known")
 
     async def has_stream(self, session: Session) -> bool:
         """Return whether another replica has the standalone stream of a session open."""
@@ -228,6 +240,14 @@ class Elsewhere:
         streams = None if session is None else session.streams
         is_open = isinstance(streams, SessionStreams) and streams.standalone.sink is not None
         return {"open": is_open}
+
+    async def _tell_end(self, message: Message) -> Message:
+        """Answer when the end of a session is known here, which it is at once or soon."""
+        for _ in range(100):
+            if self._backplane.is_denied(message["session"]):
+                break
+            await asyncio.sleep(0.01)
+        return {"known": self._backplane.is_denied(message["session"])}
 
     async def _tell_relayed(self, message: Message) -> Message:
         return {"open": message["relay"] in self._sinks}

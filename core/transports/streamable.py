@@ -257,7 +257,7 @@ class StreamableDoor:
         await request.respond_empty(202)
 
     async def _end(self, request: HTTPRequest) -> None:
-        await self._runtime.sessions.end(await self._session(request))
+        await self._runtime.elsewhere.end(await self._session(request))
         await request.respond_empty(200)
 
     async def _session(self, request: HTTPRequest) -> Session:

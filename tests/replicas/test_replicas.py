@@ -32,7 +32,7 @@ URI = "demo://item/1"
 
 
 async def test_session_is_known_everywhere_and_ended_everywhere(clients: Clients) -> None:
-    """Its id is sealed, and all replicas mirror the deny list before DELETE is answered twice."""
+    """Its id is sealed, and DELETE is answered when all replicas know that it is over."""
     first, second, third = clients
     headers = await session_on(first)
     for client in clients:
