@@ -55,13 +55,19 @@ def values(path: Path, key: str) -> list[str]:
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The shipped units, with this clone in the place of the installed one."""
+    """The shipped units, with this clone in the place of the installed one.
+
+    Behind links, since a clone's own path may have blanks, which a unit would have to escape.
+    """
     folder = tmp_path / "units"
     shutil.copytree(UNITS, folder)
+    here, python = tmp_path / "here", tmp_path / "python"
+    here.symlink_to(PROJECT_ROOT)
+    python.symlink_to(sys.executable)
     for path in (*folder.glob("*.service"), *folder.glob("*.target")):
         text = path.read_text(encoding="utf-8")
-        text = text.replace(f"{INSTALLED}/.venv/bin/python", sys.executable)
-        path.write_text(text.replace(INSTALLED, str(PROJECT_ROOT)), encoding="utf-8")
+        text = text.replace(f"{INSTALLED}/.venv/bin/python", str(python))
+        path.write_text(text.replace(INSTALLED, str(here)), encoding="utf-8")
     return folder
 
 
