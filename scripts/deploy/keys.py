@@ -37,6 +37,7 @@ FILE_MODE = 0o640
 FOLDER_MODE = 0o2750
 SECONDS_TO_NOTICE = 5
 HEADERS = ("name", "scopes", "reads only", "expires", "calls", "created")
+_FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 class KeysFile:
@@ -45,12 +46,15 @@ class KeysFile:
     Args:
         path: Where it is, or will be.
         own_key: Where the plain key of `deploy.sh` lies; None where it gets none.
+
+    Attributes:
+        now: To the second.
     """
 
     def __init__(self, path: Path, own_key: Path | None, now: datetime | None = None) -> None:
         self.path = path
         self._own_key = own_key
-        self._now = (now or datetime.now(UTC)).replace(microsecond=0)
+        self.now = (now or datetime.now(UTC)).replace(microsecond=0)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -92,9 +96,9 @@ class KeysFile:
 
     def _end_of(self, key: Key) -> str:
         end = "never" if key.expires is None else _shown(key.expires)
-        if key.expires is not None and key.expires <= self._now:
+        if key.expires is not None and key.expires <= self.now:
             end = f"expired {end}"
-        if key.previous is not None and key.previous.expires > self._now:
+        if key.previous is not None and key.previous.expires > self.now:
             end += f"; the one before: {_shown(key.previous.expires)}"
         return end
 
@@ -124,13 +128,16 @@ class KeysFile:
             calls_per_minute=request.calls_per_minute,
             burst=request.burst,
             calls_per_day=request.calls_per_day,
-            created=self._now,
+            created=self.now,
         )
         self._write(keys)
         return text
 
     def rotate(self, request: KeysRequest) -> str:
-        """Replace a key and return the new one; the old one is taken for `request.grace` more.
+        """Replace a key and return the new one.
+
+        The old one is taken for `request.grace` more, never longer than it would have been; one
+        that was replaced before ends now.
 
         Raises:
             DeployError: There is no such key, or it has expired and gets no new end.
@@ -138,13 +145,13 @@ class KeysFile:
         keys, text = self.read(), new_key()
         old = self._key_named(request.name, keys)
         expires = self._moment(request.expires) or old.expires
-        if expires is not None and expires <= self._now:
+        if expires is not None and expires <= self.now:
             raise DeployError(
                 f"The key {old.name!r} has expired.",
                 f"./deploy.sh keys rotate {old.name} --expires 90d gives it a new end, too.",
             )
-        ends_at = self._now + request.grace
-        previous = Previous(hash=old.hash, expires=ends_at) if request.grace else None
+        ends_at = min(self.now + request.grace, old.expires or _FOREVER, expires or _FOREVER)
+        previous = Previous(hash=old.hash, expires=ends_at) if ends_at > self.now else None
         changes = {"hash": hash_of(text), "expires": expires, "previous": previous}
         keys[old.name] = old.model_copy(update=changes)
         self._write(keys)
@@ -175,8 +182,8 @@ class KeysFile:
         return keys[name]
 
     def _moment(self, end: timedelta | datetime | None) -> datetime | None:
-        moment = self._now + end if isinstance(end, timedelta) else end
-        if moment is not None and moment <= self._now:
+        moment = self.now + end if isinstance(end, timedelta) else end
+        if moment is not None and moment <= self.now:
             raise DeployError(f"{_shown(moment)} is past.", exit_code=2)
         return moment
 
@@ -189,7 +196,7 @@ class KeysFile:
                     hash=hash_of(own),
                     scopes=("*",),
                     read_only=True,
-                    created=self._now,
+                    created=self.now,
                 )
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             self.path.parent.chmod(FOLDER_MODE)
@@ -259,13 +266,9 @@ def run(
         _say_what_fits_nothing(request.scopes, _open_doors(registry, running))
         _give(request.name, file.create(request))
     elif request.action == "rotate":
+        before = file.read().get(request.name)
         _give(request.name, file.rotate(request))
-        hours = request.grace / timedelta(hours=1)
-        console.complain(
-            f"The key before it is taken for {hours:g} hours more."
-            if request.grace
-            else "The key before it is not taken any more."
-        )
+        _say_what_ends(before, file.read()[request.name], file.now)
     else:
         file.revoke(request.name)
         console.complain(f"The key {request.name} is revoked.")
@@ -276,6 +279,18 @@ def run(
 def _give(name: str, key: str) -> None:
     console.complain(f"The key {name}; it is shown this once:")
     console.say(key)
+
+
+def _say_what_ends(before: Key | None, key: Key, now: datetime) -> None:
+    """Say how long the secrets before a new one are taken."""
+    if key.previous is None:
+        console.complain("The key before it is not taken any more.")
+    else:
+        console.complain(f"The key before it is taken until {_shown(key.previous.expires)}.")
+    replaced = before.previous if before is not None else None
+    if replaced is not None and replaced.expires > now:
+        end = _shown(replaced.expires)
+        console.complain(f"The one before that, which was to be taken until {end}, ends now.")
 
 
 def _say_when(project: Project, registry: Registry, running: Mapping[str, Endpoint]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -241,6 +242,25 @@ def test_an_expired_key_needs_a_new_end(file: KeysFile, project: Project) -> Non
     assert later.read()["alice"].expires == NOW + timedelta(days=32)
 
 
+def test_an_expired_secret_does_not_come_back_with_a_new_end(
+    file: KeysFile, project: Project
+) -> None:
+    """Whoever kept it has no key, however long the grace."""
+    file.create(request("create alice --expires 1m"))
+    later = KeysFile(project.keys_file, project.own_key, NOW + timedelta(minutes=1))
+    later.rotate(request("rotate alice --expires 90d"))
+    assert later.read()["alice"].previous is None
+
+
+def test_a_replaced_secret_never_outlives_its_own_end(file: KeysFile) -> None:
+    """Nor that of the new one; the grace only shortens."""
+    file.create(request("create alice --expires 2h"))
+    file.rotate(request("rotate alice --expires 90d"))
+    previous = file.read()["alice"].previous
+    assert previous is not None
+    assert previous.expires == NOW + timedelta(hours=2)
+
+
 def test_a_revoked_key_is_gone_with_the_one_before_it(file: KeysFile) -> None:
     """Nothing of it is left in the file."""
     file.create(request("create alice"))
@@ -341,7 +361,12 @@ def test_only_the_key_goes_to_standard_output(
     assert run(project, known, "rotate alice --grace 90m") == 0
     out, err = capsys.readouterr()
     assert out.startswith("mcp_")
-    assert "1.5 hours more" in err
+    assert "The key before it is taken until 20" in err
+    assert "The one before" not in err
+    assert run(project, known, "rotate alice --grace 0") == 0
+    err = capsys.readouterr().err
+    assert "The key before it is not taken any more." in err
+    assert re.search(r"The one before that, .* until 20\S+ \S+ UTC, ends now\.", err)
     assert run(project, known, "revoke alice") == 0
     out, err = capsys.readouterr()
     assert out == ""
