@@ -56,7 +56,7 @@ class SuiteError(Exception):
             names, is also told in the hint, which is all that some clients show.
     """
 
-    code: ClassVar[str] = "INTERNAL"
+    code: str = "INTERNAL"
     default_hint: ClassVar[str] = ""
     default_retryable: ClassVar[bool] = False
 

@@ -5,17 +5,20 @@ start and stop. Of arguments it has the names, the sizes and a keyed digest, nev
 may be secrets, and a database or an API keeps its own record of what it was asked.
 
 Whoever is audited makes the body of the line and queues it; a thread chains, signs and writes,
-every 100 ms. What cannot be written waits, up to 10,000 lines; what is lost after that is counted,
-and a line says so when writing goes on. Calls go on meanwhile, and `/health` is degraded.
+every 100 ms. What cannot be written waits, up to 10,000 lines or 8 MB; what is lost after that, or
+at a stop, is counted, and a line says so when writing goes on. Calls go on meanwhile, and `/health`
+is degraded. Refusals that repeat are summed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,16 +29,35 @@ from pydantic_core import PydanticSerializationError, to_json
 from core.context import Caller
 from core.errors import SuiteError
 from core.observability.audit_chain import AuditKey
-from core.observability.audit_file import AuditFile, LockTaken
+from core.observability.audit_file import LOCK_WAIT_S, AuditFile, LockTaken
+from core.observability.audit_repeats import Kind, Repeats
 from core.observability.health import Component
+from core.security.networks import network_of
 from core.settings import LoggingSection, SettingsError
 from core.transports.http import HTTPRequest
 
 FLUSH_INTERVAL_S = 0.1
 MAX_QUEUED = 10_000
+MAX_QUEUED_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024
 LINES_AT_ONCE = 500
 MAX_NAMES = 50
+MAX_NAMES_CHARS = 2000
 MAX_NAME_CHARS = 100
+REFUSALS = frozenset(
+    {
+        "BAD_REQUEST_STATE",
+        "BUSY",
+        "INVALID_PARAMS",
+        "NOT_PERMITTED",
+        "QUOTA_EXCEEDED",
+        "RATE_LIMITED",
+        "RESOURCE_NOT_FOUND",
+        "UNKNOWN_PROMPT",
+        "UNKNOWN_TOOL",
+    }
+)
+"""Outcomes of uses that no limit holds back, since they never came so far."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 logger = logging.getLogger(__name__)
 
@@ -48,7 +70,7 @@ class AuditLog:
         secret: The seal key.
 
     Attributes:
-        lost: Lines that could not be written, since the start.
+        lost: Lines that could not be written, since the start and at the stop before it.
     """
 
     def __init__(self, service: str, version: str, section: LoggingSection, secret: str) -> None:
@@ -56,8 +78,14 @@ class AuditLog:
         self._version = version
         self._key = AuditKey(secret)
         path = section.audit_file
-        self._file = AuditFile(path, self._key, section.max_file_bytes) if path else None
+        self._file = (
+            AuditFile(path, self._key, section.max_file_bytes, self._body) if path else None
+        )
         self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._queueing = threading.Lock()
+        self._repeats = Repeats(self._note_repeated)
+        self._locked_out_since: float | None = None
         self._said = 0
         self._problem: str | None = None
         self._stopping = threading.Event()
@@ -83,6 +111,10 @@ class AuditLog:
     ) -> None:
         """Note one use of a tool, a resource or a prompt."""
         if self._file is None:
+            return
+        if outcome in REFUSALS and not self._repeats.has_room(
+            _kind(event, caller, outcome, name=name[:MAX_NAME_CHARS])
+        ):
             return
         sizes, digest = self._digest(arguments)
         headers = caller.headers
@@ -111,7 +143,9 @@ class AuditLog:
         """
         if self._file is None or error.facts.get("reason") == "missing":
             return
-        principal = request.principal
+        principal, reason = request.principal, error.facts.get("reason")
+        if not self._repeats.has_room(_kind("refused", request, error.code, reason=reason)):
+            return
         self.noted(
             "refused",
             **_who(principal.name, principal.method, principal.person),
@@ -119,32 +153,55 @@ class AuditLog:
             request_id=request.correlation_id,
             path=request.path[:MAX_NAME_CHARS],
             outcome=error.code,
-            reason=error.facts.get("reason"),
+            reason=reason,
         )
+
+    def _note_repeated(self, kind: Kind, count: int) -> None:
+        """Note how many uses or refusals of a kind had no line of their own."""
+        known = {name: value for name, value in kind._asdict().items() if value is not None}
+        self.noted("repeated", **{"of": known.pop("event"), **known, "lines": count})
 
     def noted(self, event: str, **facts: Any) -> None:
         """Queue one line."""
         if self._file is None:
             return
-        if len(self._queue) >= MAX_QUEUED:
-            self.lost += 1
-            return
-        self._queue.append(self._body(event, facts))
+        body = self._body(event, facts)
+        with self._queueing:
+            if len(self._queue) >= MAX_QUEUED or self._queued_bytes >= MAX_QUEUED_BYTES:
+                self.lost += 1
+                return
+            self._queue.append(body)
+            self._queued_bytes += len(body)
 
     def _body(self, event: str, facts: Mapping[str, Any]) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = {"time": now, "service": self._service, "event": event, **facts}
         try:
-            return to_json(entry, inf_nan_mode="strings")
+            body = to_json(entry, inf_nan_mode="strings")
         except PydanticSerializationError:  # half a surrogate pair
-            return to_json({key: ascii(value) for key, value in entry.items()})
+            body = to_json({key: ascii(value) for key, value in entry.items()})
+        if len(body) > MAX_BODY_BYTES:
+            sizes = {key: len(_json(value)) for key, value in entry.items()}
+            body = to_json(
+                {k: v if sizes[k] < 1000 else f"{sizes[k]} bytes" for k, v in entry.items()}
+            )
+        return body
 
     def _digest(self, arguments: Any) -> tuple[dict[str, int], str]:
-        """Return the size of each argument in bytes of JSON, and the MAC of all of them."""
+        """Return the size of each argument in bytes of JSON, and the MAC of all of them.
+
+        Of names callers may make up as many as they like; not all are shown, nor all of each.
+        """
         given = arguments if type(arguments) is dict else {"": arguments}
         values = {name: _json(value) for name, value in given.items()}
-        shown = sorted(values)[:MAX_NAMES]
-        sizes = {name[:MAX_NAME_CHARS]: len(values[name]) for name in shown}
+        sizes: dict[str, int] = {}
+        left = MAX_NAMES_CHARS
+        for name in sorted(values)[:MAX_NAMES]:
+            shown = _printable(name[:MAX_NAME_CHARS])
+            left -= len(shown)
+            if left < 0:
+                break
+            sizes[shown] = len(values[name])
         parts = b"\n".join(_json(name) + b":" + values[name] for name in sorted(values))
         return sizes, self._key.mac(parts)
 
@@ -160,23 +217,44 @@ class AuditLog:
             return
         try:
             self._file.prepare()
+            self._file.leave_lost(0)
+        except LockTaken as error:
+            self._note_problem(str(error.strerror))
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise SettingsError(f"logging.audit_file: {error.strerror}.") from None
+        with contextlib.suppress(OSError):
+            self.lost += self._file.take_lost()
         self.noted("start", version=self._version, process=os.getpid())
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Write what is queued and end."""
+        """Write what is queued and end; what cannot be written is counted for the next start."""
         if self._thread is None:
             return
+        self._repeats.say()
         self.noted("stop", process=os.getpid())
         self._stopping.set()
         self._thread.join(timeout=5)
         self._thread = None
+        until = time.monotonic() + LOCK_WAIT_S
         self.flush()
+        while self._locked_out_since is not None and time.monotonic() < until:
+            time.sleep(FLUSH_INTERVAL_S)
+            self.flush()
+        self._leave_lost()
+
+    def _leave_lost(self) -> None:
+        lines = len(self._queue) + self.lost - self._said
+        if not lines or self._file is None:
+            return
+        logger.error("%d lines of the audit log could not be written before the stop", lines)
+        try:
+            self._file.leave_lost(lines)
+        except OSError as error:
+            logger.error("nor could their number: %s; the next start cannot tell", error.strerror)
 
     def flush(self) -> None:
         """Write what is queued now, as far as that is possible."""
@@ -184,26 +262,37 @@ class AuditLog:
             try:
                 while self._queue or self._said < self.lost:
                     self._write_some()
-            except LockTaken:
+            except LockTaken as error:
+                self._note_lock(str(error.strerror))
                 return
             except OSError as error:
+                self._locked_out_since = None
                 self._note_problem(error.strerror or "it cannot be written")
                 return
+            self._locked_out_since = None
             self._note_problem(None)
+
+    def _note_lock(self, problem: str) -> None:
+        """Say that somebody holds the lock, once that is longer than another process writes."""
+        now = time.monotonic()
+        if self._locked_out_since is None:
+            self._locked_out_since = now
+        if now >= self._locked_out_since + LOCK_WAIT_S:
+            self._note_problem(problem)
 
     def _write_some(self) -> None:
         assert self._file is not None
-        lost = self.lost
-        if self._said < lost and len(self._queue) < MAX_QUEUED:
-            self._queue.append(self._body("lost", {"lines": lost - self._said}))
-            self._said = lost
         some = [self._queue[n] for n in range(min(LINES_AT_ONCE, len(self._queue)))]
-        self._file.append(some)
-        for _ in some:
-            self._queue.popleft()
-        if self._file.set_aside:
-            self.noted("set_aside", bytes=self._file.set_aside)
-            self._file.set_aside = 0
+        lost = self.lost
+        says_lost = self._said < lost and len(some) == len(self._queue)
+        about = [self._body("lost", {"lines": lost - self._said})] if says_lost else []
+        self._file.append([*some, *about])
+        if says_lost:
+            self._said = lost
+        with self._queueing:
+            for body in some:
+                self._queue.popleft()
+                self._queued_bytes -= len(body)
 
     def _note_problem(self, problem: str | None) -> None:
         if problem != self._problem:
@@ -216,6 +305,7 @@ class AuditLog:
     def _run(self) -> None:
         while not self._stopping.wait(FLUSH_INTERVAL_S):
             try:
+                self._repeats.tick()
                 self.flush()
             except Exception:
                 logger.exception("the audit log could not be written")
@@ -235,8 +325,25 @@ def _who(name: str, method: str, person: str | None) -> dict[str, Any]:
     return who if person is None else {**who, "person": person}
 
 
+def _kind(
+    event: str,
+    whose: Caller | HTTPRequest,
+    outcome: str,
+    *,
+    name: str | None = None,
+    reason: str | None = None,
+) -> Kind:
+    who, network = whose.principal, network_of(whose.address)
+    return Kind(event, who.name, network, outcome, person=who.person, name=name, reason=reason)
+
+
 def _short(value: Any) -> str | None:
-    return value[:MAX_NAME_CHARS] if type(value) is str else None
+    return _printable(value[:MAX_NAME_CHARS]) if type(value) is str else None
+
+
+def _printable(text: str) -> str:
+    """Return a text in which no character takes six bytes of JSON, as control characters do."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _json(value: Any) -> bytes:

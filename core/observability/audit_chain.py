@@ -7,7 +7,8 @@
 `previous` binds each line to all before it: whoever changes, inserts, moves or cuts out a line has
 to write every later one anew. Nobody can do that without the key, since each line ends with a MAC
 of itself. The key is made from the seal key; who has that, and the file, can forge everything. The
-last lines can be cut off without a trace in the file, so the end is kept apart, in a `Head`.
+last lines can be cut off without a trace in the file, so the end is kept apart, in a head. Each
+file begins with a `file` line, so that nobody can cut off its first lines.
 """
 
 from __future__ import annotations
@@ -99,22 +100,34 @@ def members_of(line: bytes) -> dict[str, Any] | None:
 # --- the end, kept apart --------------------------------------------------------------------------
 
 
-def head_of(link: Link, key: AuditKey) -> bytes:
-    """Return what is kept of the end of a chain."""
+def head_of(link: Link, key: AuditKey, log: str) -> bytes:
+    """Return what is kept of the end of a chain.
+
+    Args:
+        log: Name of the log's file, so that no other log's head is taken for this one's.
+    """
     content = f"{link.sequence} {link.hash}"
-    return f"{content} {key.name} {key.mac(content.encode())}\n".encode()
+    return f"{content} {key.name} {key.mac(_signed_in_head(log, content))}\n".encode()
 
 
-def read_head(content: bytes, keys: Iterable[AuditKey]) -> Link | None:
-    """Return the end that was kept; None when it is not what one of these keys has signed."""
+def read_head(content: bytes, keys: Iterable[AuditKey] | None, log: str) -> Link | None:
+    """Return the end that was kept; None when it is not what one of these keys has signed.
+
+    Args:
+        keys: None to believe it as it is.
+    """
     parts = content.decode("ascii", "replace").split()
     if len(parts) != 4 or not parts[0].isdecimal() or not _HEX.fullmatch(parts[1]):
         return None
     sequence, hash_, name, mac = parts
-    signed = f"{sequence} {hash_}".encode()
-    if any(key.name == name and key.has_signed(signed, mac) for key in keys):
+    signed = _signed_in_head(log, f"{sequence} {hash_}")
+    if keys is None or any(key.name == name and key.has_signed(signed, mac) for key in keys):
         return Link(int(sequence), hash_)
     return None
+
+
+def _signed_in_head(log: str, content: str) -> bytes:
+    return f"{log}\n{content}".encode("utf-8", "surrogateescape")
 
 
 # --- checking -------------------------------------------------------------------------------------
@@ -137,6 +150,8 @@ class Checked:
         last: After its last good line.
         lines: Good lines.
         lost: Lines that the server could not write, as later lines say.
+        gap: The first line in which the server says that lines before it may be missing.
+        services: Whose lines these are.
         since, until: Times of the first and the last line.
         problem: The first thing that is wrong; nothing after it was looked at.
         hashes: Of the good lines, by their sequence numbers.
@@ -146,30 +161,47 @@ class Checked:
     last: Link = BEGINNING
     lines: int = 0
     lost: int = 0
+    gap: Problem | None = None
+    services: set[str] = field(default_factory=set)
     since: str = ""
     until: str = ""
     problem: Problem | None = None
     hashes: dict[int, str] = field(default_factory=dict)
 
 
-def check(content: Iterator[bytes], keys: Mapping[str, AuditKey] | None) -> Checked:
+def check(
+    content: Iterator[bytes],
+    keys: Mapping[str, AuditKey] | None,
+    *,
+    log: str,
+    begin: int = 1,
+) -> Checked:
     """Check the lines of one file.
 
     Args:
         content: Its lines, with their line feeds.
         keys: By name; None to look at the chain only, which anybody can write anew.
+        log: Name of the file that the server writes.
+        begin: Number of the first line that is looked at.
     """
     found = Checked()
     for number, raw in enumerate(content, start=1):
         line = raw.removesuffix(b"\n")
-        if not raw.endswith(b"\n"):
+        members = members_of(line)
+        if number == 1 and members is not None and members.get("event") != "file":
+            found.problem = Problem(number, "is not the first of a file: those before were cut off")
+        elif not found.lines and members is not None and members["sequence"] < begin:
+            continue
+        elif not raw.endswith(b"\n"):
             found.problem = Problem(number, "is not finished, as after a crash or a cut")
-        elif (members := members_of(line)) is None:
+        elif members is None:
             found.problem = Problem(number, "is not a line of an audit log")
         elif wrong := _wrong_signature(line, members, keys) or _wrong_place(members, found):
             found.problem = Problem(number, wrong)
         else:
             _take(found, line, members)
+            if members.get("event") == "gap" and found.gap is None:
+                found.gap = _gap(found, number, members, keys, log)
             continue
         break
     return found
@@ -181,9 +213,33 @@ def _take(found: Checked, line: bytes, members: dict[str, Any]) -> None:
         found.first, found.since = Link(sequence - 1, members["previous"]), time
     found.last, found.until = link_of(sequence, line), time
     found.lines += 1
+    found.services.add(str(members.get("service", "?")))
     if members.get("event") == "lost" and type(members.get("lines")) is int:
         found.lost += members["lines"]
     found.hashes[sequence] = found.last.hash
+
+
+def _gap(
+    found: Checked,
+    number: int,
+    members: dict[str, Any],
+    keys: Mapping[str, AuditKey] | None,
+    log: str,
+) -> Problem | None:
+    """Return what a `gap` line tells; None when the head it has seen was good, under an older key.
+
+    What the server cannot know of a head whose key it has no longer, an auditor can.
+    """
+    head = str(members.get("head") or "").encode("ascii", "replace")
+    link = read_head(head, None if keys is None else keys.values(), log)
+    known = {found.first.sequence: found.first.hash, **found.hashes}
+    if (
+        members.get("only_head") is True
+        and link is not None
+        and known.get(link.sequence) == link.hash
+    ):
+        return None
+    return Problem(number, f"says that lines before it may be missing: {members.get('why')}")
 
 
 def _wrong_place(members: dict[str, Any], before: Checked) -> str | None:

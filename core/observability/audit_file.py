@@ -2,7 +2,8 @@
 
 Whoever appends holds a lock, on the file `<log>.head`, which also keeps the end of the chain. So
 lines go on where the last process stopped: after a crash, in a new file when the old one was moved
-away, and after somebody has cut lines off, which the next line then shows for ever.
+away, and after somebody has cut lines off, which the next line then shows for ever. Only the owner
+may read the head, since whoever opens a file can lock it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from core.observability.audit_chain import (
     BEGINNING,
@@ -27,9 +29,14 @@ from core.observability.audit_chain import (
 )
 
 FILE_MODE = 0o640
+HEAD_MODE = 0o600
+LOCK_WAIT_S = 2.0
+LOCK_POLL_S = 0.02
 SYNC_INTERVAL_S = 1.0
 MAX_LINE_BYTES = 64 * 1024
 HEAD_BYTES = 512
+LOST_HEADING = b"# lines that could not be written before a process stopped\n"
+"""Written while there is space: a number behind it then fits into the same block of a full disk."""
 logger = logging.getLogger(__name__)
 
 
@@ -43,29 +50,38 @@ class AuditFile:
     Args:
         max_bytes: From this size on the file is put aside, under a name with its last number. None
             is ever deleted.
-
-    Attributes:
-        set_aside: Bytes of an unfinished last line that were found and moved to `<log>.torn`.
+        body: Makes the body of a line about the file itself, from an event and facts.
     """
 
-    def __init__(self, path: Path, key: AuditKey, max_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: AuditKey,
+        max_bytes: int,
+        body: Callable[[str, Mapping[str, Any]], bytes],
+    ) -> None:
         self._path = path
         self._head_path = path.with_name(f"{path.name}.head")
+        self._lost_path = path.with_name(f"{path.name}.lost")
         self._key = key
+        self._body = body
+        self._about: list[bytes] = []
         self._max_bytes = max_bytes
         self._synced_at = 0.0
         self._left: tuple[int, int] | None = None
         self._link = BEGINNING
-        self.set_aside = 0
 
     def prepare(self) -> None:
         """Make the folder and the files, and find the end of the chain.
 
         Raises:
+            LockTaken: Another process has held the lock for two seconds.
             OSError: The file cannot be written by this process, or is none.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with self._locked(wait=True) as head, self._opened() as fd:
+        with self._locked(wait_s=LOCK_WAIT_S) as head, self._opened() as fd:
+            with contextlib.suppress(PermissionError):  # another user's, who may be root
+                os.fchmod(head, HEAD_MODE)
             self._end(fd, head)
 
     def append(self, bodies: Sequence[bytes]) -> None:
@@ -79,23 +95,53 @@ class AuditFile:
             self._put_full_aside(head)
             with self._opened() as fd:
                 link = self._end(fd, head)
+                is_new = os.fstat(fd).st_size == 0
+                first = [self._body("file", {"log": self._path.name})] if is_new else []
                 lines = []
-                for body in bodies:
+                for body in (*first, *self._about, *bodies):
                     line, link = sealed(link, body, self._key)
                     lines.append(line)
                 self._write(fd, b"".join(line + b"\n" for line in lines))
+                self._about.clear()
                 self._keep(fd, head, link)
+
+    # -- what is lost at a stop -------------------------------------------------------------------
+
+    def leave_lost(self, lines: int) -> None:
+        """Tell whoever opens the log next how many lines were never written; 0 to make room.
+
+        Raises:
+            OSError: Not even that could be written.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with open(os.open(self._lost_path, flags, HEAD_MODE), "ab", buffering=0) as out:
+            if out.tell() == 0:
+                out.write(LOST_HEADING)
+            if lines:
+                out.write(b"%d\n" % lines)
+
+    def take_lost(self) -> int:
+        """Return how many lines earlier processes could not write, and forget them.
+
+        Raises:
+            OSError: Nobody can know.
+        """
+        if not self._lost_path.exists():
+            return 0
+        with self._lost_path.open("r+b") as file:
+            counts = [int(line) for line in file.read(65536).split() if line.isdigit()]
+            if counts:
+                file.truncate(len(LOST_HEADING))
+        return sum(counts)
 
     # -- files ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _locked(self, *, wait: bool = False) -> Iterator[int]:
-        head = os.open(self._head_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    def _locked(self, *, wait_s: float = 0.0) -> Iterator[int]:
+        head = os.open(self._head_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, HEAD_MODE)
         try:
-            fcntl.flock(head, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(head, wait_s)
             yield head
-        except BlockingIOError as error:
-            raise LockTaken(error.errno, "another process holds the lock") from None
         finally:
             os.close(head)
 
@@ -132,7 +178,7 @@ class AuditFile:
             self._write_head(head, link)
 
     def _write_head(self, head: int, link: Link) -> None:
-        content = head_of(link, self._key)
+        content = head_of(link, self._key, self._path.name)
         os.pwrite(head, content, 0)
         os.ftruncate(head, len(content))
 
@@ -148,19 +194,30 @@ class AuditFile:
     # -- where the chain ends ---------------------------------------------------------------------
 
     def _end(self, fd: int, head: int) -> Link:
+        """Return where the chain ends: where the file does, unless more was known to be in it."""
         found = os.fstat(fd)
         if self._left == (found.st_ino, found.st_size):
             return self._link
-        written = self._last_in(fd, self._whole_lines(fd, found.st_size))
+        whole = self._whole_lines(fd, found.st_size)
+        written = self._last_in(fd, whole)
         content = os.pread(head, HEAD_BYTES, 0)
-        kept = read_head(content, [self._key])
-        if content and kept is None:
-            logger.error("%s is not signed with this server's key", self._head_path.name)
-        if written is None or (kept is not None and kept.sequence > written.sequence):
-            if written is not None:
-                logger.error("%s ends before its last line; lines are gone", self._path.name)
-            return kept or BEGINNING
-        return written
+        kept = read_head(content, [self._key], self._path.name)
+        known = max(kept or BEGINNING, self._link, key=lambda link: link.sequence)
+        emptied = self._left is not None and self._left[0] == found.st_ino and found.st_size == 0
+        if (written is not None or emptied) and _is_missing(known, written or BEGINNING):
+            self._note_gap(f"lines are gone, number {known.sequence} is not where it was", content)
+            end = known
+        else:
+            end = written or known
+            if kept is None and (content or (written is not None and self._left is None)):
+                self._note_gap("the head is gone, or not signed with this key", content, only=True)
+        self._left, self._link = (found.st_ino, whole), end
+        return end
+
+    def _note_gap(self, why: str, head: bytes, *, only: bool = False) -> None:
+        logger.error("%s: %s", self._path.name, why)
+        shown = head.decode("ascii", "replace").strip()
+        self._about.append(self._body("gap", {"why": why, "head": shown, "only_head": only}))
 
     def _whole_lines(self, fd: int, size: int) -> int:
         """Return where the last whole line ends; move an unfinished one aside."""
@@ -173,7 +230,7 @@ class AuditFile:
         return end
 
     def _set_aside(self, torn: bytes) -> None:
-        self.set_aside += len(torn)
+        self._about.append(self._body("set_aside", {"bytes": len(torn)}))
         path = self._path.with_name(f"{self._path.name}.torn")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, FILE_MODE), "ab") as out:
             out.write(torn + b"\n")
@@ -189,3 +246,22 @@ class AuditFile:
             logger.error("the last line of %s is no line of an audit log", self._path.name)
             return None
         return link_of(members["sequence"], line)
+
+
+def _lock(fd: int, wait_s: float) -> None:
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise LockTaken(error.errno, "another process holds its lock") from None
+        time.sleep(LOCK_POLL_S)
+
+
+def _is_missing(known: Link, written: Link) -> bool:
+    """Return whether a line that was written is not in a file that ends with another one."""
+    return known.sequence > written.sequence or (
+        known.sequence == written.sequence and known.hash != written.hash
+    )

@@ -50,6 +50,9 @@ from core.questions import Answers, InputRequired
 from core.sealing import Sealer
 from core.tools import Tool
 
+UNKNOWN = "unknown"
+"""Name, in the audit log, of what callers made up."""
+WELL = frozenset({"ok", "cancelled"})
 PAGE_SIZE = 200
 STATE_LIFETIME_S = 600
 MAX_COMPLETIONS = 100
@@ -118,10 +121,11 @@ class Audit(Protocol):
         """Note one use.
 
         Args:
-            event: `tool_call`, `resource_read` or `prompt_get`.
-            name: Of the tool or prompt; the URI or template of the resource.
+            event: `tool_call`, `resource_read`, `prompt_get` or `completion`.
+            name: Of the tool or prompt, the URI or template of the resource, as the server has it;
+                `unknown` for what it has not.
             arguments: As the caller sent them.
-            outcome: `ok`, or an error code.
+            outcome: `ok`, `cancelled`, `input_required`, or an error code.
         """
 
 
@@ -191,11 +195,13 @@ class Dispatcher:
             "prompts/list": self._lister("prompts/list"),
             "resources/list": self._lister("resources/list"),
             "resources/templates/list": self._lister("resources/templates/list"),
-            "prompts/get": self._audited("prompt_get", self._get_prompt, _prompt_in),
+            "prompts/get": self._audited("prompt_get", self._get_prompt, self._prompt_in),
             "resources/read": self._audited(
                 "resource_read", self._read_resource, self._resource_in
             ),
-            "completion/complete": self._complete,
+            "completion/complete": self._audited(
+                "completion", self._complete, self._completion_in, only_refused=True
+            ),
             "server/discover": self._discover,
             "initialize": self._initialize,
             "ping": self._ping,
@@ -332,8 +338,10 @@ class Dispatcher:
         except InputRequired:
             label = "input_required"
             raise
-        except (SuiteError, CallCancelled):
-            label = "refused"
+        except CallCancelled:
+            raise
+        except SuiteError as error:
+            label = error.code
             raise
         except Exception:
             logger.exception("tool %s failed", tool.name)
@@ -354,28 +362,39 @@ class Dispatcher:
                 caller.trace["outcome"] = label
         return outcome
 
-    def tool_named(self, name: object, principal: Principal) -> Tool:
-        """Return a tool; whether this caller may call it is asked when it does.
+    def tool_named(self, name: object, caller: Caller, arguments: Any) -> Tool:
+        """Return the tool that is called; whether this caller may is asked when it runs.
 
         Raises:
-            UnknownTool: There is none of that name.
+            UnknownTool: There is none of that name, which the audit log is told.
         """
         tool = self.catalogue.tools.get(name) if type(name) is str else None
         if tool is None:
-            why = self.seen_by(principal).why_no_tool(str(name))
+            self.note_unknown_tool(caller, arguments)
+            why = self.seen_by(caller.principal).why_no_tool(str(name))
             raise UnknownTool(why.message, hint=why.hint or "tools/list names all tools.")
         return tool
 
+    def note_unknown_tool(self, caller: Caller, arguments: Any) -> None:
+        """Tell the audit log that somebody tries names."""
+        self._audit.used("tool_call", UNKNOWN, caller, arguments, UnknownTool.code, 0.0)
+
     async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
-        tool = self.tool_named(params.get("name"), caller.principal)
         arguments = params.get("arguments")
+        arguments = {} if arguments is None else arguments
+        tool = self.tool_named(params.get("name"), caller, arguments)
+        try:
+            answers = self._answers("tools/call", params, caller)
+        except BadRequestState as error:
+            self._audit.used("tool_call", tool.name, caller, arguments, error.code, 0.0)
+            raise
         outcome = await self.run_tool(
             tool,
-            {} if arguments is None else arguments,
+            arguments,
             caller,
             key=key,
             progress_token=_progress_token(params),
-            answers=self._answers("tools/call", params, caller),
+            answers=answers,
         )
         return self.encoder.tool_result(
             structured=outcome.structured,
@@ -443,7 +462,12 @@ class Dispatcher:
     # -- prompts, resources, completion ---------------------------------------------------------
 
     def _audited(
-        self, event: str, work: Method, about: Callable[[JSON], tuple[str, Any]]
+        self,
+        event: str,
+        work: Method,
+        about: Callable[[JSON], tuple[str, Any]],
+        *,
+        only_refused: bool = False,
     ) -> Method:
         """Return a method that is noted in the audit log, with a name and its arguments."""
 
@@ -457,12 +481,18 @@ class Dispatcher:
                 outcome = "input_required"
                 raise
             except SuiteError as error:
-                outcome = str(error.facts.get("reason", error.code))
+                outcome = error.code
+                raise
+            except CallCancelled:
+                raise
+            except Exception:
+                outcome = InternalError.code
                 raise
             finally:
-                seconds = time.perf_counter() - started
-                name, arguments = about(params)
-                self._audit.used(event, name, caller, arguments, outcome, seconds)
+                if outcome not in WELL or not only_refused:
+                    seconds = time.perf_counter() - started
+                    name, arguments = about(params)
+                    self._audit.used(event, name, caller, arguments, outcome, seconds)
             return result
 
         return run
@@ -496,7 +526,24 @@ class Dispatcher:
             if template.match(str(uri)) is not None:
                 known = template.uri_template
                 break
-        return known or "unknown", {"uri": uri}
+        return known or UNKNOWN, {"uri": uri}
+
+    def _prompt_in(self, params: JSON) -> tuple[str, Any]:
+        """Return the name of a prompt, which is no caller's text, and its arguments."""
+        name, arguments = params.get("name"), params.get("arguments") or {}
+        known = type(name) is str and name in self.catalogue.prompts
+        return (str(name), arguments) if known else (UNKNOWN, {"name": name, "": arguments})
+
+    def _completion_in(self, params: JSON) -> tuple[str, Any]:
+        """Return the name of what a value is completed for, and the value as argument."""
+        ref = params.get("ref")
+        ref = ref if type(ref) is dict else {}
+        names = (
+            (ref.get("name"), self.catalogue.prompts),
+            (ref.get("uri"), self.catalogue.templates),
+        )
+        known = [name for name, all_ in names if type(name) is str and name in all_]
+        return known[0] if known else UNKNOWN, {"argument": params.get("argument")}
 
     async def _read_resource(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         self.require_resources(caller.principal)
@@ -713,15 +760,13 @@ def _progress_token(params: JSON) -> str | int | None:
     return token if type(token) is str or type(token) is int else None
 
 
-def _prompt_in(params: JSON) -> tuple[str, Any]:
-    return str(params.get("name")), params.get("arguments") or {}
-
-
 def _failed(error: ToolError) -> Outcome:
     return Outcome(None, [text(to_json(error.to_dict()).decode())], True, error)
 
 
 def _as_protocol_error(error: ToolError) -> SuiteError:
+    """Return an error as one of the request, with its own code."""
     kind = InvalidParams if wire_of(error).jsonrpc == -32602 else InternalError
-    facts = {**error.facts, "reason": error.code}
-    return kind(error.message, hint=error.hint, retryable=error.retryable, **facts)
+    converted = kind(error.message, hint=error.hint, retryable=error.retryable, **error.facts)
+    converted.code = error.code
+    return converted

@@ -53,6 +53,8 @@ class RESTDoor:
         tools = dispatcher.catalogue.tools
         name = request.path.removeprefix(PREFIX).rstrip("/")
         if name not in tools:
+            caller = plain_caller(request, LATEST_LEGACY, session=None)
+            dispatcher.note_unknown_tool(caller, {})
             why = dispatcher.seen_by(request.principal).why_no_tool(name)
             raise PathNotFound(why.message, hint=why.hint or "GET /tools lists all.")
         return tools[name]

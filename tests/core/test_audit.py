@@ -5,11 +5,13 @@ Each line follows from the one before and is signed; `scripts/verify-audit` is w
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -24,8 +26,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.observability.audit import MAX_QUEUED, AuditLog
+from core.observability import audit, audit_file
+from core.observability.audit import MAX_BODY_BYTES, MAX_QUEUED, MAX_QUEUED_BYTES, AuditLog
 from core.observability.audit_chain import BEGINNING, AuditKey, check, sealed
+from core.observability.audit_repeats import MAX_KINDS, Kind, Repeats
 from core.security.keys import hash_of
 from core.settings import LoggingSection, SettingsError
 from scripts import verify_audit
@@ -50,7 +54,7 @@ def log_at(file: Path, *, max_bytes: int = 1024 * 1024, secret: str = SEAL_KEY) 
 
 
 def written(file: Path, count: int = 5, **more: Any) -> list[bytes]:
-    """Return the lines of a log with `count` notes, between its start and its stop."""
+    """Return the lines of a log with `count` notes, between file and start, and stop."""
     log = log_at(file, **more)
     log.open()
     for number in range(count):
@@ -60,8 +64,9 @@ def written(file: Path, count: int = 5, **more: Any) -> list[bytes]:
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
-    """Return what a log says."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    """Return what a log says, but for the line that each file begins with."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [line for line in lines if line["event"] != "file"]
 
 
 def is_in(file: Path, text: str) -> bool:
@@ -140,15 +145,49 @@ async def test_resources_and_prompts_leave_lines_too(file: Path) -> None:
         await wire.ask("POST", "/rpc", json_=rpc("resources/read", uri="demo://item/7"))
         await wire.ask("POST", "/rpc", json_=rpc("resources/read", uri="demo://none/hunter2"))
         await wire.ask("POST", "/rpc", json_=rpc("prompts/get", name="show", arguments={}))
-        await wire.ask("POST", "/rpc", json_=rpc("prompts/get", name="nothing"))
+        await wire.ask("POST", "/rpc", json_=rpc("prompts/get", name="hunter2-prompt"))
     found = [(x["event"], x["name"], x["outcome"]) for x in lines_of(file)[1:-1]]
     assert found == [
         ("resource_read", "demo://item/7", "ok"),
         ("resource_read", "unknown", "RESOURCE_NOT_FOUND"),
         ("prompt_get", "show", "ok"),
-        ("prompt_get", "nothing", "UNKNOWN_PROMPT"),
+        ("prompt_get", "unknown", "UNKNOWN_PROMPT"),
     ]
     assert not is_in(file, "hunter2")
+
+
+async def test_whatever_is_refused_before_it_begins_leaves_a_line(file: Path) -> None:
+    """Names that somebody tries, on both doors; a state that was stolen; completions."""
+    reference = {"type": "ref/prompt", "name": "none"}
+    async with audited(file) as wire:
+        await wire.ask("POST", "/rpc", json_=rpc("tools/call", name="hunter2", arguments={}))
+        await wire.ask("POST", "/tools/hunter2", json_={})
+        stolen = {"name": "echo", "arguments": {"text": "x"}, "requestState": "stolen"}
+        await wire.ask_modern("tools/call", stolen)
+        argument = {"name": "x", "value": "hunter2"}
+        body = rpc("completion/complete", ref=reference, argument=argument)
+        await wire.ask("POST", "/rpc", json_=body)
+    found = [(x["event"], x["name"], x["outcome"]) for x in lines_of(file)[1:-1]]
+    assert found == [
+        ("tool_call", "unknown", "UNKNOWN_TOOL"),
+        ("tool_call", "unknown", "UNKNOWN_TOOL"),
+        ("tool_call", "echo", "BAD_REQUEST_STATE"),
+        ("completion", "unknown", "INVALID_PARAMS"),
+    ]
+    assert not is_in(file, "hunter2")
+
+
+async def test_outcomes_tell_what_broke_from_what_was_cancelled(file: Path) -> None:
+    """A resource that fails was not cancelled; a call that was, was not refused."""
+    async with audited(file) as wire:
+        session = await wire.session("2025-11-25")
+        await session.ask("resources/read", {"uri": "demo://broken"})
+        holding = session.start("tools/call", {"name": "hold", "arguments": {}}, id_=77)
+        await wire.demo.record.running.wait()
+        await session.notify("notifications/cancelled", {"requestId": 77})
+        await holding.whole()
+    found = [(x["event"], x["outcome"]) for x in lines_of(file)[1:-1]]
+    assert found == [("resource_read", "INTERNAL_ERROR"), ("tool_call", "cancelled")]
 
 
 async def test_refusals_leave_lines_but_no_flood_of_them(file: Path) -> None:
@@ -170,6 +209,7 @@ async def test_refusals_leave_lines_but_no_flood_of_them(file: Path) -> None:
     assert lines[3]["kind"] == "failures"
     assert [line["outcome"] for line in lines[4:6]] == ["ok", "RATE_LIMITED"]
     assert (lines[3]["requests"], lines[6]["requests"]) == (1, 16)
+    assert lines[6]["addresses"] == {"127.0.0.1": 16}
     assert not is_in(file, "hunter2")
 
 
@@ -216,10 +256,68 @@ async def test_keys_that_change_and_those_that_do_not_suffice_leave_lines(
     assert changes == {"added": ["new"], "removed": ["old"], "changed": ["narrow"]}
 
 
+async def test_whoever_is_refused_is_named_where_that_is_known(file: Path, tmp_path: Path) -> None:
+    """A right key with a forged person, and a key that has expired."""
+    path = keys_file(tmp_path, gateway="*", late="*")
+    entries = json.loads(path.read_text())
+    entries["keys"][1]["expires"] = "2026-01-02T00:00:00Z"
+    path.write_text(json.dumps(entries))
+    auth = {"keys_file": str(path), "user_jwt_secret": "s" * 40}
+    async with audited(file, auth=auth) as wire:
+        for key in ("gateway", "late"):
+            headers = {"authorization": f"Bearer mcp_{key}", "x-openwebui-user-jwt": "a.b.c"}
+            await wire.ask("POST", "/rpc", json_=rpc("ping"), headers=headers)
+    found = [(x["event"], x["principal"], x["outcome"]) for x in lines_of(file)[1:-1]]
+    assert found == [
+        ("refused", "gateway", "UNAUTHORIZED"),
+        ("refused", "late", "UNAUTHORIZED"),
+    ]
+
+
+async def test_refusals_that_no_limit_holds_back_are_summed(file: Path, tmp_path: Path) -> None:
+    """Ten lines of a kind in a minute, then one that counts the others."""
+    path = keys_file(tmp_path, foreign="postgres", narrow="demo:add")
+    async with audited(file, auth={"keys_file": str(path)}) as wire:
+        for key in ("foreign", "narrow"):
+            for _ in range(25):
+                headers = {"authorization": f"Bearer mcp_{key}"}
+                await wire.ask("POST", "/tools/echo", json_={"text": "x"}, headers=headers)
+    lines = lines_of(file)[1:]
+    told = [(x["event"], x["principal"], x["outcome"]) for x in lines[:20]]
+    refused, call = "refused", "tool_call"
+    assert (
+        told
+        == [(refused, "foreign", "INSUFFICIENT_SCOPE")] * 10
+        + [(call, "narrow", "NOT_PERMITTED")] * 10
+    )
+    summed = [x for x in lines if x["event"] == "repeated"]
+    assert [(x["of"], x["principal"], x["lines"]) for x in summed] == [
+        (refused, "foreign", 15),
+        (call, "narrow", 15),
+    ]
+    assert verified(file) == 0
+
+
+def test_kinds_of_refusals_are_bounded() -> None:
+    """What comes from ever new addresses is counted together; a new minute begins anew."""
+    told: list[tuple[str, int]] = []
+    now = [0.0]
+    repeats = Repeats(lambda kind, count: told.append((kind.address, count)), lambda: now[0])
+    room = [repeats.has_room(Kind("refused", "x", str(n), "NO")) for n in range(MAX_KINDS + 50)]
+    assert room == [True] * MAX_KINDS + [False] * 50
+    repeats.tick()
+    assert told == []
+    now[0] = 61.0
+    repeats.tick()
+    assert told == [("others", 50)]
+    assert repeats.has_room(Kind("refused", "x", "7", "NO"))
+
+
 async def test_odd_arguments_are_no_way_around_it(file: Path) -> None:
     """What does not fit the schema leaves a line as well, of bounded size."""
     async with audited(file) as wire:
-        odd: list[Any] = [{"x" * 5000: 1}, {str(n): n for n in range(1000)}, [1], "text", None]
+        fat = {"\x01" * 98 + f"{n:02}": 0 for n in range(50)}
+        odd: list[Any] = [fat, {"x" * 5000: 1}, {str(n): n for n in range(1000)}, [1], "text", None]
         for arguments in odd:
             body = rpc("tools/call", name="echo", arguments=arguments)
             await wire.ask("POST", "/rpc", json_=body)
@@ -242,14 +340,15 @@ def test_text_that_is_no_unicode_can_be_noted(file: Path) -> None:
 
 Change = Callable[[list[bytes]], list[bytes]]
 CHANGES: dict[str, tuple[Change, str]] = {
-    "edited": (lambda x: [*x[:3], x[3].replace(b'"number":2', b'"number":9'), *x[4:]], "line 4: w"),
+    "edited": (lambda x: [*x[:4], x[4].replace(b'"number":2', b'"number":9'), *x[5:]], "line 5: w"),
     "cut out": (lambda x: [*x[:2], *x[3:]], "line 3: has the number 4 and follows 2"),
     "moved": (lambda x: [x[0], x[2], x[1], *x[3:]], "line 2: has the number 3 and follows 1"),
     "repeated": (lambda x: [*x[:3], *x[2:]], "line 4: has the number 3 and does not follow 3"),
     "inserted": (lambda x: [*x[:2], b'{"event":"tool_call"}\n', *x[2:]], "line 3: is not a line"),
-    "cut off": (lambda x: x[:-2], "ends with number 5, but 7 was written"),
-    "all gone": (lambda x: [], "ends with number 0, but 7 was written"),
-    "half gone": (lambda x: [*x[:-1], x[-1][:-20]], "line 7: is not finished"),
+    "cut off": (lambda x: x[:-2], "ends with number 6, but 8 was written"),
+    "cut off at the top": (lambda x: x[2:], "line 1: is not the first of a file"),
+    "all gone": (lambda x: [], "ends with number 0, but 8 was written"),
+    "half gone": (lambda x: [*x[:-1], x[-1][:-20]], "line 8: is not finished"),
     "renumbered": (lambda x: [x[0].replace(b":1,", b":2,", 1), *x[1:]], "line 1: was changed"),
     "foreign key": (lambda x: [x[0].replace(b'"key":"', b'"key":"0'), *x[1:]], "another key"),
 }
@@ -289,12 +388,13 @@ def test_no_changed_byte_goes_unseen(data: st.DataObject) -> None:
     key = AuditKey(SEAL_KEY)
     link, lines = BEGINNING, []
     for number in range(3):
-        line, link = sealed(link, b'{"number":%d,"text":"abc"}' % number, key)
+        line, link = sealed(link, b'{"event":"file","number":%d}' % number, key)
         lines.append(line + b"\n")
     content = bytearray(b"".join(lines))
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
-    found = check(iter(bytes(content).splitlines(keepends=True)), {key.name: key})
+    lines = bytes(content).splitlines(keepends=True)
+    found = check(iter(lines), {key.name: key}, log="audit.jsonl")
     assert found.problem is not None or found.last != link
 
 
@@ -337,6 +437,74 @@ def test_lines_cut_off_while_nobody_looked_are_missing_for_ever(
     assert verified(file) == 1
 
 
+def test_lines_cut_off_under_a_running_server_are_missed(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It knows what it wrote, also when the head is gone; it says so, and numbers go on."""
+    log = log_at(file)
+    log.open()
+    for number in range(5):
+        log.noted("note", number=number)
+    log.flush()
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
+    file.with_name("audit.jsonl.head").unlink()
+    log.noted("note", number=5)
+    log.close()
+    assert "lines are gone" in caplog.text
+    gap, note = lines_of(file)[-3:-1]
+    assert (gap["event"], gap["sequence"], note["number"]) == ("gap", 8, 5)
+    assert verified(file) == 1
+
+
+def test_head_that_is_gone_is_said_by_the_auditor_and_at_the_next_start(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it nobody can tell whether lines were cut off."""
+    lines = written(file)
+    file.write_bytes(b"".join(lines[:-2]))
+    file.with_name("audit.jsonl.head").unlink()
+    assert verified(file) == 1
+    assert "there is no .head file" in capsys.readouterr().err
+    assert verified(file, options=("--to", "6")) == 0
+    written(file)
+    assert verified(file) == 1
+    assert "line 7: says that lines before it may be missing" in capsys.readouterr().err
+    assert verified(file, options=("--from", "8")) == 0
+
+
+def test_log_of_which_only_the_head_is_left_is_missed(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nobody names it."""
+    monkeypatch.setattr(verify_audit, "ROOT", file.parent)
+    monkeypatch.setattr(verify_audit, "LOGS", ".")
+    written(file)
+    written(file.with_name("other.jsonl"))
+    file.unlink()
+    assert verified(file) == 1
+    key = str(file.parent / "seal.key")
+    assert verify_audit.main(["--seal-key", key]) == 1
+    said = capsys.readouterr()
+    assert "audit.jsonl: is gone" in said.err
+    assert "other.jsonl: whole" in said.out
+
+
+def test_log_of_another_service_is_not_taken_for_this_one(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even with its head."""
+    other = file.with_name("other.jsonl")
+    written(file)
+    written(other)
+    shutil.copy(other, file)
+    shutil.copy(other.with_name("other.jsonl.head"), file.with_name("audit.jsonl.head"))
+    assert verified(other) == 0
+    assert verified(file) == 1
+    assert "of a log with another name" in capsys.readouterr().err
+    written(file)
+    assert verified(file) == 1
+
+
 @pytest.mark.parametrize("arguments", [["none.jsonl"], ["."], ["--seal-key", "none", "x"], ["--x"]])
 def test_what_cannot_be_checked_is_no_verdict(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -357,7 +525,7 @@ def test_chain_goes_on_after_a_restart_and_another_key(file: Path) -> None:
     """The old key has to be given to check the old lines."""
     written(file)
     written(file)
-    assert [line["sequence"] for line in lines_of(file)] == list(range(1, 15))
+    assert [line["sequence"] for line in lines_of(file)] == list(range(2, 16))
     assert verified(file) == 0
     written(file, secret="another" * 10)
     assert verified(file) == 1
@@ -388,9 +556,15 @@ def test_large_file_is_put_aside_and_the_chain_goes_on(
     files = sorted(file.parent.glob("audit*.jsonl"))
     assert len(files) >= 3
     assert verified(*files) == 0
-    assert "numbers 1 to 168" in capsys.readouterr().out
-    assert verified(*files[1:]) == 0
-    assert "what came before is not among these files" in capsys.readouterr().out
+    assert f"numbers 1 to {168 + len(files)}" in capsys.readouterr().out
+    assert verified(*files[1:]) == 1
+    assert "lines from 1 on are missing" in capsys.readouterr().err
+    first = json.loads(files[1].read_bytes().splitlines()[0])["sequence"]
+    assert verified(*files[1:], options=("--from", str(first))) == 0
+    assert "what came before was not looked at" in capsys.readouterr().out
+    assert verified(files[0], options=("--to", str(first - 1))) == 0
+    assert verified(files[0], options=("--to", str(first))) == 1
+    assert f"ends with number {first - 1}" in capsys.readouterr().err
     middle = sorted(path for path in files if path != file)[1]
     assert verified(*(path for path in files if path != middle)) == 1
     assert "lines are missing" in capsys.readouterr().err
@@ -402,10 +576,10 @@ def test_file_that_somebody_moved_away_is_begun_anew(file: Path) -> None:
     log.open()
     log.noted("note")
     log.flush()
-    moved = file.rename(file.with_name("audit-000000000002.jsonl"))
+    moved = file.rename(file.with_name("audit-000000000003.jsonl"))
     log.noted("note")
     log.close()
-    assert lines_of(file)[0]["sequence"] == 3
+    assert lines_of(file)[0]["sequence"] == 5
     assert verified(moved, file) == 0
 
 
@@ -506,7 +680,7 @@ def test_lines_that_were_lost_are_counted_in_the_log(
     log.close()
     lost = [line for line in lines_of(file) if line["event"] == "lost"]
     assert sum(line["lines"] for line in lost) >= 123
-    assert verified(file) == 0
+    assert verified(*file.parent.glob("*.jsonl")) == 0
     assert f"lost {sum(line['lines'] for line in lost)} lines" in capsys.readouterr().out
 
 
@@ -537,6 +711,70 @@ def test_disk_of_a_megabyte_fills_up_and_is_emptied(tmp_path: Path) -> None:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_lines_that_wait_at_a_stop_are_counted_by_the_next_start(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The number of them fits on a full disk, since there is room for it beforehand."""
+    log = log_at(file)
+    log.open()
+    log.flush()
+    with full_disk(file.parent):
+        for number in range(100):
+            log.noted("note", number=number)
+        log.close()
+    waited = 101
+    assert f"{waited} lines of the audit log could not be written" in caplog.text
+    written(file)
+    lost = [line["lines"] for line in lines_of(file) if line["event"] == "lost"]
+    assert lost == [waited]
+    written(file)
+    assert [line["lines"] for line in lines_of(file) if line["event"] == "lost"] == [waited]
+    assert verified(file) == 0
+
+
+async def test_lock_that_somebody_holds_is_said_and_stops_nothing(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may read the head can lock it: the owner only. Lines wait, also at a start."""
+    monkeypatch.setattr(audit, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(audit_file, "LOCK_WAIT_S", 0.2)
+    written(file)
+    head = file.with_name("audit.jsonl.head")
+    head.chmod(0o640)
+    written(file)
+    assert stat.S_IMODE(head.stat().st_mode) == 0o600
+    with head.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        log = log_at(file)
+        log.open()
+        log.noted("note")
+        log.flush()
+        report = await log.check()
+        assert report.status == "degraded"
+        assert "another process holds its lock" in str(report.detail)
+        assert "another process holds its lock" in caplog.text
+        log.close()
+        assert "3 lines of the audit log could not be written" in caplog.text
+    written(file)
+    assert [line["lines"] for line in lines_of(file) if line["event"] == "lost"] == [3]
+    assert verified(file) == 0
+
+
+def test_what_waits_is_bounded_in_bytes_too(file: Path) -> None:
+    """A caller decides how long a line is, within limits."""
+    log = log_at(file)
+    log.open()
+    log.flush()
+    with full_disk(file.parent):
+        for _ in range(1000):
+            log.noted("note", text="x" * 12_000)
+        log.noted("note", names=["x" * 100] * 1000)
+        assert sum(map(len, log._queue)) < MAX_QUEUED_BYTES + MAX_BODY_BYTES
+        assert log.lost > 100
+    log.close()
+    assert verified(*file.parent.glob("*.jsonl")) == 0
+
+
 def test_file_that_can_never_be_written_refuses_the_start(tmp_path: Path) -> None:
     """A folder, or one below a file: whoever asked for an audit log gets one, or no server."""
     (tmp_path / "file").touch()
@@ -558,4 +796,4 @@ def test_verify_audit_is_a_command(file: Path) -> None:
         command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "whole and unchanged: 7 lines, numbers 1 to 7" in done.stdout
+    assert "whole and unchanged: 8 lines, numbers 1 to 8, of demo" in done.stdout

@@ -221,7 +221,7 @@ async def _hold_prompts_and_resources_against(wire: Wire, grant: Grant) -> None:
                 response = await door(wire, method, params)
                 assert ("result" in response) is allowed, response
                 if not allowed:
-                    assert response["error"]["data"]["reason"] == "NOT_PERMITTED"
+                    assert response["error"]["data"]["code"] == "NOT_PERMITTED"
 
 
 LISTS = {
@@ -278,10 +278,10 @@ async def test_nobody_hears_of_resources_that_he_may_not_read(
     callers.grant = KEEPS_OUT
     session = await wire.session("2025-11-25")
     answer = await session.ask("resources/subscribe", {"uri": "demo://item/1"})
-    assert answer.error["data"]["reason"] == "NOT_PERMITTED"
+    assert answer.error["data"]["code"] == "NOT_PERMITTED"
     wanted = {"notifications": {"resourceSubscriptions": ["demo://item/1"]}}
     listening = await wire.ask_modern("subscriptions/listen", wanted)
-    assert listening.error["data"]["reason"] == "NOT_PERMITTED"
+    assert listening.error["data"]["code"] == "NOT_PERMITTED"
 
 
 async def test_unknown_tools_are_not_answered_with_names_that_are_not_listed(

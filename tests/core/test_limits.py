@@ -256,7 +256,7 @@ async def test_reads_of_resources_count_like_calls() -> None:
                 "contents" in (await session.ask("resources/read", {"uri": "demo://pixel"})).result
             )
         refused = (await session.ask("resources/read", {"uri": "demo://pixel"})).error
-        assert refused["data"]["reason"] == "RATE_LIMITED"
+        assert refused["data"]["code"] == "RATE_LIMITED"
         assert refused["data"]["retry_after_s"] > 1
         assert (await session.call("add", a=1, b=2))["isError"]
         assert "messages" in (await session.ask("prompts/get", {"name": "show"})).result

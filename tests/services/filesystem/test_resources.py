@@ -136,7 +136,7 @@ async def test_a_file_that_is_too_large_is_refused_with_both_sizes(
     (docs / "big").write_bytes(b"x" * 5_000)
     async with client_of(tmp_path, roots=f"docs={docs}", max_media_bytes=4_000) as client:
         error = await refused(client, f"file://{docs}/big")
-        assert error["data"]["reason"] == "TOO_BIG_TO_READ"
+        assert error["data"]["code"] == "TOO_BIG_TO_READ"
         assert "5000" in error["message"]
         assert "4000" in error["message"]
 
