@@ -45,6 +45,9 @@ class Quotas(Protocol):
     async def spend(self, wanted: Sequence[Quota]) -> Taken:
         """Count one call for each quota, or for none when one of them is used up."""
 
+    async def give_back(self, wanted: Sequence[Quota]) -> None:
+        """Count a call less for each quota: one that was counted just now and is not made."""
+
 
 def _seconds_awake_or_not() -> float:
     """Return seconds since this machine was started, with those that it slept, where it tells."""
@@ -86,6 +89,13 @@ class LocalQuotas:
                 return Taken(0, (self._day + 1) * DAY_S - now, quota.key)
         self._is_saved = False
         return Taken(min(quota.calls - self._count(quota.key) for quota in wanted))
+
+    async def give_back(self, wanted: Sequence[Quota]) -> None:
+        """Count a call less for each quota."""
+        for quota in wanted:
+            if self._used.get(quota.key, 0) > 0:  # none, when a day has begun meanwhile
+                self._used[quota.key] -= 1
+                self._is_saved = False
 
     def tick(self, now: float) -> None:
         """Write the counts down, on another thread, when there are new ones."""

@@ -55,17 +55,19 @@ class RateLimit:
         """
         if not self.is_on and caller.principal.allowance is None:
             return
-        if wanted := self._buckets_for(caller, tool):
-            taken = await self._buckets.take(wanted)
-            self._note("calls", taken)
-            if taken.empty:
-                empty = next(bucket for bucket in wanted if bucket.key == taken.empty)
-                raise _too_fast(empty, taken.wait_s, tool)
-        if quotas := self._quotas_for(caller):
+        if quotas := self._quotas_for(caller):  # first, since its wait is the longer one
             spent = await self._quotas.spend(quotas)
             self._note("day", spent)
             if spent.empty:
                 raise _used_up(next(q for q in quotas if q.key == spent.empty), spent.wait_s)
+        if wanted := self._buckets_for(caller, tool):
+            taken = await self._buckets.take(wanted)
+            self._note("calls", taken)
+            if taken.empty:
+                if quotas:
+                    await self._quotas.give_back(quotas)
+                empty = next(bucket for bucket in wanted if bucket.key == taken.empty)
+                raise _too_fast(empty, taken.wait_s, tool)
 
     def _note(self, kind: str, taken: Taken) -> None:
         self._metrics.rate_limited(kind, taken.remaining, exceeded=bool(taken.empty))

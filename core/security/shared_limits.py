@@ -57,6 +57,13 @@ end
 return {remaining, '0', 0}
 """
 """Keys: quotas. Arguments: calls a day of each."""
+GIVE_BACK = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or '0') > 0 then redis.call('DECR', key) end
+end
+return {0, '0', 0}
+"""
+"""Keys: quotas. What is counted for none is left: a day has begun meanwhile."""
 
 
 class SharedBuckets:
@@ -100,6 +107,13 @@ class SharedQuotas:
             return await _ask(self._link, SPEND, self._prefix, keys, calls)
         except ReplicasUnreachable:
             return await self._alone.spend(wanted)
+
+    async def give_back(self, wanted: Sequence[Quota]) -> None:
+        """Count a call less for each quota."""
+        try:
+            await _ask(self._link, GIVE_BACK, self._prefix, [quota.key for quota in wanted], [])
+        except ReplicasUnreachable:
+            await self._alone.give_back(wanted)
 
 
 async def _ask(

@@ -153,6 +153,26 @@ async def test_address_counts_where_nobody_says_who_they_are(tmp_path: Path) -> 
     assert [await rates.count(each, of=2) for each in callers] == [2, 0, 2, 0, 2]
 
 
+async def test_call_that_came_too_fast_is_not_counted_for_the_day(tmp_path: Path) -> None:
+    """A call that one limit refuses is counted by none."""
+    rates = Rates(tmp_path, calls_per_minute=1, burst=2, calls_per_day=3)
+    assert await rates.count(caller("a"), of=10) == 2
+    rates.clock.now += 600
+    assert await rates.count(caller("a"), of=1) == 1
+
+
+async def test_call_that_the_day_refuses_is_not_counted_for_the_minute(tmp_path: Path) -> None:
+    """And who calls is told to wait for the next day, not for the next minute."""
+    rates = Rates(tmp_path, calls_per_minute=0.0001, burst=3, calls_per_day=2)
+    assert await rates.count(caller("a"), of=2) == 2
+    for _ in range(5):
+        with pytest.raises(QuotaExceeded) as refused:
+            await rates.limit.admit(caller("a"), "add")
+        assert refused.value.facts["retry_after_s"] > 3600
+    rates.clock.now += 86_400
+    assert await rates.count(caller("a"), of=2) == 1
+
+
 async def test_quota_of_a_day_survives_a_restart(tmp_path: Path) -> None:
     """It is written down; midnight in UTC begins another day."""
     rates = Rates(tmp_path, calls_per_day=3)
