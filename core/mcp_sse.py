@@ -420,8 +420,8 @@ class MCPServer:
         if session is not None:
             session.answer(response)
 
-    def _note_flood(self, kind: str, requests: int, address: str) -> None:
-        self._audit.noted("flood", kind=kind, requests=requests, latest_address=address)
+    def _note_flood(self, kind: str, requests: int, addresses: Mapping[str, int]) -> None:
+        self._audit.noted("flood", kind=kind, requests=requests, addresses=addresses)
 
     def _note_keys(self, before: Ring, after: Ring) -> None:
         self._audit.noted("keys", **changes_between(before, after))
@@ -552,7 +552,8 @@ class MCPServer:
         if (resource := self._callers.resource) is not None:
             metadata = Route(resource.door, WELL_KNOWN, public=True, any_origin=True)
             paths |= {path + slash: metadata for path in resource.paths() for slash in ("", "/")}
-        paths["/"] = Route(RootDoor(streamable), "/", public=public, rpc_errors=True)
+        root = Route(RootDoor(streamable), "/", public=public, sessions=True, rpc_errors=True)
+        paths["/"] = root
         return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
 
     @asynccontextmanager

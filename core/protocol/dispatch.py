@@ -729,11 +729,11 @@ class Dispatcher:
         }
         return self.encoder.result(members, modern=True, kind="input_required")
 
-    def _bound_to(self, method: str, params: JSON, caller: Caller) -> list[str]:
+    def _bound_to(self, method: str, params: JSON, caller: Caller) -> list[str | None]:
         name = params.get("name", params.get("uri"))
         arguments = json.dumps(params.get("arguments") or {}, sort_keys=True)
         digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
-        return [method, str(name), digest, caller.principal.name]
+        return [method, str(name), digest, caller.principal.name, caller.principal.person]
 
 
 def _make_room(kept: dict[Any, Any], limit: int) -> None:

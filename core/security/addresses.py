@@ -19,6 +19,19 @@ MAX_HOPS = 20
 MAX_ADDRESS_CHARS = 64
 
 
+PROXY_HEADERS = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+    }
+)
+"""One of them is there when a proxy brings the request."""
+
+
 class Addresses:
     """Tells client addresses.
 
@@ -67,6 +80,21 @@ class Addresses:
             if len(self._looked_at) < MAX_REMEMBERED and len(text) <= MAX_ADDRESS_CHARS:
                 self._looked_at[text] = known
         return known
+
+
+def is_of_this_machine(request: HTTPRequest) -> bool:
+    """Return whether no proxy brings a request, or one that names loopback addresses only.
+
+    A proxy that adds no header at all cannot be told from a client. All others have to say who
+    stands before them, in a way that is understood here, trusted or not.
+    """
+    headers = request.scope["headers"]
+    told = [value for name, value in headers if name in (b"x-forwarded-for", b"x-real-ip")]
+    if not told:
+        return not any(name in PROXY_HEADERS for name, _ in headers)
+    parts = b",".join(told).decode("latin-1").split(",", MAX_HOPS)
+    addresses = (_address_in(part) for part in parts)
+    return all(address is not None and address.is_loopback for address in addresses)
 
 
 def _address_in(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

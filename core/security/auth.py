@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from core.context import ANONYMOUS, Principal
 from core.errors import InsufficientScope, Unauthorized
+from core.security.addresses import is_of_this_machine
 from core.security.keys import NEVER, Entry, KeysFile, OnChange, Ring, digest_of
 from core.security.resource import ProtectedResource
 from core.settings import Settings
-from core.settings.base import is_loopback
 from core.transports.http import Header, HTTPRequest
 
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
@@ -50,8 +50,8 @@ class Authenticator(ABC):
 class OpenDoor(Authenticator):
     """No key is configured: everybody is anonymous. Only loopback is served then.
 
-    A proxy on this machine comes from loopback, too, with requests from anywhere: those are
-    refused, since nobody decided that they may come in.
+    A proxy on this machine comes from loopback, too, with requests from anywhere: what does not
+    say that it is from here is refused, since nobody decided that it may come in.
 
     Args:
         to_strangers: Whether the operator did decide that.
@@ -64,10 +64,10 @@ class OpenDoor(Authenticator):
 
     async def authenticate(self, request: HTTPRequest) -> Principal:
         """Return the anonymous principal."""
-        if request.forwarded and not (self._to_strangers or is_loopback(request.address)):
+        if not self._to_strangers and not is_of_this_machine(request):
             raise Unauthorized(
                 "Without a key this server answers this machine only, and a proxy brings this "
-                "request from elsewhere.",
+                "request from elsewhere, or does not say from where.",
                 hint="The operator sets MCP_HTTP_API_KEY or makes keys with ./deploy.sh keys.",
                 reason="missing",
             )

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from core.errors import TooManyRequests, Unauthorized
 from core.observability.metrics import Metrics
@@ -21,8 +22,13 @@ from core.security.networks import network_of
 from core.settings import RateLimitSection
 
 REPORT_INTERVAL_S = 60.0
+NAMED = 5
+"""So many addresses stand in a report, those with the most refusals."""
+MAX_COUNTED = 10_000
+"""So many are told apart until the next report."""
 NO_GUESS = frozenset({"missing", "expired"})
 """Reasons of refusals that are not counted."""
+Tell = Callable[[str, int, Mapping[str, int]], None]
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +37,8 @@ class Floods:
 
     Args:
         buckets: Of this process; floods are not counted over replicas.
-        report: Told once a minute how much was refused, as `(kind, requests, address)`.
+        report: Told once a minute how much was refused: kind, requests, and the addresses with the
+            most of them, most first, with how many.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class Floods:
         section: RateLimitSection,
         metrics: Metrics,
         buckets: LocalBuckets | None = None,
-        report: Callable[[str, int, str], None] | None = None,
+        report: Tell | None = None,
     ) -> None:
         self._requests = section.requests_per_minute
         self._failures = section.failures_per_minute
@@ -93,17 +100,18 @@ class Floods:
 class _Report:
     """One line when a flood begins, and one a minute while it goes on."""
 
-    def __init__(self, kind: str, tell: Callable[[str, int, str], None] | None) -> None:
+    def __init__(self, kind: str, tell: Tell | None) -> None:
         self._kind = kind
         self._text = "too many requests" if kind == "requests" else "too many wrong credentials"
         self._tell = tell
         self._count = 0
-        self._address = ""
+        self._by_address: Counter[str] = Counter()
         self._next_at: float | None = None
 
     def add(self, address: str) -> None:
         self._count += 1
-        self._address = address
+        if address in self._by_address or len(self._by_address) < MAX_COUNTED:
+            self._by_address[address] += 1
         if self._next_at is None:
             self._next_at = math.inf  # the next tick tells when a minute will be over
             self.say()
@@ -121,6 +129,9 @@ class _Report:
         count, self._count = self._count, 0
         if not count:
             return
-        logger.warning("%s: %d refused, the latest from %s", self._text, count, self._address)
+        most = dict(self._by_address.most_common(NAMED))
+        self._by_address.clear()
+        shown = ", ".join(f"{number} from {address}" for address, number in most.items())
+        logger.warning("%s: %d refused, most of them %s", self._text, count, shown)
         if self._tell is not None:
-            self._tell(self._kind, count, self._address)
+            self._tell(self._kind, count, most)

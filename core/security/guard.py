@@ -101,6 +101,7 @@ class Route:
         label: The path in metrics; one of few.
         public: `GET` is served without credentials.
         personal: What `GET` shows is the caller's own; credentials that are sent are checked.
+        sessions: `GET` with a session is not public.
         any_origin: Pages of every origin may read it.
         probe: Whatever watches the server asks it; never limited.
         rpc_errors: Refusals are JSON-RPC errors; otherwise `error` and `detail`.
@@ -110,6 +111,7 @@ class Route:
     label: str
     public: bool = False
     personal: bool = False
+    sessions: bool = False
     any_origin: bool = False
     probe: bool = False
     rpc_errors: bool = False
@@ -206,7 +208,7 @@ class Guard:
             _check_repeated(request)
         host = headers.get(b"host", b"")
         if host not in self._good_hosts:
-            self._check_host(host)
+            self._check_host(request)
         origin = headers.get(b"origin")
         if origin is not None:
             self._check_origin(request, origin, host, any_origin=route.any_origin)
@@ -219,6 +221,8 @@ class Guard:
         is_open = asks_for_method or (route.public and request.method in ("GET", "HEAD"))
         if route.personal and is_open:
             is_open = presented_key(request) is None
+        if route.sessions and b"mcp-session-id" in headers:
+            is_open = asks_for_method
         if not is_open and route.door is not _nothing_here:
             await self._authenticate(request)
         await route.door(request)
@@ -244,8 +248,9 @@ class Guard:
             return principal
         try:
             return self._persons.add(principal, request)
-        except Unauthorized:
+        except Unauthorized as error:
             self._metrics.auth_refused("person")
+            self._floods.note_failure(request.address, error)
             raise
 
     async def is_welcome(self, request: HTTPRequest) -> bool:
@@ -259,12 +264,21 @@ class Guard:
         was = request.principal
         return (principal.name, principal.grant) == (was.name, was.grant)
 
-    def _check_host(self, header: bytes) -> None:
-        """Refuse names that are not ours, which is what DNS rebinding needs."""
+    def _check_host(self, request: HTTPRequest) -> None:
+        """Refuse names that are not ours, which is what DNS rebinding needs.
+
+        No name at all, and what is none, is a malformed request (RFC 9112, 3.2).
+        """
+        header = request.headers.get(b"host")
+        if header is None and request.scope.get("http_version") != "1.0":
+            raise _malformed(request, "The header Host is missing.")
+        header = header or b""
+        shown = header[:100].decode("latin-1")
         found = _HOST.fullmatch(header)
+        if header and not found:
+            raise _malformed(request, f"The header Host is no name of a host: {shown!r}.")
         name = found[1].decode("ascii").lower() if found else ""
         if name not in self._hosts and not ("*" in self._hosts and found):
-            shown = header[:100].decode("latin-1")
             raise HostRefused(f"This server does not answer for the host {shown!r}.")
         if len(self._good_hosts) < 1000:
             self._good_hosts.add(header)
@@ -404,8 +418,13 @@ def _check_repeated(request: HTTPRequest) -> None:
     names = [name for name, _ in request.scope["headers"] if name in SINGLE_HEADERS]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        request.extra_headers.append((b"connection", b"close"))
-        raise Malformed(f"The header {repeated.decode()} is there more than once.")
+        raise _malformed(request, f"The header {repeated.decode()} is there more than once.")
+
+
+def _malformed(request: HTTPRequest, message: str) -> Malformed:
+    """Return the refusal of a head that others may read otherwise; it ends the connection."""
+    request.extra_headers.append((b"connection", b"close"))
+    return Malformed(message)
 
 
 async def _nothing_here(request: HTTPRequest) -> None:

@@ -23,6 +23,7 @@ import asyncio
 import fcntl
 import logging
 import math
+import re
 import sys
 import termios
 import time
@@ -229,6 +230,8 @@ class Connection(HttpToolsProtocol):
             self._check_head(self._parsed_bytes())
         self._in_head = False
         self._head_bytes = 0
+        if not self.url.startswith(b"/"):
+            _put_host_of_target(self.url, headers)
         super().on_headers_complete()
         self._is_answering = True
         self.deadline = NEVER
@@ -408,6 +411,17 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             super().shutdown()
+
+
+def _put_host_of_target(target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """Let a target in absolute form decide which host is asked, whatever `Host` says.
+
+    Source: RFC 9112, 3.2.2
+    """
+    _, is_absolute, rest = target.partition(b"://")
+    if is_absolute:
+        host = re.split(rb"[/?#]", rest, maxsplit=1)[0]
+        headers[:] = [(name, host if name == b"host" else value) for name, value in headers]
 
 
 class _UnfinishedRequest:

@@ -37,8 +37,8 @@ class RESTDoor:
 
     async def __call__(self, request: HTTPRequest) -> None:
         """Call one tool."""
+        request.require_method("POST")  # first: a 405 tells nobody which tools there are
         tool = self._tool(request)
-        request.require_method("POST")
         request.require_json()
         arguments = await self._runtime.bodies.read_json(request)
         caller = plain_caller(request, LATEST_LEGACY, session=None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -125,7 +127,7 @@ async def test_thousand_wrong_keys_are_refused_in_no_time(
 
 def test_flood_is_reported_when_it_begins_and_once_a_minute() -> None:
     """A line for each attempt would be a flood of its own."""
-    told: list[tuple[str, int, str]] = []
+    told: list[tuple[str, int, Any]] = []
     floods = Floods(
         RateLimitSection(failures_per_minute=1),
         Metrics("t"),
@@ -140,13 +142,13 @@ def test_flood_is_reported_when_it_begins_and_once_a_minute() -> None:
     for _ in range(100):
         with pytest.raises(TooManyRequests):
             wrong()
-    assert told == [("failures", 1, "10.0.0.1")]
+    assert told == [("failures", 1, {"10.0.0.1": 1})]
     floods.tick(100.0)
     floods.tick(159.0)
     assert len(told) == 1
     floods.tick(161.0)
     floods.tick(300.0)
-    assert told[1:] == [("failures", 99, "10.0.0.1")]
+    assert told[1:] == [("failures", 99, {"10.0.0.1": 99})]
     with pytest.raises(TooManyRequests):
         wrong()
     assert len(told) == 3
@@ -154,7 +156,27 @@ def test_flood_is_reported_when_it_begins_and_once_a_minute() -> None:
         wrong()
     floods.close()
     floods.close()
-    assert told[3:] == [("failures", 1, "10.0.0.1")]
+    assert told[3:] == [("failures", 1, {"10.0.0.1": 1})]
+
+
+def test_report_names_the_addresses_with_the_most_refusals(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever comes last with one more request takes nobody's place."""
+    told: list[Any] = []
+    section = RateLimitSection(requests_per_minute=1)
+    clock = LocalBuckets(lambda: 0.0)
+    floods = Floods(section, Metrics("t"), clock, lambda *report: told.append(report))
+    for number, times in enumerate((2, 50, 9, 30, 4, 3, 2), start=1):
+        for _ in range(times):
+            with contextlib.suppress(TooManyRequests):
+                floods.note_request(f"10.0.0.{number}")
+    with caplog.at_level(logging.WARNING, logger="core.security.floods"):
+        floods.close()
+    most = {"10.0.0.2": 49, "10.0.0.4": 29, "10.0.0.3": 8, "10.0.0.5": 3, "10.0.0.6": 2}
+    assert told == [("requests", 1, {"10.0.0.1": 1}), ("requests", 92, most)]
+    assert list(told[1][2]) == list(most)
+    assert "92 refused, most of them 49 from 10.0.0.2, 29 from 10.0.0.4" in caplog.text
 
 
 @pytest.mark.parametrize(

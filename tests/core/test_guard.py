@@ -97,6 +97,49 @@ async def test_a_server_without_a_key_is_not_opened_to_the_world_by_a_proxy(
         assert answer.status != 401
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-forwarded-for": "unknown"},
+        {"x-forwarded-for": ""},
+        {"x-forwarded-for": "8.8.8.8, garbage"},
+        {"x-forwarded-for": "127.0.0.1, 8.8.8.8"},
+        {"x-forwarded-for": "8.8.8.8, 127.0.0.1"},
+        {"x-forwarded-for": "127.0.0.1", "x-real-ip": "8.8.8.8"},
+        {"x-forwarded-for": ",".join(["127.0.0.1"] * 50)},
+        {"x-real-ip": "8.8.8.8"},
+        {"forwarded": "for=8.8.8.8"},
+        {"forwarded": "for=127.0.0.1"},
+        {"via": "1.1 proxy"},
+        {"x-forwarded-host": "mcp.example.org"},
+        {"x-forwarded-proto": "https"},
+    ],
+)
+@pytest.mark.parametrize("trusted", [["127.0.0.1", "::1"], []])
+async def test_proxy_that_does_not_say_who_asks_opens_nothing_without_a_key(
+    headers: dict[str, str], trusted: list[str]
+) -> None:
+    """Whether it says it in words that are not understood, or elsewhere, or not at all."""
+    async with Wire(settings={"security": {"trusted_proxies": trusted}}) as wire:
+        assert (await status_of(wire, "POST", "/rpc", headers)).status == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "https", "via": "1.1 Caddy"},
+        {"x-forwarded-for": "::1, 127.0.0.1:4711", "x-real-ip": "127.0.0.1"},
+        {"x-forwarded-for": "[::1]:4711"},
+        {"x-real-ip": "::ffff:127.0.0.1"},
+    ],
+)
+async def test_this_machine_needs_no_key_with_or_without_a_proxy(headers: dict[str, str]) -> None:
+    """Where none is set."""
+    async with Wire() as wire:
+        assert (await status_of(wire, "POST", "/rpc", headers)).status == 200
+
+
 @pytest.mark.parametrize("query", [f"?api_key={KEY}", f"?access_token={KEY}", f"?token={KEY}"])
 async def test_key_in_the_address_is_not_taken(query: str) -> None:
     """Wire §15: never from the query string."""
@@ -143,6 +186,32 @@ async def test_what_is_not_served_is_404_without_a_key(method: str, path: str) -
         assert (await status_of(wire, method, path, {})).status == 404
 
 
+async def test_session_at_the_root_is_as_at_mcp() -> None:
+    """The page is for everybody; a session there is its caller's, and needs the key."""
+    opening = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    async with Wire(settings=WITH_KEY) as wire:
+        begun = await wire.ask("POST", "/", json_=opening, headers={"accept": BOTH, **FORMS[0]})
+        session = {"mcp-session-id": begun.headers["mcp-session-id"]}
+        stream = await status_of(wire, "GET", "/", {**session, **FORMS[0]})
+        assert (stream.status, stream.is_stream) == (200, True)
+        for wrong in WRONG:
+            answer = await status_of(wire, "GET", "/", {**session, **wrong})
+            assert answer.status == 401, wrong
+        assert (await wire.ask("OPTIONS", "/", headers=session)).status == 405
+        for headers in ({}, FORMS[0]):
+            page = await status_of(wire, "GET", "/", headers)
+            assert page.headers["content-type"].startswith("text/html")
+
+
 # --- Host and Origin --------------------------------------------------------------------------
 
 
@@ -161,10 +230,6 @@ async def test_own_names_are_answered(host: str) -> None:
         "evil.example",
         "127.0.0.1.evil.example",
         "localhost.evil.example:8001",
-        "evil.example:127.0.0.1",
-        "x@localhost@evil.example",
-        "a@localhost",
-        "localhost:8001:x",
         "0.0.0.0",
         "",
         "[::2]",
@@ -176,6 +241,26 @@ async def test_foreign_names_are_421_on_every_path(host: str, path: str) -> None
     async with Wire() as wire:
         for _ in range(2):  # also when it has been seen before
             assert (await status_of(wire, "GET", path, {"host": host})).status == 421
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "evil.example:127.0.0.1",
+        "x@localhost@evil.example",
+        "a@localhost",
+        "localhost:8001:x",
+        "local host",
+    ],
+)
+@pytest.mark.parametrize("allowed", [[], ["*"]])
+async def test_host_that_is_missing_or_none_is_400(host: Any, allowed: list[str]) -> None:
+    """RFC 9112, 3.2."""
+    async with Wire(settings={"security": {"allowed_hosts": allowed}}) as wire:
+        for _ in range(2):
+            answer = await status_of(wire, "GET", "/health", {"host": host})
+            assert (answer.status, answer.json["error"]["code"]) == (400, "MALFORMED_REQUEST")
 
 
 async def test_configured_names_are_answered() -> None:

@@ -255,6 +255,20 @@ async def test_wrong_header_is_401_and_says_what_to_do() -> None:
         assert 'reason="person"' in metrics
 
 
+async def test_guesses_of_the_secret_are_counted_and_expired_headers_are_not() -> None:
+    """As wrong keys are: 429 once there were too many from one address, and good ones pass."""
+    now = time.time()
+    settings = {
+        "auth": {"api_key": KEY, "user_jwt_secret": SECRET},
+        "rate_limit": {"failures_per_minute": 3},
+    }
+    guess = jwt.encode({**USER, "iat": now, "exp": now + 300}, SECRET + "!", algorithm="HS256")
+    tokens = [said(iat=now - 900, exp=now - 600)] * 5 + [guess] * 5 + [said(iat=now, exp=now + 300)]
+    async with Wire(settings=settings, key=KEY) as wire:
+        statuses = [(await rpc(wire, x_openwebui_user_jwt=token)).status for token in tokens]
+    assert statuses == [401] * 5 + [401] * 3 + [429] * 2 + [200]
+
+
 async def test_header_does_not_stand_in_for_credentials() -> None:
     """It says who; the key says that one may call at all."""
     now = time.time()

@@ -66,12 +66,23 @@ async def test_unknown_tool_names_the_nearest(wire: Wire) -> None:
     assert "Did you mean 'add'?" in answer.json["detail"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
-async def test_other_methods_are_405(wire: Wire, method: str) -> None:
-    """With what is allowed."""
-    answer = await wire.ask(method, "/tools/add")
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("name", ["add", "ad", "no-such"])
+async def test_other_methods_are_405(wire: Wire, method: str, name: str) -> None:
+    """With what is allowed; whether there is such a tool decides nothing."""
+    answer = await wire.ask(method, "/tools/" + name)
     assert answer.status == 405
     assert answer.headers["allow"] == "POST"
+
+
+async def test_nobody_learns_without_a_key_which_tools_there_are() -> None:
+    """`OPTIONS` needs none, so its answers are the same for every name."""
+    settings = {"auth": {"api_key": "correct-horse-battery-staple", "public_openapi": False}}
+    async with Wire(settings=settings) as wire:
+        for method in ("OPTIONS", "GET", "POST"):
+            told = [await wire.ask(method, f"/tools/{name}") for name in ("add", "ad", "zebra")]
+            assert len({(answer.status, answer.body) for answer in told}) == 1
+            assert b"add" not in told[0].body
 
 
 async def test_one_picture_is_sent_as_a_picture(wire: Wire) -> None:

@@ -130,10 +130,25 @@ def test_broken_request_is_refused_or_closed(server: ServerProcess, name: str) -
     assert httpx.get(server.url + "/health", trust_env=False).status_code == 200
 
 
-def test_host_is_checked_on_the_absolute_form_too(server: ServerProcess) -> None:
-    """A foreign name in the Host header is 421 (DNS rebinding)."""
-    received = exchange(server, b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n", end=True)
-    assert check_answer(received, "host") == 421
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"/health", b"Host: evil.example", 421),
+        (b"http://evil.example/health", b"Host: 127.0.0.1", 421),
+        (b"http://127.0.0.1:8001/health", b"Host: evil.example", 200),
+        (b"HTTP://LOCALHOST/health?a=http://evil.example/", b"Host: evil.example", 200),
+        (b"http://127.0.0.1@evil.example/health", b"Host: 127.0.0.1", 400),
+        (b"http://127.0.0.1/health", b"X-Host: 127.0.0.1", 400),
+        (b"/health?a=http://evil.example/", b"Host: 127.0.0.1", 200),
+        (b"/health", b"X-Host: 127.0.0.1", 400),
+    ],
+)
+def test_host_is_that_of_the_target_else_of_the_header(
+    server: ServerProcess, target: bytes, host: bytes, status: int
+) -> None:
+    """A foreign name is 421 (DNS rebinding), none is 400; RFC 9112, 3.2 and 3.2.2."""
+    sent = b"GET %b HTTP/1.1\r\n%b\r\n\r\n" % (target, host)
+    assert check_answer(exchange(server, sent, end=True), sent) == status
 
 
 def test_body_that_does_not_come_is_408(server: ServerProcess) -> None:

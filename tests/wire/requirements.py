@@ -693,6 +693,7 @@ REQUIREMENTS = (
         "questions.state_belongs_to_its_request",
         "questions.order_of_arguments_does_not_matter",
         "questions.state_belongs_to_its_principal",
+        "questions.state_belongs_to_its_person",
         "questions.state_expires",
         "questions.session_id_and_cursor_are_no_state",
     ),

@@ -245,6 +245,19 @@ async def test_state_belongs_to_its_principal() -> None:
         check_refused(await call(wire, "ask_name", requestState=state))
 
 
+async def test_state_belongs_to_its_person() -> None:
+    """§13: behind a gateway, which calls for many with one key."""
+    settings = {"auth": {"api_key": "k" * 32, "user_headers": True}}
+    ada, eve = ({"x-openwebui-user-email": f"{name}@example.org"} for name in ("ada", "eve"))
+    async with Wire(settings=settings, key="k" * 32) as wire:
+        state = (await call(wire, "ask_name", headers=ada)).result["requestState"]
+        answers = {"inputResponses": {"name": named("Ada")}, "requestState": state}
+        for headers in (eve, {}):
+            check_refused(await call(wire, "ask_name", headers=headers, **answers))
+        answer = await call(wire, "ask_name", headers=ada, **answers)
+        assert answer.result["resultType"] == "complete"
+
+
 async def test_state_expires(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """§13: after ten minutes."""
     state = (await call(wire, "ask_name")).result["requestState"]
