@@ -270,7 +270,9 @@ class SecuritySection(Section):
         "are believed.",
     )
     allow_unauthenticated: bool = Field(
-        False, description="Listen on other addresses than loopback without a key."
+        False,
+        description="Listen on other addresses than loopback without a key, and take what proxies "
+        "bring from elsewhere.",
     )
     seal_key: SecretStr | None = Field(
         None,
