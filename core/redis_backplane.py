@@ -209,8 +209,9 @@ class RedisBackplane(MemoryBackplane):
                     await self._connected.wait()
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            while not task.done():  # the client of Redis may swallow one cancellation
+                task.cancel()
+                await asyncio.wait([task], timeout=0.1)
             with contextlib.suppress(ReplicasUnreachable):
                 await self._link.run(lambda redis: redis.delete(self._inbox))
                 await self._link.run(lambda redis: _of(redis.srem(self._replicas, self.replica)))
