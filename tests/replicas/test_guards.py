@@ -5,6 +5,7 @@ Two replicas' halves in one process, with a real Redis between them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -106,3 +107,12 @@ async def test_unknown_reading_counts_as_the_worst(
     assert seen.meets
     assert UNKNOWN in seen.sentence()
     assert not (await FlowGuard(on=True, lifetime_s=1).seen_anywhere(READER)).meets
+
+
+async def test_replica_that_leaves_at_once_does_not_hang(redis: RedisProcess) -> None:
+    """The client of Redis may swallow a cancellation; a server that stops has no time for that."""
+    for _ in range(20):
+        async with asyncio.timeout(3):
+            backplane = RedisBackplane(RedisLink(redis.url), "t", Sealer(SEAL_KEY))
+            async with backplane.running():
+                assert (await backplane.check()).status == "up"
