@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from core.settings import NO_FILE, ServiceSettings, Settings, SettingsError, read_config_file
 from core.settings.check import CONFIG_VARIABLE
-from core.settings.rules import broken
+from core.settings.rules import broken, chosen_port
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -18,7 +18,7 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
     """Return the settings of a server and of its service.
 
     The command line is over the environment, which is over the file, which is over the defaults.
-    The service's own `port` counts where `server.port` is not set.
+    The service's own `port` counts where `server.port` is not set from the same source.
 
     Args:
         arguments: Of the command line; the process's own when not given.
@@ -34,8 +34,8 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
     server = common.settings.server
-    ports = (options.port, server.port, own.settings.port)
-    changes = {"host": options.host, "port": next((p for p in ports if p is not None), None)}
+    port = chosen_port(common, own)[0] if options.port is None else options.port
+    changes = {"host": options.host, "port": port}
     changes = {key: value for key, value in changes.items() if value is not None}
     server = server.model_copy(update=changes)
     return common.settings.model_copy(update={"server": server}), own.settings

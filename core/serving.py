@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from core.observability.health import Component
-from core.observability.logs import set_up
+from core.observability.logs import LineWriter, set_up
 from core.security.tls import TLS
 from core.settings import ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
@@ -75,10 +75,10 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
         server.check_address()
         tls = TLS(settings.tls) if any(dict(settings.tls).values()) else None
         sockets = sockets or bound_sockets(settings.server.host, server.port)
+        log_writer = _log_of(server)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    log_writer = set_up(settings.logging, server.name)
     server.log_requests_to(log_writer)
     _warn_of_weak_key(settings)
     _note_tls(server, tls)
@@ -91,6 +91,13 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
         Listener(server, tls, leave=leave).run(list(sockets))
     finally:
         log_writer.close()
+
+
+def _log_of(server: MCPServer) -> LineWriter:
+    try:
+        return set_up(server.settings.logging, server.name)
+    except OSError as error:
+        raise SettingsError(f"logging.file: {error.filename}: {error.strerror}") from None
 
 
 def bound_sockets(host: str, port: int) -> list[socket.socket]:

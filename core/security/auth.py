@@ -143,14 +143,14 @@ def _ring_of_one(api_key: str) -> Ring:
 
 
 def presented_key(request: HTTPRequest) -> bytes | None:
-    """Return the key that a request carries, if any."""
+    """Return the key that a request carries, if any; an empty one is none."""
     headers = request.headers
     authorization = headers.get(b"authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(b" ")
-        if scheme.lower() in (b"bearer", b"apikey") and credentials:
+        if scheme.lower() in (b"bearer", b"apikey") and credentials.strip():
             return credentials.strip()
-    return headers.get(b"x-api-key")
+    return headers.get(b"x-api-key", b"").strip() or None
 
 
 def authenticator_for(settings: Settings, on_keys: OnChange | None = None) -> Authenticator:

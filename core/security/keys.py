@@ -43,7 +43,7 @@ from pydantic import (
 from core.context import Allowance, Principal
 from core.errors import did_you_mean
 from core.grants import SCOPE_RULE, Grant, is_scope
-from core.settings import SettingsError
+from core.settings import MAX_CALLS, SettingsError
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 CHECK_INTERVAL_S = 1.0
@@ -56,6 +56,8 @@ RESERVED_NAMES = ("api-key", "anonymous")
 _FORBIDDEN_MODE = 0o027
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HASH = r"^sha256:[0-9a-f]{64}$"
+# What `sha256sum` makes of a variable that was not set.
+_HASH_OF_NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"
 logger = logging.getLogger(__name__)
 
 
@@ -76,9 +78,15 @@ def _require_scope(text: str) -> str:
     return text
 
 
+def _require_content(text: str) -> str:
+    if text == _HASH_OF_NOTHING:
+        raise ValueError("it is the hash of an empty text; ./deploy.sh keys create makes keys")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_require_name)]
 Scope = Annotated[str, AfterValidator(_require_scope)]
-Hash = Annotated[str, Field(pattern=_HASH)]
+Hash = Annotated[str, Field(pattern=_HASH), AfterValidator(_require_content)]
 
 
 class _Member(BaseModel):
@@ -104,9 +112,9 @@ class Key(_Member):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
     read_only: bool = False
     expires: AwareDatetime | None = None
-    calls_per_minute: Annotated[float, Field(gt=0)] | None = None
-    burst: Annotated[int, Field(ge=1)] | None = None
-    calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    calls_per_minute: Annotated[float, Field(gt=0, le=MAX_CALLS)] | None = None
+    burst: Annotated[int, Field(ge=1, le=MAX_CALLS)] | None = None
+    calls_per_day: Annotated[int, Field(ge=1, le=MAX_CALLS)] | None = None
     created: AwareDatetime
     previous: Previous | None = None
 

@@ -14,7 +14,16 @@ check.py      `python -m core.settings --check`: what holds, where it came from,
 ```
 """
 
-from core.settings.base import LOOPBACK_HOSTS, PROJECT_ROOT, Section, SettingsError
+from core.settings.base import (
+    LOOPBACK_HOSTS,
+    MAX_BYTES,
+    MAX_CALLS,
+    MAX_COUNT,
+    MAX_SECONDS,
+    PROJECT_ROOT,
+    Section,
+    SettingsError,
+)
 from core.settings.files import NO_FILE, read_config_file
 from core.settings.sections import (
     AuthSection,
@@ -34,6 +43,10 @@ from core.settings.variables import Also, Setting, settings_of, variables_of
 
 __all__ = [
     "LOOPBACK_HOSTS",
+    "MAX_BYTES",
+    "MAX_CALLS",
+    "MAX_COUNT",
+    "MAX_SECONDS",
     "NO_FILE",
     "PROJECT_ROOT",
     "Also",

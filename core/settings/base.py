@@ -8,6 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+MAX_BYTES = 1 << 40
+MAX_SECONDS = 366 * 86_400
+MAX_COUNT = 10_000_000
+MAX_CALLS = 1_000_000_000
+"""Bounds of what no machine needs more of; larger numbers are mistakes, and overflow later."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 Key = tuple[str, ...]
@@ -39,4 +44,4 @@ def is_loopback(host: str) -> bool:
 class Section(BaseModel):
     """Base of the sections: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -23,7 +23,7 @@ from core.redaction import redact
 from core.settings.base import PROJECT_ROOT, Key, SettingsError
 from core.settings.files import NO_FILE, ConfigFile, read_config_file
 from core.settings.loading import Loadable, Reading
-from core.settings.rules import broken, open_to_strangers
+from core.settings.rules import broken, chosen_port, open_to_strangers
 from core.settings.sections import ServiceSettings, Settings
 
 CONFIG_VARIABLE = "MCP_CONFIG_FILE"
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems = [*common.problems, *broken(common.settings)]
     problems += filter(None, [open_to_strangers(common.settings)])
     _show("every service", common)
-    ports: dict[str, int | None] = {}
+    ports: dict[str, tuple[int | None, str]] = {}
     for name in names:
         own = _read_service(name, file, problems)
         if own is not None:
-            _show(name, own)
-            ports[name] = own.settings.port
-    problems += _shared_ports(common.settings, ports)
+            ports[name] = chosen_port(common, own)
+            _show(name, own, ports[name])
+    problems += _shared_ports(common, ports)
     return _told(list(dict.fromkeys(problems)))
 
 
@@ -157,20 +157,28 @@ def _read_service(
     return None
 
 
-def _shared_ports(settings: Settings, ports: Mapping[str, int | None]) -> Iterator[str]:
-    if settings.server.port is not None and len(ports) > 1:
+def _shared_ports(
+    common: Reading[Settings], ports: Mapping[str, tuple[int | None, str]]
+) -> Iterator[str]:
+    of_all = common.places.get(("server", "port"))
+    if sum(place == of_all for _, place in ports.values()) > 1:
         yield (
             "server.port: all services would listen there; give each its own, such as "
             "MCP_POSTGRES_PORT or postgres.port"
         )
-    for port, times in Counter(ports.values()).items():
+        return
+    for port, times in Counter(port for port, _ in ports.values()).items():
         if port and times > 1:
-            names = ", ".join(name for name, own in ports.items() if own == port)
+            names = ", ".join(name for name, (own, _) in ports.items() if own == port)
             yield f"port {port} is given to several services: {names}"
 
 
-def _show(title: str, reading: Reading[M]) -> None:
+def _show(title: str, reading: Reading[M], port: tuple[int | None, str] | None = None) -> None:
+    """Print settings; of a service also on which port it listens in the end."""
     lines = list(rows(reading))
+    if port is not None:
+        number = "its default" if port[0] is None else str(port[0])
+        lines.append(("=> listens on port", number, port[1]))
     width = max(len(key) for key, _, _ in lines)
     sys.stdout.write(f"[{title}]\n")
     for key, value, origin in lines:

@@ -7,7 +7,7 @@ are never repeated, they may be secrets.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar, get_args, get_origin
 
@@ -40,7 +40,7 @@ class Reading(Generic[M]):
 class Loadable(BaseModel):
     """What `Settings` and `ServiceSettings` share: three ways to load, one kind of error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def prefix(cls) -> str:
@@ -56,6 +56,11 @@ class Loadable(BaseModel):
     def others(cls) -> list[str]:
         """Return further tables that the file may have beside those of this class."""
         return []
+
+    @classmethod
+    def strays(cls, environ: Mapping[str, str]) -> Iterator[str]:
+        """Yield a problem for each variable that is nearly one of this class, or of its like."""
+        yield from ()
 
     @classmethod
     def settings(cls) -> list[Setting]:
@@ -122,6 +127,7 @@ class _Draft:
         for said in given(settings, self.environ, self.problems):
             self._put(said.key, said.value, said.place)
         self.problems += unknown(settings, self.cls.prefix(), self.environ)
+        self.problems += self.cls.strays(self.environ)
 
     def _of_table(self, cls: type[BaseModel], table: Any, above: Key) -> Any:
         """Return a table of the file with its texts understood and without what it leaves empty."""
@@ -195,9 +201,7 @@ class _Draft:
     def _explained(self, detail: ErrorDetails) -> str:
         location = detail["loc"]
         key = tuple(map(str, location))
-        above = (key[:length] for length in range(len(key), 0, -1))
-        place = next((self.places[part] for part in above if part in self.places), "")
-        named = self._named(key, place if place in self.environ else self._place_in_file(key))
+        named = self._named(key, self._variable_of(key) or self._place_in_file(key))
         if detail["type"] == "extra_forbidden":
             known = known_keys(self.cls, location) + (self.cls.others() if len(key) == 1 else [])
             guess = did_you_mean(key[-1], known)
@@ -206,12 +210,19 @@ class _Draft:
         quoted = "; put it in quotes" if detail["type"] == "string_type" else ""
         return f"{named}: {told}{quoted}"
 
+    def _variable_of(self, key: Key) -> str:
+        """Return the variable that said a value, what it lies in, or entries of it; "" for none."""
+        above = (key[:length] for length in range(len(key), 0, -1))
+        place = next((self.places[part] for part in above if part in self.places), None)
+        within = [place] if place else [p for k, p in self.places.items() if k[: len(key)] == key]
+        return ", ".join(p for p in within if key and p in self.environ)
+
     def _place_in_file(self, key: Key) -> str:
         return self.file.place(key) if self.file.path.name else ""
 
     def _named(self, key: Key, place: str) -> str:
         """Return a setting as its user knows it: the variable, or the line of the file and key."""
-        if place in self.environ:
+        if place.partition(", ")[0] in self.environ:
             return place
         dotted = ".".join((*self.cls.title(), *key)) or "settings"
         return f"{place}: {dotted}" if place else dotted

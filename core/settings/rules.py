@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from core.security.keys import KeysFile
 from core.security.tls import TLS
 from core.settings.base import SettingsError, is_loopback
-from core.settings.sections import LoggingSection, OAuthSection, Settings, TLSSection
+from core.settings.loading import Reading
+from core.settings.sections import (
+    LoggingSection,
+    OAuthSection,
+    ServiceSettings,
+    Settings,
+    TLSSection,
+)
+
+Own = TypeVar("Own", bound=ServiceSettings)
 
 
 def broken(settings: Settings) -> Iterator[str]:
@@ -21,12 +31,30 @@ def broken(settings: Settings) -> Iterator[str]:
     if problem := too_many_workers(settings):
         yield problem
     yield from _writable(settings.logging)
+    yield from _state_dir(settings.server.state_dir)
     endpoint = settings.monitoring.otlp_endpoint
     if endpoint is not None and not _is_url(endpoint, "http", "https"):
         yield "monitoring.otlp_endpoint: has to be http://HOST:PORT or https://…"
     redis = settings.backplane.redis_url
     if redis is not None and not _is_url(redis.get_secret_value(), "redis", "rediss", "unix"):
-        yield "backplane.redis_url: has to be redis://…, rediss://… or unix://…"
+        yield "backplane.redis_url: has to be redis://HOST:PORT, rediss://… or unix://…"
+
+
+def chosen_port(
+    common: Reading[Settings], own: Reading[Own], environ: Mapping[str, str] = os.environ
+) -> tuple[int | None, str]:
+    """Return the port of a service, and where it came from; None for its default.
+
+    The environment is over the file. Within one of them server.port is over the service's own:
+    images set it, as what is published is the port of their inside.
+    """
+    found = (
+        (common.settings.server.port, common.places.get(("server", "port"))),
+        (own.settings.port, own.places.get(("port",))),
+    )
+    given = [(port, place) for port, place in found if port is not None and place is not None]
+    nearer = [(port, place) for port, place in given if place in environ]
+    return next(iter(nearer or given), (None, "default"))
 
 
 def too_many_workers(settings: Settings) -> str | None:
@@ -80,16 +108,36 @@ def _writable(logging: LoggingSection) -> Iterator[str]:
         path = getattr(logging, name)
         if path is None:
             continue
-        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-        if path.is_dir() or (there != path.absolute() and not there.is_dir()):
+        there = _nearest_there(path)
+        if path.is_dir() or (there != path.absolute() and not _takes_files(there)):
             yield f"logging.{name}: {there} is not what it has to be for {path}"
         elif not os.access(there, os.W_OK):
             yield f"logging.{name}: this user may not write to {there}"
 
 
+def _state_dir(path: Path) -> Iterator[str]:
+    """One that may not be written to is fine: what it would keep ends with the process."""
+    there = _nearest_there(path)
+    if not _takes_files(there):
+        yield f"server.state_dir: {there} is not what it has to be for the folder {path}"
+
+
+def _nearest_there(path: Path) -> Path:
+    """Return a path, or the nearest above it that exists."""
+    whole = path.absolute()
+    return next((p for p in (whole, *whole.parents) if os.path.lexists(p)), whole)
+
+
+def _takes_files(path: Path) -> bool:
+    """Return whether something is a folder, and not one of the kernel's (proc(5), sysfs(5))."""
+    kernels = any(path.resolve().is_relative_to(top) for top in ("/proc", "/sys"))
+    return path.is_dir() and not kernels
+
+
 def _is_url(text: str, *schemes: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+        whole = parts.scheme in schemes and parts.port != 0
+        return whole and bool(parts.hostname or parts.scheme == "unix")
     except ValueError:
         return False

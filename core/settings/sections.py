@@ -4,30 +4,51 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from core.errors import nearest
-from core.settings.base import PROJECT_ROOT, Key, Section, SettingsError
+from core.settings.base import (
+    MAX_BYTES,
+    MAX_CALLS,
+    MAX_COUNT,
+    MAX_SECONDS,
+    PROJECT_ROOT,
+    Key,
+    Section,
+    SettingsError,
+)
 from core.settings.files import ConfigFile
 from core.settings.loading import Loadable
-from core.settings.urls import is_secure_url
-from core.settings.variables import Also
+from core.settings.urls import host_header_of, is_secure_url, require_host, require_origin
+from core.settings.variables import Also, strays
 
 MIN_HS256_BYTES = 32
+MIN_SEAL_KEY_BYTES = 22
+"""128 random bits in base64."""
 SIGNATURE_ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 """What tokens may be signed with: private keys only (RFC 8725 §3.2)."""
+MAX_BACKLOG = 65_535
+
+
+def _long_secret(value: SecretStr | None, least: int) -> SecretStr | None:
+    secret = value.get_secret_value().strip() if value is not None else ""
+    if 0 < len(secret.encode()) < least:
+        raise ValueError(f"fewer than {least} characters; make one with: openssl rand -hex 32")
+    return SecretStr(secret) if secret else None
 
 
 class ServerSection(Section):
     """Where the server listens and how much it takes on."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Annotated[str, AfterValidator(require_host)] = Field(
+        "127.0.0.1", description="Address to listen on."
+    )
     port: int | None = Field(
         None, ge=0, le=65535, description="Port to listen on; each service has its own default."
     )
@@ -35,46 +56,66 @@ class ServerSection(Section):
         PROJECT_ROOT / ".run" / "state", description="Folder for what survives a restart."
     )
     max_body_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="Largest request body; more is answered with 413."
+        4 * 1024 * 1024,
+        ge=1024,
+        le=MAX_BYTES,
+        description="Largest request body; more is answered with 413.",
     )
     body_time_limit_s: float = Field(
-        30, gt=0, description="Seconds in which a request body has to arrive."
+        30, gt=0, le=MAX_SECONDS, description="Seconds in which a request body has to arrive."
     )
     max_json_depth: int = Field(
         100, ge=8, le=200, description="Deepest nesting of arrays and objects in a request body."
     )
     max_head_bytes: int = Field(
-        64 * 1024, ge=4096, description="Largest request line and headers; more is answered 431."
+        64 * 1024,
+        ge=4096,
+        le=MAX_BYTES,
+        description="Largest request line and headers; more is answered 431.",
     )
-    max_headers: int = Field(100, ge=20, description="Header lines of a request.")
+    max_headers: int = Field(100, ge=20, le=MAX_COUNT, description="Header lines of a request.")
     head_time_limit_s: float = Field(
-        15, gt=0, description="Seconds in which request line and headers have to arrive."
+        15,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds in which request line and headers have to arrive.",
     )
     max_connections: int = Field(
-        20_000, ge=1, description="Connections open at once; further ones are closed with 503."
+        20_000,
+        ge=1,
+        le=MAX_COUNT,
+        description="Connections open at once; further ones are closed with 503.",
     )
     tool_time_limit_s: float = Field(
-        50, gt=0, description="Seconds a tool call may take; clients give up at 60."
+        50, gt=0, le=MAX_SECONDS, description="Seconds a tool call may take; clients give up at 60."
     )
     max_concurrent_calls: int = Field(
-        100, ge=1, description="Tool calls that run at once; more are told BUSY."
+        100, ge=1, le=MAX_COUNT, description="Tool calls that run at once; more are told BUSY."
     )
     max_result_bytes: int = Field(
-        1024 * 1024, ge=1024, description="Largest structured result of a tool call."
+        1024 * 1024, ge=1024, le=MAX_BYTES, description="Largest structured result of a tool call."
     )
-    max_sessions: int = Field(10_000, ge=1, description="Sessions with state held in memory.")
+    max_sessions: int = Field(
+        10_000, ge=1, le=MAX_COUNT, description="Sessions with state held in memory."
+    )
     session_idle_s: float = Field(
-        1800, gt=0, description="Seconds after which an unused session's state is dropped."
+        1800,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds after which an unused session's state is dropped.",
     )
     session_lifetime_s: float = Field(
-        86_400, gt=0, description="Seconds for which a session id is accepted."
+        86_400, gt=0, le=MAX_SECONDS, description="Seconds for which a session id is accepted."
     )
     sessions: bool = Field(
         True, description="Give older revisions a session; without, each request stands alone."
     )
-    max_streams: int = Field(10_000, ge=1, description="Event streams open at once.")
+    max_streams: int = Field(10_000, ge=1, le=MAX_COUNT, description="Event streams open at once.")
     keepalive_interval_s: float = Field(
-        15, gt=0, description="Seconds of silence after which an event stream gets a comment."
+        15,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds of silence after which an event stream gets a comment.",
     )
     announce_capabilities: bool = Field(
         True, description="Send the capabilities event at the start of each /sse stream."
@@ -86,14 +127,22 @@ class ServerSection(Section):
         le=64,
         description="Processes that serve the port; 1, as more are replicas on ports of their own.",
     )
-    backlog: int = Field(2048, ge=1, description="Connections the system queues for us.")
-    http_keepalive_s: int = Field(75, ge=1, description="Seconds an idle connection stays open.")
+    backlog: int = Field(
+        2048, ge=1, le=MAX_BACKLOG, description="Connections the system queues for us."
+    )
+    http_keepalive_s: int = Field(
+        75, ge=1, le=MAX_SECONDS, description="Seconds an idle connection stays open."
+    )
     graceful_timeout_s: int = Field(
-        10, ge=0, description="Seconds running calls get to finish when the server stops."
+        10,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds running calls get to finish when the server stops.",
     )
     drain_delay_s: float = Field(
         0,
         ge=0,
+        le=MAX_SECONDS,
         description="Seconds between the signal to stop, from which /ready says 503, and the end "
         "of taking connections; as long as a balancer needs to notice.",
     )
@@ -140,20 +189,15 @@ class AuthSection(Section):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if not value.get_secret_value().isascii() or " " in value.get_secret_value():
-            raise ValueError("only ASCII characters without blanks fit into a header")
+        if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("only ASCII characters without blanks and line ends fit into a header")
         return value
 
     @field_validator("user_jwt_secret")
     @classmethod
     def _is_hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
         """Refuse secrets that whoever sees a signed header could try out (RFC 7518 §3.2)."""
-        secret = value.get_secret_value().strip() if value is not None else ""
-        if 0 < len(secret.encode()) < MIN_HS256_BYTES:
-            raise ValueError(
-                f"fewer than {MIN_HS256_BYTES} characters; make one with: openssl rand -hex 32"
-            )
-        return SecretStr(secret) if secret else None
+        return _long_secret(value, MIN_HS256_BYTES)
 
 
 class OAuthSection(Section):
@@ -218,13 +262,13 @@ class RateLimitSection(Section):
     """How often a caller may call tools."""
 
     calls_per_minute: float = Field(
-        0, ge=0, description="Tool calls a minute for each caller; 0 for no limit."
+        0, ge=0, le=MAX_CALLS, description="Tool calls a minute for each caller; 0 for no limit."
     )
-    burst: int = Field(60, ge=1, description="Tool calls a caller may make at once.")
+    burst: int = Field(60, ge=1, le=MAX_CALLS, description="Tool calls a caller may make at once.")
     calls_per_day: int = Field(
-        0, ge=0, description="Tool calls a day (UTC) for each caller; 0 for no limit."
+        0, ge=0, le=MAX_CALLS, description="Tool calls a day (UTC) for each caller; 0 for no limit."
     )
-    tools: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    tools: dict[str, Annotated[float, Field(gt=0, le=MAX_CALLS)]] = Field(
         {},
         description="Tool name, with * as wildcard, to calls a minute for each caller: "
         '{"execute_sql": 30}.',
@@ -233,11 +277,15 @@ class RateLimitSection(Section):
         True, description="Count each verified person behind a gateway's key for themselves."
     )
     requests_per_minute: float = Field(
-        0, ge=0, description="HTTP requests a minute from one address, of any kind; 0 for no limit."
+        0,
+        ge=0,
+        le=MAX_CALLS,
+        description="HTTP requests a minute from one address, of any kind; 0 for no limit.",
     )
     failures_per_minute: float = Field(
         20,
         ge=0,
+        le=MAX_CALLS,
         description="Wrong credentials a minute from one address; more are answered 429. "
         "0 for no limit.",
     )
@@ -280,6 +328,17 @@ class SecuritySection(Section):
         "in server.state_dir when not set.",
     )
 
+    @field_validator("seal_key")
+    @classmethod
+    def _is_hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse secrets that whoever has a session id could try out."""
+        return _long_secret(value, MIN_SEAL_KEY_BYTES)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple("*" if text == "*" else host_header_of(text) for text in value)
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -298,6 +357,14 @@ class CORSSection(Section):
         (), description="Origins such as https://chat.example.org; * for any."
     )
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if text not in ("*", "null"):
+                require_origin(text)
+        return value
+
 
 class LoggingSection(Section):
     """The log."""
@@ -308,7 +375,10 @@ class LoggingSection(Section):
     format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people.")
     file: Path | None = Field(None, description="File to append to instead of standard output.")
     max_file_bytes: int = Field(
-        20 * 1024 * 1024, ge=4096, description="Size at which the file is put aside for a new one."
+        20 * 1024 * 1024,
+        ge=4096,
+        le=MAX_BYTES,
+        description="Size at which the file is put aside for a new one.",
     )
     old_files: int = Field(3, ge=0, le=1000, description="Files put aside that are kept.")
     requests: bool = Field(True, description="Write a line for each request.")
@@ -352,6 +422,11 @@ class Settings(Loadable):
     def others(cls) -> list[str]:
         """Return further tables that the file may have: the services."""
         return sorted(_service_folders())
+
+    @classmethod
+    def strays(cls, environ: Mapping[str, str]) -> Iterator[str]:
+        """Yield a problem for each variable whose second word is nearly HTTP or a service."""
+        yield from strays(environ, ("http", *sorted(_service_folders())))
 
     @classmethod
     def part_of(cls, file: ConfigFile) -> ConfigFile:

@@ -7,8 +7,9 @@ containers are given them. An empty variable is none.
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -21,6 +22,8 @@ from core.settings.base import Key, Section, SettingsError
 from core.settings.files import read_secret_file
 
 FILE_SUFFIX = "_FILE"
+NEARLY = 0.8
+"""How alike two words are, of 1, that count as one misspelt: FETSH is FETCH, GIT is not GITHUB."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -119,6 +122,34 @@ def unknown(settings: list[Setting], prefix: str, environ: Mapping[str, str]) ->
                 continue
             hint = did_you_mean(variable, known | files) or "docs/configuration.md lists all."
             yield f"{variable}: no such setting. {hint}"
+
+
+def strays(environ: Mapping[str, str], sections: Iterable[str]) -> Iterator[str]:
+    """Yield a problem for each variable that no prefix claims but that is meant for one.
+
+    Other programs have variables that begin with MCP_, too: those only are refused whose second
+    word is nearly one of ours.
+
+    Args:
+        sections: What follows MCP_ in names of settings: `http`, and the services.
+    """
+    words = [name.upper() for name in sections]
+    for variable in sorted(environ):
+        word, _, rest = variable.removeprefix("MCP_").partition("_")
+        if word == variable or not rest or variable.startswith(tuple(f"MCP_{w}_" for w in words)):
+            continue
+        near = next((w for w in words if _is_slip(word, w)), None)
+        if near is not None:
+            yield (
+                f"{variable}: no such setting. Did you mean one that begins with 'MCP_{near}_'? "
+                "What belongs to another program has to be kept from here."
+            )
+
+
+def _is_slip(word: str, meant_word: str) -> bool:
+    """Return whether a word is another with a letter or two wrong, or in another order."""
+    alike = difflib.SequenceMatcher(None, word, meant_word).ratio() >= NEARLY
+    return alike or sorted(word) == sorted(meant_word)
 
 
 def meant(annotation: Any, text: str) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.settings import ServiceSettings
+from core.settings import MAX_BYTES, MAX_COUNT, ServiceSettings
 from services.fetch.policy.urls import UrlPolicy
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +27,7 @@ class FetchSettings(ServiceSettings):
         description="User-Agent of every request; robots.txt is asked for the word before the "
         "first slash.",
     )
-    ports: tuple[int, ...] = Field(
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         (80, 443, 8080, 8443), description="Ports that URLs may name, comma-separated."
     )
     allow_hosts: tuple[str, ...] = Field(
@@ -60,10 +60,13 @@ class FetchSettings(ServiceSettings):
     )
     max_redirects: int = Field(8, ge=0, le=50, description="Redirects that are followed.")
     max_wire_bytes: int = Field(
-        10 * MIB, ge=1024, description="Bytes of one answer as it travels, compressed."
+        10 * MIB,
+        ge=1024,
+        le=MAX_BYTES,
+        description="Bytes of one answer as it travels, compressed.",
     )
     max_decoded_bytes: int = Field(
-        20 * MIB, ge=1024, description="Bytes of one answer after decompression."
+        20 * MIB, ge=1024, le=MAX_BYTES, description="Bytes of one answer after decompression."
     )
     max_concurrent_requests: int = Field(
         32, ge=1, le=1000, description="Requests that run at once, of all calls."
@@ -73,10 +76,16 @@ class FetchSettings(ServiceSettings):
     )
     max_urls: int = Field(20, ge=1, le=100, description="URLs that one fetch_many may name.")
     cache_bytes: int = Field(
-        64 * MIB, ge=0, description="Bytes of answers kept by the HTTP cache; 0 for no cache."
+        64 * MIB,
+        ge=0,
+        le=MAX_BYTES,
+        description="Bytes of answers kept by the HTTP cache; 0 for no cache.",
     )
     snapshot_bytes: int = Field(
-        64 * MIB, ge=1024, description="Bytes of converted pages kept for paging and search."
+        64 * MIB,
+        ge=1024,
+        le=MAX_BYTES,
+        description="Bytes of converted pages kept for paging and search.",
     )
     snapshot_ttl_s: float = Field(
         900, gt=0, le=86_400, description="Seconds for which a page can be paged and searched."
@@ -85,13 +94,19 @@ class FetchSettings(ServiceSettings):
         2, ge=1, le=32, description="Processes that convert pages, started when first needed."
     )
     worker_memory_bytes: int = Field(
-        512 * MIB, ge=128 * MIB, description="Memory of one such process; it is ended beyond."
+        512 * MIB,
+        ge=128 * MIB,
+        le=MAX_BYTES,
+        description="Memory of one such process; it is ended beyond.",
     )
     convert_timeout_s: float = Field(
         10, gt=0, le=120, description="Seconds the conversion of one page may take."
     )
     max_length: int = Field(
-        20_000, ge=100, description="Characters of a page that a call returns by default."
+        20_000,
+        ge=100,
+        le=MAX_COUNT,
+        description="Characters of a page that a call returns by default.",
     )
     answer_bytes: int = Field(
         64_000,

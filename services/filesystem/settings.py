@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from core.settings import ServiceSettings
+from core.settings import MAX_BYTES, MAX_COUNT, ServiceSettings
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
@@ -179,31 +179,41 @@ class FilesystemSettings(ServiceSettings):
     max_tree_entries: int = Field(
         50_000,
         ge=1,
+        le=MAX_COUNT,
         description="Entries of a directory up to which it is copied, moved or deleted as a whole.",
     )
     max_copy_bytes: int = Field(
-        1024**3, ge=1024, description="Bytes up to which a file or directory is copied."
+        1024**3,
+        ge=1024,
+        le=MAX_BYTES,
+        description="Bytes up to which a file or directory is copied.",
     )
     confirm_entries: int = Field(
         20,
         ge=0,
+        le=MAX_COUNT,
         description="A directory with more entries than this is only deleted with confirm_count.",
     )
     history_changes: int = Field(
-        500, ge=0, description="Changes that undo_change can take back; 0 for none."
+        500, ge=0, le=MAX_COUNT, description="Changes that undo_change can take back; 0 for none."
     )
     history_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,
+        le=MAX_BYTES,
         description="Bytes of earlier contents kept for undo_change, in server.state_dir.",
     )
     trash_bytes: int = Field(
         1024**3,
         ge=0,
+        le=MAX_BYTES,
         description="Bytes of deleted files kept for undo_change, in .mcp-trash of each root.",
     )
     trash_days: float = Field(
-        7, gt=0, description="Days after which deleted files and earlier contents are dropped."
+        7,
+        gt=0,
+        le=3660,
+        description="Days after which deleted files and earlier contents are dropped.",
     )
 
     @field_validator("roots", mode="before")

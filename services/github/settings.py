@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from core.settings import LOOPBACK_HOSTS, Also, ServiceSettings
+from core.settings import LOOPBACK_HOSTS, MAX_BYTES, MAX_COUNT, MAX_SECONDS, Also, ServiceSettings
 
 MIB = 1024 * 1024
 DEFAULT_API_URL = "https://api.github.com"
@@ -80,6 +80,7 @@ class GithubSettings(ServiceSettings):
     app_installation_id: int | None = Field(
         None,
         ge=1,
+        le=2**63 - 1,
         description="The one installation to use; found for each owner when not set.",
     )
     ca_file: Path | None = Field(
@@ -122,7 +123,10 @@ class GithubSettings(ServiceSettings):
         "and private repositories were read.",
     )
     flow_memory_s: float = Field(
-        3600, gt=0, description="Seconds for which flow_guard remembers what was read."
+        3600,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds for which flow_guard remembers what was read.",
     )
     workers: int = Field(8, ge=1, le=64, description="Requests to GitHub that run at once.")
     connect_timeout_s: float = Field(
@@ -140,14 +144,15 @@ class GithubSettings(ServiceSettings):
     cache_bytes: int = Field(
         16 * MIB,
         ge=0,
+        le=MAX_BYTES,
         description="Bytes of answers kept to be asked for conditionally, which costs no quota; 0 "
         "for none.",
     )
     max_response_bytes: int = Field(
-        16 * MIB, ge=4_096, description="Bytes of one answer of GitHub that are read."
+        16 * MIB, ge=4_096, le=MAX_BYTES, description="Bytes of one answer of GitHub that are read."
     )
     max_download_bytes: int = Field(
-        64 * MIB, ge=4_096, description="Bytes of a log or archive that are read."
+        64 * MIB, ge=4_096, le=MAX_BYTES, description="Bytes of a log or archive that are read."
     )
     answer_bytes: int = Field(
         32_000,
@@ -157,14 +162,21 @@ class GithubSettings(ServiceSettings):
         "twice as many.",
     )
     body_chars: int = Field(
-        2_000, ge=100, description="Characters of one body or comment that lists show."
+        2_000,
+        ge=100,
+        le=MAX_COUNT,
+        description="Characters of one body or comment that lists show.",
     )
     confirm_ttl_s: float = Field(
-        300, gt=0, description="Seconds for which the confirm token of a dry run is accepted."
+        300,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds for which the confirm token of a dry run is accepted.",
     )
     repeat_window_s: float = Field(
         600,
         ge=0,
+        le=MAX_SECONDS,
         description="Seconds in which the same content is not posted twice, unless an "
         "idempotency_key says otherwise.",
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from core.settings import Also, ServiceSettings
+from core.settings import MAX_COUNT, MAX_SECONDS, Also, ServiceSettings
 
 AccessMode = Literal["restricted", "unrestricted"]
 
@@ -54,7 +54,10 @@ class PostgresSettings(ServiceSettings):
         4, ge=1, le=100, description="Connections at most, for each such further database."
     )
     database_idle_s: float = Field(
-        300, gt=0, description="Seconds after which an unused further database is disconnected."
+        300,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds after which an unused further database is disconnected.",
     )
     statement_timeout_ms: int = Field(
         30_000, ge=1, le=3_600_000, description="Milliseconds a statement may run by default."
@@ -68,6 +71,7 @@ class PostgresSettings(ServiceSettings):
     idle_transaction_timeout_ms: int = Field(
         60_000,
         ge=1_000,
+        le=2**31 - 1,
         description="Milliseconds after which PostgreSQL ends a stuck transaction.",
     )
     search_path: str = Field(
@@ -80,28 +84,40 @@ class PostgresSettings(ServiceSettings):
         pattern=r"^[ -~]+$",
         description="How the connections call themselves in pg_stat_activity.",
     )
-    default_rows: int = Field(100, ge=1, description="Rows execute_sql returns by default.")
-    max_rows: int = Field(10_000, ge=1, description="Rows that max_rows may ask for.")
+    default_rows: int = Field(
+        100, ge=1, le=MAX_COUNT, description="Rows execute_sql returns by default."
+    )
+    max_rows: int = Field(10_000, ge=1, le=MAX_COUNT, description="Rows that max_rows may ask for.")
     default_cell_chars: int = Field(
-        2_000, ge=10, description="Characters of one value that execute_sql returns by default."
+        2_000,
+        ge=10,
+        le=MAX_COUNT,
+        description="Characters of one value that execute_sql returns by default.",
     )
     max_cell_chars: int = Field(
-        200_000, ge=10, description="Characters that max_cell_chars may ask for."
+        200_000, ge=10, le=MAX_COUNT, description="Characters that max_cell_chars may ask for."
     )
     answer_bytes: int = Field(
         64_000, ge=4_096, le=1_000_000, description="Bytes of JSON after which an answer is cut."
     )
     catalog_ttl_s: float = Field(
-        60, ge=0, description="Seconds for which the guard trusts what it knows of the functions."
+        60,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds for which the guard trusts what it knows of the functions.",
     )
     stats_interval_s: float = Field(
         60,
         ge=0,
+        le=MAX_SECONDS,
         description="Seconds between readings of pg_stat_statements for query_stats since=minutes; "
         "0 for none.",
     )
     confirm_ttl_s: float = Field(
-        300, gt=0, description="Seconds for which the confirm token of a dry run is accepted."
+        300,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds for which the confirm token of a dry run is accepted.",
     )
 
     @field_validator("url")

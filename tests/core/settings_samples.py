@@ -16,6 +16,9 @@ from core.settings.loading import Loadable
 from core.settings.sections import Settings
 
 SPECIAL: dict[str, tuple[Any, Any]] = {
+    "MCP_HTTP_SERVER__HOST": ("tools.example", "::1"),
+    "MCP_HTTP_SECURITY__SEAL_KEY": ("o" * 22, "t" * 40),
+    "MCP_HTTP_CORS__ALLOWED_ORIGINS": (["https://a.example"], ["null", "http://b.example:1"]),
     "MCP_HTTP_SECURITY__TRUSTED_PROXIES": (["10.0.0.0/8"], ["192.0.2.1", "::1"]),
     "MCP_HTTP_RATE_LIMIT__TOOLS": ({"execute_sql": 30}, {"fetch_*": 5.5, "read_file": 2}),
     "MCP_HTTP_AUTH__USER_JWT_SECRET": ("o" * 32, "t" * 40),
@@ -26,6 +29,8 @@ SPECIAL: dict[str, tuple[Any, Any]] = {
     "MCP_POSTGRES_POOL_MAX": (20, 30),
     "MCP_POSTGRES_STATEMENT_TIMEOUT_MS": (7, 8),
     "MCP_POSTGRES_MAX_STATEMENT_TIMEOUT_MS": (50_000, 60_000),
+    "MCP_POSTGRES_DEFAULT_ROWS": (7, 8),
+    "MCP_POSTGRES_DEFAULT_CELL_CHARS": (70, 80),
     "MCP_POSTGRES_MAX_ROWS": (20_000, 30_000),
     "MCP_POSTGRES_MAX_CELL_CHARS": (300_000, 400_000),
     "MCP_FETCH_PORTS": ([443], [80, 8080]),

@@ -53,6 +53,19 @@ def test_port_of_the_service_is_read_where_the_server_port_is_not_set(
         load(ClockSettings, [])
 
 
+def test_the_environment_is_over_the_file_for_either_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Within one source the port of every server counts first: images set it."""
+    file = tmp_path / "config.yaml"
+    file.write_text("server: {port: 8671}\npostgres: {port: 8670}\n")
+    assert load(ClockSettings, ["--config", str(file)])[0].server.port == 8671
+    monkeypatch.setenv("MCP_POSTGRES_PORT", "8672")
+    assert load(ClockSettings, ["--config", str(file)])[0].server.port == 8672
+    monkeypatch.setenv("MCP_HTTP_SERVER__PORT", "8673")
+    assert load(ClockSettings, ["--config", str(file)])[0].server.port == 8673
+
+
 def test_misspelt_variable_is_refused_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

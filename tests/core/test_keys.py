@@ -19,7 +19,7 @@ from core.context import Allowance
 from core.errors import Unauthorized
 from core.grants import Grant
 from core.observability.health import Component
-from core.security.auth import ByKey, authenticator_for
+from core.security.auth import ByKey, authenticator_for, presented_key
 from core.security.keys import KeysFile, hash_of, is_name, new_key, parse, ring_of
 from core.settings import Settings, SettingsError
 from core.transports.http import HTTPRequest
@@ -134,6 +134,15 @@ def test_a_star_is_everything_and_no_limit_is_none() -> None:
         ([row("x" * 65)], "cannot be a key's name"),
         ([{**row("a"), "hash": "sha256:AB"}], "keys.0.hash: String should match pattern"),
         ([{**row("a"), "hash": hash_of("x").upper()}], "keys.0.hash: String should match pattern"),
+        ([row("a", "")], "keys.0.hash: it is the hash of an empty text"),
+        (
+            [row("a", previous={"hash": hash_of(""), "expires": CREATED})],
+            "keys.0.previous.hash: it is the hash of an empty text",
+        ),
+        ([row("a", calls_per_minute=10**10)], "keys.0.calls_per_minute: Input should be less"),
+        ([row("a", burst=10**10)], "keys.0.burst: Input should be less"),
+        ([row("a", calls_per_day=10**10)], "keys.0.calls_per_day: Input should be less"),
+        (json.dumps({"version": 1, "keys": [row("a", calls_per_minute=1e999)]}), "per_minute"),
         ([row("a", expires="2027-01-01")], "keys.0.expires"),
         ([row("a", expires="2027-01-01T00:00:00")], "keys.0.expires: Input should have timezone"),
         ([row("a", expires=1)], "keys.0.expires"),
@@ -255,6 +264,23 @@ async def test_the_hash_of_a_key_is_no_key(path: Path) -> None:
             assert answer.status == 401
 
 
+async def test_an_empty_credential_is_none() -> None:
+    """Whatever hash is known: `X-API-Key:` of a variable that was not set is nobody's key."""
+    assert await who(ByKey(""), "") == "missing"
+    assert await who(ByKey(""), "  ") == "missing"
+    blanks = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [(b"authorization", b"Bearer   ")],
+    }
+    assert presented_key(HTTPRequest(blanks, _nothing, _nothing)) is None
+
+
+async def _nothing(*_: Any) -> Any:
+    raise AssertionError
+
+
 async def who(keys: ByKey, key: str) -> str:
     """Return the name behind a key, or why there is none."""
     scope = {
@@ -264,11 +290,8 @@ async def who(keys: ByKey, key: str) -> str:
         "headers": [(b"x-api-key", key.encode())],
     }
 
-    async def nothing(*_: Any) -> Any:
-        raise AssertionError
-
     try:
-        return (await keys.authenticate(HTTPRequest(scope, nothing, nothing))).name
+        return (await keys.authenticate(HTTPRequest(scope, _nothing, _nothing))).name
     except Unauthorized as error:
         return str(error.facts["reason"])
 

@@ -201,3 +201,46 @@ def test_every_setting_has_a_description() -> None:
     for variable, field in variables_of(Settings):
         if variable != "MCP_HTTP_API_KEY":
             assert field.description, variable
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "good", "bad"),
+    [
+        (
+            "server",
+            "host",
+            ["", "::", "0.0.0.0", "fe80::1%eth0", "a_b.example.", "xn--a"],
+            ["999.1", "127.1", "1", "http://h", "h:1", "a b", "a..b", "x" * 64, "ä"],
+        ),
+        (
+            "security",
+            "allowed_hosts",
+            [["*"], ["a.example", "[::1]", "fd00::1"]],
+            [["https://x:1/"], ["x:1"], ["*.example"], [""], ["x/"]],
+        ),
+        (
+            "cors",
+            "allowed_origins",
+            [["*"], ["null"], ["https://a.example/", "http://[::1]:80", "app://x"]],
+            [["chat.example"], ["https://a/b"], ["https://u@a"], ["https://a:x"], ["https://"]],
+        ),
+        ("security", "seal_key", ["", "k" * 22], ["k", "k" * 21]),
+        ("auth", "api_key", ["", "k~!"], ["a\tb", "a\nb", "a\x7f", "ä", "a b"]),
+    ],
+)
+def test_texts_are_what_they_are_for(
+    section: str, key: str, good: list[object], bad: list[object]
+) -> None:
+    """What could never be met by a request, or be listened on, is refused before the start."""
+    for value in good:
+        Settings.from_dict({section: {key: value}})
+    for value in bad:
+        with pytest.raises(SettingsError, match=f"{section}.{key}"):
+            Settings.from_dict({section: {key: value}})
+
+
+def test_hosts_are_kept_as_requests_name_them() -> None:
+    """An IPv6 address stands in brackets in the header Host (RFC 3986 §3.2.2)."""
+    allowed = ["fd00::1", "[fd00::2]", "*", "a.example"]
+    settings = Settings.from_dict({"security": {"allowed_hosts": allowed}})
+    assert settings.security.allowed_hosts == ("[fd00::1]", "[fd00::2]", "*", "a.example")

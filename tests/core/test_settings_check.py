@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from core.settings import PROJECT_ROOT, Settings
+from core.settings import NO_FILE, PROJECT_ROOT, Settings
+from core.settings.check import settings_class
 from core.settings.rules import broken, open_to_strangers
 
 KEY = "kkkk-very-secret-key-kkkk"
@@ -90,6 +92,65 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         assert told in done.stderr
 
 
+def test_the_port_that_is_shown_is_the_one_that_holds(tmp_path: Path) -> None:
+    """The environment is over the file, whichever of the two settings each has."""
+    file = tmp_path / "mcp.yaml"
+    file.write_text("server: {port: 8671}\n")
+    variables = {"MCP_CONFIG_FILE": str(file), "MCP_FETCH_PORT": "8672"}
+    done = _run("--check", "--service", "fetch", **variables)
+    assert re.search(r"^=> listens on port += 8672  # MCP_FETCH_PORT$", done.stdout, re.MULTILINE)
+    done = _run("--check", "--service", "github", **variables)
+    assert re.search(r"^=> listens on port += 8671  # mcp.yaml, line 1$", done.stdout, re.MULTILINE)
+    assert "server.port: all services would listen there" in _run("--check", **variables).stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "begins"),
+    [
+        ("MCP_POSTGERS_URL", "MCP_POSTGRES_"),
+        ("MCP_HTTPS_SERVER__PORT", "MCP_HTTP_"),
+        ("MCP_HTPT_API_KEY", "MCP_HTTP_"),
+        ("MCP_FETCHH_X", "MCP_FETCH_"),
+    ],
+)
+def test_a_misspelt_service_is_no_other_programs_variable(variable: str, begins: str) -> None:
+    """A key or a database under a name that nobody reads would be missed only later."""
+    told = list(Settings.read(NO_FILE, {variable: "x"}).problems)
+    assert len(told) == 1
+    assert told[0].startswith(f"{variable}: no such setting. Did you mean one that begins")
+    assert f"'{begins}'" in told[0]
+
+
+def test_variables_of_other_programs_are_let_be() -> None:
+    """Of clients, of examples and of deploy.sh, in whose environment services may be started."""
+    names = ("MCP_PROXY_PORT", "MCP_VENV", "MCP_SERVICE", "MCP_API_KEY", "MCP_GIT_TOKEN", "MCP_")
+    assert Settings.read(NO_FILE, dict.fromkeys(names, "x")).problems == ()
+
+
+def test_an_entry_of_a_table_that_is_wrong_is_named_by_its_variable() -> None:
+    """Not by the table, which stands nowhere."""
+    problems = settings_class("postgres").read(NO_FILE, {"MCP_POSTGRES_SERVERS__A": "bad"}).problems
+    assert len(problems) == 1
+    assert problems[0].startswith("MCP_POSTGRES_SERVERS__A: ")
+
+
+def test_a_log_that_cannot_be_written_ends_the_start_with_2(tmp_path: Path) -> None:
+    """Said in one line, as other wrong settings; `os.access` does not see every obstacle."""
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere" / "log")
+    done = subprocess.run(
+        [sys.executable, "-m", "services.fetch", "--port", "0"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "MCP_HTTP_LOGGING__FILE": str(tmp_path / "gone")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: logging.file: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_one_service_is_read_as_it_would_read_itself() -> None:
     """Another one's mistakes are not its own; a service that is none is told with the nearest."""
     done = _run("--check", "--service", "fetch", MCP_POSTGRES_POOL_MIN="x", MCP_FETCH_PORT="1234")
@@ -114,6 +175,11 @@ def test_one_service_is_read_as_it_would_read_itself() -> None:
         ({"logging": {"audit_file": "/tmp"}}, "logging.audit_file"),
         ({"monitoring": {"otlp_endpoint": "localhost:4318"}}, "monitoring.otlp_endpoint"),
         ({"backplane": {"redis_url": "http://x"}}, "backplane.redis_url"),
+        ({"backplane": {"redis_url": "redis://u:p@h:abc"}}, "backplane.redis_url"),
+        ({"logging": {"file": "/proc/nope/log"}}, "logging.file: /proc is not"),
+        ({"server": {"state_dir": "/etc/passwd"}}, "server.state_dir: /etc/passwd is not"),
+        ({"server": {"state_dir": "/etc/passwd/x"}}, "server.state_dir: /etc/passwd is not"),
+        ({"server": {"state_dir": "/proc/nope"}}, "server.state_dir: /proc is not"),
         ({"server": {"workers": 2}}, "server.workers: one process serves a port, not 2"),
     ],
 )

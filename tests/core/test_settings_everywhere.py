@@ -11,12 +11,13 @@ import yaml
 
 from core.settings import Section
 from core.settings.check import rows, service_names, settings_class
-from core.settings.files import read_config_file
+from core.settings.files import NO_FILE, read_config_file
 from core.settings.sections import Settings
 from tests.core.settings_samples import COMPANIONS, Sample, as_text, as_toml, plain, samples
 
 SAMPLES = samples()
 NAMES = {name for sample in SAMPLES for name in sample.setting.names}
+NUMBERS = [s for s in SAMPLES if {type(v) for v in s.values} <= {int, float}]
 ALL = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.variable)
 
 
@@ -154,6 +155,15 @@ def test_every_setting_is_among_the_samples() -> None:
         return len(fields) - len(inner) + sum(map(count, inner))
 
     assert len(SAMPLES) == sum(map(count, [Settings, *map(settings_class, service_names())]))
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e999", "9" * 20])
+@pytest.mark.parametrize("sample", NUMBERS, ids=lambda sample: sample.variable)
+def test_a_number_without_measure_is_refused(sample: Sample, text: str) -> None:
+    """It would overflow in a socket, a timer or a limit, long after the start."""
+    problems = sample.cls.read(NO_FILE, {sample.variable: text}).problems
+    assert problems
+    assert problems[0].startswith(f"{sample.variable}: ")
 
 
 def test_no_service_has_a_key_of_a_section_that_shares_its_name() -> None:
