@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.settings import Settings
 from core.settings.variables import FILE_SUFFIX
 from scripts.deploy.config_file import completed
 from scripts.deploy.errors import DeployError
@@ -92,8 +93,20 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     write_secret(memory, json.dumps(ours, indent=2) + "\n")
     values = {**read_env_file(env_file(project, callers)), **callers}
     values = completed(project, registry, values)
+    require_known(values)
     require_client_certificate(values)
     return values
+
+
+def require_known(values: Values) -> None:
+    """Refuse what no service would be given, as its name is nearly one of a setting.
+
+    Raises:
+        DeployError: There is such a variable.
+    """
+    problems = list(Settings.strays(values))
+    if problems:
+        raise DeployError("\n".join(problems), "docs/configuration.md lists every setting.")
 
 
 def require_client_certificate(values: Values) -> None:

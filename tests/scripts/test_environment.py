@@ -69,6 +69,16 @@ def test_the_shell_goes_over_the_file(
     assert values["MCP_HTTP_API_KEY"] == "from the file"
 
 
+def test_a_variable_of_a_misspelt_service_is_told(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No service would be given it, so none could refuse it."""
+    monkeypatch.setenv("MCP_POSTGERS_URL", "postgresql://u:p4ssw0rd@db/x")
+    with pytest.raises(DeployError, match="MCP_POSTGERS_URL: no such setting") as caught:
+        environment.gather(project, known, remember=False)
+    assert "p4ssw0rd" not in str(caught.value)
+
+
 def test_restart_remembers_the_shell_of_up_and_up_begins_anew(
     project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
