@@ -556,7 +556,7 @@ def test_restart_builds_from_the_same_base_image(
 ) -> None:
     """What `up` had from its shell holds, and is handed to compose, but to no service."""
     monkeypatch.setenv("PYTHON_IMAGE", "mirror.example/python:3.12")
-    environment.gather(project, known, remember=False)
+    environment.keep_shell(project, known, remember=False)
     monkeypatch.delenv("PYTHON_IMAGE")
     values = environment.gather(project, known, remember=True)
     made = Contents(project, known, values)
