@@ -135,6 +135,16 @@ class Contents:
             if name not in environment.OF_THIS_MACHINE
         }
 
+    def of_no_path(self, service: Service) -> dict[str, str]:
+        """Return a service's variables without those of mounted paths, which only it can look at.
+
+        Raises:
+            DeployError: As in `write`.
+        """
+        mounted = {mount.setting for mount in service.mounts}
+        variables = self.started_with(service)
+        return {name: value for name, value in variables.items() if name not in mounted}
+
     def started_with(self, service: Service) -> dict[str, str]:
         """Return a service's variables, with those that are kept of it on this machine.
 

@@ -108,7 +108,7 @@ class Docker:
             if port != self._published_port(service):
                 ports.require_free(port, service.port_variable, service.name)
         soundness.require(
-            self._project, {s.name: contents.started_with(s) for s in chosen}, inside=True
+            self._project, {s.name: contents.of_no_path(s) for s in chosen}, inside=True
         )
         for bundled in filter(contents.wants, self._registry.bundled):
             self._require_ours(bundled.container)

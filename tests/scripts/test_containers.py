@@ -407,6 +407,33 @@ def test_a_restart_that_cannot_be_stops_nothing(
     assert " rm " not in fake_docker.read_text()
 
 
+@pytest.mark.parametrize("name", ["MCP_HTTP_SERVER__WORKERS", "MCP_FETCH_NO_SUCH_SETTING"])
+def test_wrong_settings_stop_no_container(
+    project: Project, known: Registry, fake_docker: Path, name: str
+) -> None:
+    """A container with them would end again and again; the one of before runs on."""
+    with pytest.raises(DeployError, match=f"{name}: "):
+        Docker(project, known).up(Request(command="up"), values={name: "abc"})
+    words = fake_docker.read_text()
+    assert not any(f" {order} " in words for order in ("build", "up", "rm"))
+
+
+def test_paths_of_containers_are_not_looked_for_here(
+    project: Project, known: Registry, fake_docker: Path
+) -> None:
+    """/host/proc is there once the container is."""
+    values = {
+        "MCP_MONITORING_PROC_MOUNT": "/proc",
+        "MCP_FILESYSTEM_FOLDER": str(project.root),
+        "MCP_HTTP_LOGGING__AUDIT_FILE": "",
+    }
+    Docker(project, known)._prepare(Request(command="up"), values)
+    assert " build " in fake_docker.read_text()
+    inside = Contents(project, known, values).inside(known.services["monitoring"])
+    assert inside["MCP_MONITORING_HOST_PROC"]
+    assert inside["MCP_HTTP_LOGGING__AUDIT_FILE"] == ""
+
+
 def test_images_that_were_to_be_here_are_named(
     project: Project, known: Registry, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
