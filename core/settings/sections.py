@@ -458,6 +458,11 @@ class ServiceSettings(Loadable):
         None, ge=0, le=65535, description="Port to listen on, where server.port does not say."
     )
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Absolute paths of the folders that the service is for; none of them its state."""
+        return ()
+
     @classmethod
     def prefix(cls) -> str:
         """Return what the variables of its settings begin with."""

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +34,8 @@ REDIS_URL = "MCP_HTTP_BACKPLANE__REDIS_URL"
 KEYS_FILE = environment.KEYS_FILE
 TLS_FOLDER, KEYS_FOLDER = "MCP_TLS_FOLDER", environment.KEYS_FOLDER
 TLS_INSIDE, KEYS_INSIDE = PurePosixPath("/run/mcp/tls"), PurePosixPath("/run/mcp/keys")
+FILES_INSIDE = PurePosixPath("/srv/files")
+"""Where a container has the folder of this machine that its `folder_variable` names."""
 TLS_FILES = {
     environment.CERTIFICATE: "certificate.pem",
     "MCP_HTTP_TLS__KEY": "key.pem",
@@ -284,17 +286,21 @@ def passwords(project: Project) -> dict[str, str]:
     return found
 
 
-def require_mounts(mounts: tuple[Mount, ...], values: Mapping[str, str]) -> None:
+def require_mounts(variables: Iterable[str], values: Mapping[str, str]) -> None:
     """Refuse a path that is not there: the engine would make an empty folder of that name.
+
+    Args:
+        variables: Those that name what is mounted.
+        values: What `environment.gather` returned.
 
     Raises:
         DeployError: Names the variable.
     """
-    for mount in mounts:
-        path = values.get(mount.variable)
+    for variable in variables:
+        path = values.get(variable)
         if path and not (path.startswith("/") and Path(path).exists()):
             raise DeployError(
-                f"{mount.variable}={path} is not the absolute path of something on this machine.",
+                f"{variable}={path} is not the absolute path of something on this machine.",
                 "Correct it, or unset it: the containers run without.",
             )
 

@@ -103,13 +103,15 @@ class Docker:
         """Refuse what cannot come to a good end, before anything is built or stopped."""
         for service in chosen:
             self._require_ours(service.container)
-            require_mounts(self._registry.mounts_of(service), values)
+            require_mounts(self._registry.path_variables_of(service), values)
             port = environment.port_of(service.port_variable, service.port, values)
             if port != self._published_port(service):
                 ports.require_free(port, service.port_variable, service.name)
         soundness.require(
             self._project, {s.name: contents.of_no_path(s) for s in chosen}, inside=True
         )
+        for service in chosen:
+            soundness.require_folders_inside(service, contents.of_no_path(service))
         for bundled in filter(contents.wants, self._registry.bundled):
             self._require_ours(bundled.container)
         if contents.wants(self._registry.litellm) and not values.get(MASTER_KEY):

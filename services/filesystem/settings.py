@@ -83,6 +83,11 @@ class FilesystemSettings(ServiceSettings):
 
     section = "filesystem"
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The directories of the roots."""
+        return tuple(root.path for root in self.roots)
+
     # --- what is served ---
     roots: tuple[RootSpec, ...] = Field(
         (),
