@@ -28,7 +28,6 @@ import logging
 import math
 import re
 import socket
-import struct
 import sys
 import termios
 import time
@@ -64,7 +63,7 @@ SPARE_CONNECTIONS = 200
 SPARE_SHARE = 4
 MAX_QUEUED = 16
 """Requests of a connection that are parsed while an earlier one is being answered."""
-SLICE = 2048
+SLICE = 4096
 """Bytes that are parsed at once: what they hold of requests is queued, whatever `MAX_QUEUED` is."""
 MIN_TAKEN_BYTES = 16 * 1024
 """What a peer has to take within `stall_s`: a few bytes now and then keep nothing in memory."""
@@ -297,7 +296,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         if not self.url.startswith(b"/"):
             _put_host_of_target(self.url, headers)
-        if self.parser.get_http_version() == "1.0":
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # RFC 9110, 10.1.1
         super().on_headers_complete()
         if self.owner.draining:
@@ -608,15 +607,19 @@ def _unsent(transport: asyncio.Transport) -> int:
 
 
 def _taken(transport: asyncio.Transport) -> int:
-    """Return how many bytes the peer has acknowledged since the connection began."""
+    """Return how many bytes the peer has taken, from a beginning that does not matter.
+
+    Where the system does not count what is acknowledged, what waits is as much less.
+    """
     opened = transport.get_extra_info("socket")
     if opened is None:
-        return 0
+        return -_unsent(transport)
     try:
         info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
     except (OSError, ValueError):  # it has just been closed
         return 0
-    return int(struct.unpack_from("Q", info, BYTES_ACKED_AT)[0])
+    acknowledged = int.from_bytes(info[BYTES_ACKED_AT:TCP_INFO_SIZE], sys.byteorder)
+    return acknowledged or -_unsent(transport)
 
 
 def _problem(error: httptools.HttpParserError) -> SuiteError:

@@ -107,7 +107,7 @@ async def test_peer_that_takes_a_few_bytes_now_and_then_is_dropped() -> None:
             started = time.monotonic()
             while open_connections(listener):
                 assert time.monotonic() - started < 8
-                await asyncio.to_thread(peer.recv, 600)
+                await asyncio.to_thread(peer.recv, 1500)
                 await asyncio.sleep(0.2)
 
 
