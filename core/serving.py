@@ -35,7 +35,7 @@ import uvicorn
 
 from core.observability.health import Component
 from core.observability.logs import LineWriter, set_up
-from core.security.tls import TLS
+from core.security.tls import DAYS_LEFT, TLS
 from core.settings import ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
 from core.transports.handshakes import TLSListener
@@ -319,9 +319,7 @@ def _note_tls(server: MCPServer, tls: TLS | None) -> None:
         return
     server.add_component("tls", tls.check)
     server.on_tick(tls.tick)
-    server.metrics.observe(
-        "tls_certificate_days_left", "Days until the certificate ends.", lambda: tls.days_left
-    )
+    server.metrics.observe(*DAYS_LEFT, lambda: tls.days_left)
 
 
 def _file_descriptors(wanted: int) -> int:

@@ -38,6 +38,8 @@ RENEWAL_DUE = 0.1
 """Share of a certificate's lifetime, or 14 days, before whose end /health is degraded."""
 MAX_RENEWAL_DUE_S = 14 * DAY_S
 OTHERS = 0o007
+DAYS_LEFT = ("tls_certificate_days_left", "Days until the certificate ends.")
+"""Name and description of the metric."""
 Stamp = tuple[tuple[int, int, int], ...]
 logger = logging.getLogger(__name__)
 

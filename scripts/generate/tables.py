@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from core.security.tls import DAYS_LEFT
 from core.settings import PROJECT_ROOT, ServiceSettings, Settings
 from core.tools import Tool
+from core.transports.connections import Connections, Limits
 from scripts.deploy.registry import Registry
 from scripts.generate.discover import create_server, settings_class
 
@@ -127,9 +129,14 @@ def services_table(registry: Registry, to_root: str) -> str:
 
 def metrics_table(service: str) -> str:
     """Return what every server counts and measures, as a table."""
-    text = create_server(service).metrics.render().decode()
-    kinds = dict(re.findall(r"^# TYPE (http_\w+) (\w+)$", text, re.MULTILINE))
-    told = dict(re.findall(r"^# HELP (http_\w+) (.+)$", text, re.MULTILINE))
+    server = create_server(service)
+    # What is added when a server begins to listen, and when it does so with TLS.
+    section = server.settings.server
+    Connections(Limits.of(section, max_connections=section.max_connections), server.metrics)
+    server.metrics.observe(*DAYS_LEFT, lambda: 0.0)
+    text = server.metrics.render().decode()
+    kinds = dict(re.findall(r"^# TYPE ((?:http|tls)_\w+) (\w+)$", text, re.MULTILINE))
+    told = dict(re.findall(r"^# HELP ((?:http|tls)_\w+) (.+)$", text, re.MULTILINE))
     rows = [
         (f"`{name}`", kinds[name], told[name]) for name in kinds if not name.endswith("_created")
     ]

@@ -6,10 +6,10 @@ or label that there is not would find nothing.
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,12 +22,13 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-import core.serving
+from core.security.tls import DAYS_LEFT
 from core.settings import PROJECT_ROOT
-from scripts.deploy import registry
+from scripts.deploy import key_words, registry
 from scripts.deploy.paths import project_here
 from tests.platforms.manifests import KUBERNETES, OVERLAY
 from tests.platforms.programs import program
+from tests.servers.key_files import key_of, row, write_keys
 from tests.servers.processes import ServerProcess
 
 EXAMPLES = PROJECT_ROOT / "examples" / "monitoring"
@@ -203,6 +204,43 @@ def test_every_service_is_scraped() -> None:
     assert targets["targets"] == [f"127.0.0.1:{service.port}" for service in services]
 
 
+@pytest.mark.parametrize(
+    "file", ["examples/monitoring/prometheus/prometheus.yml", "docs/deploy.md"]
+)
+def test_the_key_for_prometheus_opens_the_metrics_and_nothing_more(
+    file: str, tmp_path: Path
+) -> None:
+    """Made as the command says that is shown: no tool, no resource."""
+    text = (PROJECT_ROOT / file).read_text(encoding="utf-8")
+    (command,) = re.findall(r"\./deploy\.sh (keys create [^\n)]+)", text)
+    request = key_words.parse(shlex.split(command)[1:])
+    assert request.read_only
+    made = row(request.name, scopes=list(request.scopes), read_only=True)
+    keys = write_keys(tmp_path / "keys.json", made)
+    headers = {"Authorization": f"Bearer {key_of(request.name)}"}
+    environment = {"MCP_HTTP_AUTH__KEYS_FILE": str(keys)}
+    with (
+        ServerProcess(tmp_path, environment=environment) as server,
+        httpx.Client(base_url=server.url, trust_env=False, headers=headers) as client,
+    ):
+        answer = client.get("/metrics")
+        assert answer.status_code == 200
+        assert "http_open_connections" in answer.text
+        assert client.get("/tools").json()["tools"] == []
+        assert client.post("/tools/add", json={"a": 1, "b": 2}).status_code == 403
+
+
+def test_every_metric_is_documented(samples: list[Sample]) -> None:
+    """Those of a running server, and that of one with TLS."""
+    families = {
+        re.sub(r"_(bucket|sum|count)$", "", sample.name)
+        for sample in samples
+        if sample.name.startswith("http_")
+    }
+    text = (PROJECT_ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert {name for name in {*families, DAYS_LEFT[0]} if f"| `{name}` |" not in text} == set()
+
+
 def test_each_alert_fires_when_it_has_to_and_only_then(tmp_path: Path) -> None:
     """Unit tests of Prometheus' own kind, in rules.test.yml."""
     file = tmp_path / "rules.test.yml"
@@ -226,9 +264,8 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
 def test_alerts_are_tested_on_series_as_servers_have_them(samples: list[Sample]) -> None:
     """Each series of rules.test.yml is a metric of a real server, with the same labels."""
     real = {sample.name: set(sample.labels) for sample in samples}
-    # Only where the server itself ends TLS, and added by the same function as the others.
-    assert '"tls_certificate_days_left"' in inspect.getsource(core.serving)
-    real["tls_certificate_days_left"] = real["http_open_connections"]
+    # Only where the server itself ends TLS (tests/core/test_tls.py), added as that one is.
+    real[DAYS_LEFT[0]] = real["http_open_connections"]
     tests = yaml.safe_load(RULE_TESTS.read_text(encoding="utf-8"))["tests"]
     series = [row["series"] for test in tests for row in test["input_series"]]
     assert len(series) > 20
