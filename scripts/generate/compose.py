@@ -47,8 +47,10 @@ OWN_GROUP = str(USER_ID)
 """The group that images run as, which a container is in anyway."""
 PROBE = ["CMD", "python", "-I", "/app/core/probe.py"]
 GATEWAY_CONFIG = "./examples/litellm/config.yaml"
-NO_MASTER_KEY = "sk-1234"
-"""A well-known key, with which LiteLLM refuses to start: better than to start without one."""
+REDIS_MEMORY = "192mb"
+REDIS_POLICY = "noeviction"
+"""What is told to it must not vanish: limits, confirmations, which sessions have ended. A full one
+refuses, and services say so."""
 
 LOGGING = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "4"}}
 """As much as of a local deployment; without it the engine keeps all there ever was."""
@@ -214,9 +216,8 @@ def _redis(redis: Redis) -> dict[str, Any]:
         # Compose makes one dollar of two; the shell in the container takes the variable.
         'requirepass "$$REDISCLI_AUTH"',
         'save ""',
-        "maxmemory 192mb",
-        # What is told to it must not vanish; a full one refuses, and services say so.
-        "maxmemory-policy noeviction",
+        f"maxmemory {REDIS_MEMORY}",
+        f"maxmemory-policy {REDIS_POLICY}",
     ]
     script = "\n".join(["exec redis-server - <<END", *settings, "END"])
     return {
@@ -234,14 +235,21 @@ def _redis(redis: Redis) -> dict[str, Any]:
 
 
 def _litellm(litellm: LiteLLM, registry: Registry) -> dict[str, Any]:
+    """Return a LiteLLM that does not start without a key for its callers.
+
+    Not every release refuses that by itself, and `${…:?}` would fail without its profile, too.
+    """
     url = "http://127.0.0.1:4000/health/liveliness"
     probe = f"import urllib.request as r; r.urlopen('{url}', timeout=4)"
+    # Compose makes one dollar of two; `litellm` is what the image's own entry point runs.
+    script = f': "$${{{MASTER_KEY}:?is not set}}"\nexec litellm "$$@"'
     return {
         **_bundled(litellm),
+        "entrypoint": ["sh", "-c", script, "litellm"],
         "command": ["--config", "/app/config.yaml", "--port", "4000"],
         "env_file": [f"${{MCP_LITELLM_ENV_FILE:-{EMPTY_ENV_FILE}}}"],
         "environment": {
-            MASTER_KEY: f"${{{MASTER_KEY}:-{NO_MASTER_KEY}}}",
+            MASTER_KEY: f"${{{MASTER_KEY}:-}}",
             API_KEYS[-1]: f"${{{API_KEYS[-1]}:-}}",
         },
         "ports": [f"127.0.0.1:${{{litellm.port_variable}:-{litellm.port}}}:4000"],

@@ -598,12 +598,34 @@ def test_redis_comes_where_it_is_asked_for(project: Project, known: Registry) ->
 
 @pytest.mark.usefixtures("fake_docker")
 def test_litellm_is_not_started_without_a_key_of_its_own(project: Project, known: Registry) -> None:
-    """Said before anything is built; without deploy.sh it is given a key that it refuses."""
+    """Said before anything is built; without deploy.sh its container says it."""
     values = {"COMPOSE_PROFILES": "litellm"}
     with pytest.raises(DeployError, match="LiteLLM needs LITELLM_MASTER_KEY"):
         Docker(project, known).up(Request(command="up"), values=values)
     given = COMPOSE["services"]["mcp-litellm"]["environment"]["LITELLM_MASTER_KEY"]
-    assert given == "${LITELLM_MASTER_KEY:-sk-1234}"
+    assert given == "${LITELLM_MASTER_KEY:-}"
+
+
+@pytest.mark.parametrize(
+    ("key", "started"), [("", ""), ("sk-a b", "--config /app/config.yaml --port 4000")]
+)
+def test_litellms_container_ends_without_its_key(tmp_path: Path, key: str, started: str) -> None:
+    """An old release would serve everybody, or take the key of its examples."""
+    litellm = tmp_path / "litellm"
+    litellm.write_text('#!/bin/sh\necho "$@"\n')
+    litellm.chmod(0o755)
+    service = COMPOSE["services"]["mcp-litellm"]
+    entrypoint = [part.replace("$$", "$") for part in service["entrypoint"]]
+    result = subprocess.run(
+        [*entrypoint, *service["command"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "LITELLM_MASTER_KEY": key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.rstrip() == started
+    assert (result.returncode == 0) == bool(started)
+    assert ("LITELLM_MASTER_KEY: is not set" in result.stderr) == (not started)
 
 
 def test_localhost_in_a_database_url_is_explained(
