@@ -20,6 +20,7 @@ from core.settings import Settings, variables_of
 from scripts.deploy import registry
 from scripts.deploy.contents import image_of
 from scripts.deploy.paths import project_here
+from scripts.generate.compose import REDIS_MEMORY, REDIS_POLICY
 from scripts.generate.discover import settings_class
 from scripts.generate.kubernetes import NOT_PUBLIC, NOT_PUBLIC_V6
 from tests.platforms.manifests import (
@@ -58,6 +59,22 @@ def objects(overlay: Path) -> list[Object]:
 def nginx(overlay: Path) -> list[Object]:
     """What it applies with the other Ingress in place of its own, as its comment says."""
     return built(variant(overlay, "nginx", add="ingress-nginx", remove="ingress-hosts"))
+
+
+@pytest.fixture(scope="module")
+def own(overlay: Path) -> list[Object]:
+    """What a copy applies with settings of its own, and the addresses that it reaches."""
+    folder = overlay.with_name("own")
+    shutil.copytree(overlay, folder)
+    shutil.copy(folder.parent.parent / "base" / "settings.yaml", folder / "settings.yaml")
+    with (folder / "settings.yaml").open("a", encoding="utf-8") as settings:
+        settings.write("postgres: {pool_max: 3}\n")
+    file = folder / "kustomization.yaml"
+    text = file.read_text(encoding="utf-8").replace("# - egress.yaml ", "- egress.yaml ")
+    content = yaml.safe_load(text)
+    content["configMapGenerator"][0]["files"] = ["settings.yaml"]
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return built(folder)
 
 
 def variant(overlay: Path, name: str, *, add: str, remove: str = "") -> Path:
@@ -454,6 +471,73 @@ def test_the_keys_file_is_where_the_servers_look_for_it(objects: list[Object]) -
         assert env["MCP_HTTP_AUTH__KEYS_FILE"] == f"{mount['mountPath']}/keys.json"
 
 
+def test_all_ask_the_name_server_and_its_cache_on_the_node(objects: list[Object]) -> None:
+    """NodeLocal DNSCache runs with hostNetwork, so no selector of pods finds it."""
+    (rule,) = policy(objects, "mcp-name-resolution")["egress"]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {
+        ("UDP", 53),
+        ("TCP", 53),
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_identity_and_traces_are_reached_where_the_overlay_says_so(
+    objects: list[Object], own: list[Object], version: str
+) -> None:
+    """By every service, for its tokens and its spans; and not before."""
+    added = named(own, "NetworkPolicy", "mcp-egress")
+    kubernetes_validate.validate(added, version, strict=True)
+    assert added["metadata"]["namespace"] == "mcp-tools"
+    spec = added["spec"]
+    assert spec["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "mcp-tool-servers"}
+    assert [rule["ports"][0]["port"] for rule in spec["egress"]] == [443, 4318]
+    names = {found["metadata"]["name"] for found in of_kind(objects, "NetworkPolicy")}
+    assert "mcp-egress" not in names
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def settings_in(objects: list[Object], folder: Path) -> Path:
+    """Write the settings file of the pods to a folder of this machine."""
+    text = named(objects, "ConfigMap", "mcp-settings")["data"]["settings.yaml"]
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_copy_has_settings_of_its_own(own: list[Object], tmp_path: Path) -> None:
+    """In the place of the base's, beside the host name."""
+    settings = settings_class("postgres").from_file(settings_in(own, tmp_path))
+    assert settings.pool_max == 3  # type: ignore[attr-defined]  # of the class for postgres
+    assert named(own, "ConfigMap", "mcp-settings")["data"]["public_host"] == "mcp.example.org"
+
+
+def test_filesystem_serves_the_volume(objects: list[Object], tmp_path: Path) -> None:
+    """What is mounted is what clients see, and may write to."""
+    (container,) = dict(pods(objects))["mcp-filesystem"]["containers"]
+    (mount,) = (m for m in container["volumeMounts"] if m.get("subPath") == "files")
+    settings = settings_class("filesystem").from_file(settings_in(objects, tmp_path))
+    (root,) = settings.roots  # type: ignore[attr-defined]  # of the class for filesystem
+    assert (root.alias, str(root.path), root.mode.name) == ("work", mount["mountPath"], "WRITE")
+
+
+# --- Redis --------------------------------------------------------------------------------------
+
+
+def test_redis_is_that_of_compose(objects: list[Object]) -> None:
+    """The same release, as much memory, and nothing that it was told vanishes unnoticed."""
+    (container,) = dict(pods(objects))["mcp-redis"]["containers"]
+    redis = registry.load(project_here()).redis
+    assert container["image"] == redis.image
+    limit = container["resources"]["limits"]["memory"]
+    assert limit == redis.memory.replace("m", "Mi")
+    script = container["command"][-1]
+    assert f"--maxmemory {REDIS_MEMORY} --maxmemory-policy {REDIS_POLICY}" in script
+    assert REDIS_POLICY == "noeviction"
+
+
 # --- secrets ------------------------------------------------------------------------------------
 
 
@@ -486,6 +570,21 @@ def test_secrets_are_made_once_and_kept(overlay: Path) -> None:
     )
     assert "secrets/postgres.env stays" in again.stdout
     assert (folder / "common.env").read_text(encoding="utf-8") == common
+    # Not even the database has to be said again.
+    subprocess.run([overlay / "make-secrets.sh"], env={"PATH": "/usr/bin:/bin"}, check=True)
+    postgres = (folder / "postgres.env").read_text(encoding="utf-8")
+    assert postgres == "DATABASE_URL=postgresql://reader:x@db.example.org/shop\n"
+
+
+def test_no_secrets_are_made_without_a_database(tmp_path: Path) -> None:
+    """The first run has to know it, and leaves nothing half done."""
+    script = shutil.copy(KUBERNETES / OVERLAY / "make-secrets.sh", tmp_path)
+    result = subprocess.run(
+        [script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "DATABASE_URL: is not set" in result.stderr
+    assert list((tmp_path / "secrets").iterdir()) == []
 
 
 def test_the_example_has_no_secrets() -> None:

@@ -19,11 +19,12 @@ keep_or_write() { # keep_or_write FILE: standard input, unless there is such a f
 
 secret() { openssl rand -hex 32; }
 
-: "${DATABASE_URL:?is not set; the database to serve, as a role that may only read}"
+[[ -e secrets/postgres.env ]] ||
+  : "${DATABASE_URL:?is not set; the database to serve, as a role that may only read}"
 keep_or_write common.env <<END
 MCP_HTTP_API_KEY=$(secret)
 MCP_HTTP_SECURITY__SEAL_KEY=$(secret)
 REDIS_PASSWORD=$(secret)
 END
-keep_or_write postgres.env <<<"DATABASE_URL=$DATABASE_URL"
+keep_or_write postgres.env <<<"DATABASE_URL=${DATABASE_URL:-}"
 keep_or_write github.env <<<"GITHUB_TOKEN=${GITHUB_TOKEN:-}"
