@@ -213,9 +213,15 @@ def _is_assignment(line: str) -> bool:
 
 def _assignment(path: Path, number: int, line: str) -> tuple[str, str]:
     name, equals, value = line.strip().removeprefix("export ").partition("=")
+    commented = re.match(r"\s+#", value)
     name, value = name.strip(), value.strip()
     if not equals or not name.isidentifier():
         raise DeployError(f"{path}, line {number}: expected NAME=VALUE.")
+    if commented:
+        raise DeployError(
+            f"{path}, line {number}: a comment behind {name}= would be its value.",
+            "Put the comment on a line of its own, or the value between quotes.",
+        )
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
     return name, value

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from core.settings import Settings, variables_of
+from scripts.deploy.environment import read_env_file
 from scripts.deploy.paths import project_here
 from scripts.deploy.registry import Registry
 from scripts.deploy.registry import load as load_registry
@@ -236,9 +237,29 @@ def test_compose_joins_the_network_of_the_suite() -> None:
     assert compose()["networks"] == {"litellm-net": {"external": True}}
 
 
+def test_haproxy_in_a_container_reads_the_key_before_it_becomes_its_user() -> None:
+    """As on a machine; its image would start as that user, who cannot read a key of root's."""
+    assert compose()["services"]["haproxy"]["user"] == "root"
+    configuration = (SHIPPED / "haproxy" / "haproxy.cfg").read_text(encoding="utf-8")
+    assert re.search(r"^ +user haproxy\n +group haproxy$", configuration, re.MULTILINE)
+
+
 # --- what is written about them -------------------------------------------------------------------
 
 README = SHIPPED / "README.md"
+
+
+def test_settings_of_the_readme_can_be_put_into_the_secrets_file(tmp_path: Path) -> None:
+    """Filled in or not: no comment becomes a value."""
+    text = README.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "\nMCP_HTTP_API_KEY=" in block)
+    file = tmp_path / "secrets.env"
+    file.touch(mode=0o600)
+    file.write_text(block, encoding="utf-8")
+    values = read_env_file(file)
+    assert values.pop("MCP_HTTP_API_KEY") == ""
+    assert values == {"MCP_HTTP_SECURITY__ALLOWED_HOSTS": '["mcp.example.org"]'}
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

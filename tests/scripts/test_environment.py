@@ -46,6 +46,15 @@ def test_a_wrong_line_is_named_by_its_number(tmp_path: Path, line: str) -> None:
     assert line not in caught.value.message
 
 
+def test_a_comment_behind_an_empty_value_is_refused(tmp_path: Path) -> None:
+    """It would become the value: a key that everybody can read in the documentation."""
+    file = _env_file(tmp_path, "MCP_HTTP_API_KEY=     # openssl rand -hex 32\n")
+    with pytest.raises(DeployError, match=r"line 1: a comment behind MCP_HTTP_API_KEY="):
+        environment.read_env_file(file)
+    file = _env_file(tmp_path, "A= '# text'\nB=#1\n")
+    assert environment.read_env_file(file) == {"A": "# text", "B": "#1"}
+
+
 def test_a_missing_secrets_file_is_an_error_only_where_one_was_named(
     project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
