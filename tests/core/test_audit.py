@@ -210,7 +210,6 @@ async def test_refusals_leave_lines_but_no_flood_of_them(file: Path) -> None:
     assert [line["outcome"] for line in lines[4:6]] == ["ok", "RATE_LIMITED"]
     assert (lines[3]["requests"], lines[6]["requests"]) == (1, 16)
     assert lines[6]["addresses"] == {"127.0.0.1": 16}
-    assert lines[6]["addresses"] == {"127.0.0.1": 16}
     assert not is_in(file, "hunter2")
 
 
