@@ -10,8 +10,9 @@ SIGTERM ─▶ /ready says 503, answers end their connections   drain_delay_s, f
         ─▶ services stop, logs are written, exit status 0
 ```
 
-A second signal skips all waiting. Sockets are made here, before the event loop, so that several
-processes can be started on the same ones.
+A second signal skips all waiting. SIGHUP changes nothing: log files and certificates are
+looked at anyway, settings need a restart, and a terminal that closes is no reason to stop. Sockets
+are made here, before the event loop, so that several processes can be started on the same ones.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import errno
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -36,6 +38,7 @@ from core.observability.logs import LineWriter, set_up
 from core.security.tls import TLS
 from core.settings import ServerSection, Settings, SettingsError
 from core.transports.connections import Connections, Limits
+from core.transports.handshakes import TLSListener
 
 if TYPE_CHECKING:
     from core.mcp_sse import MCPServer
@@ -74,6 +77,7 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
     """
     settings = server.settings
     is_worker = WORKER_VARIABLE in os.environ
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the programs that services start
     try:
         server.check_address()
         tls = TLS(settings.tls) if any(dict(settings.tls).values()) else None
@@ -203,6 +207,7 @@ class Listener(uvicorn.Server):
         self._leave = leave
         limits = limits or limits_of(section)
         self._connections = Connections(limits, server.metrics)
+        self._secure_listeners: list[TLSListener] = []
         self._stops_at: float | None = None
         server.on_tick(self._connections.tick)
         config = uvicorn.Config(
@@ -230,22 +235,19 @@ class Listener(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILED)
-        section, loop = self._server.settings.server, asyncio.get_running_loop()
-        secure = self._tls is not None
-        self.servers = [
-            await loop.create_server(
-                self._new_connection,
-                sock=opened,
-                backlog=section.backlog,
-                ssl=self._tls.context if self._tls else None,
-                ssl_handshake_timeout=section.head_time_limit_s if secure else None,
-                ssl_shutdown_timeout=self._connections.limits.linger_s if secure else None,
-            )
-            for opened in sockets or ()
-        ]
+        backlog, loop = self._server.settings.server.backlog, asyncio.get_running_loop()
+        self.servers = []
         for opened in sockets or ():
-            logger.info("listening on %s", _url(opened, secure=secure))
+            if self._tls is None:
+                made = await loop.create_server(self._new_connection, sock=opened, backlog=backlog)
+                self.servers.append(made)
+            else:
+                self._secure_listeners.append(self._secured(opened, self._tls, backlog))
+            logger.info("listening on %s", _url(opened, secure=self._tls is not None))
         self.started = True
+
+    def _secured(self, opened: socket.socket, tls: TLS, backlog: int) -> TLSListener:
+        return TLSListener(opened, backlog, self._connections, tls.context, self._new_connection)
 
     def _new_connection(self) -> asyncio.Protocol:
         return self._connections.protocol(
@@ -290,6 +292,8 @@ class Listener(uvicorn.Server):
         logger.info("stopping: %d connections are open", len(self._connections.open))
         for server in self.servers:
             server.close()
+        for listener in self._secure_listeners:
+            listener.close()
         for opened in sockets:
             opened.close()
 

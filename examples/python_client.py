@@ -4,27 +4,57 @@
 python -m examples.python_client                              a server of its own
 python -m examples.python_client http://127.0.0.1:8001        what a running server offers
 ```
+
+Where the server asks for a key, the variable MCP_API_KEY has it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
-from mcp import Client
+import httpx2
+from mcp import Client, MCPError
 from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 
 from examples.first_server import create_server
 from examples.running import quiet_settings, running
 
+KEY_VARIABLE = "MCP_API_KEY"
 
-async def show(url: str) -> None:
+
+async def show(url: str, key: str | None = None) -> None:
     """Print what a server offers."""
-    async with Client(url + "/mcp") as client:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(url + "/mcp", http_client=http)) as client,
+    ):
         name = client.server_info.name if client.server_info else "a server without a name"
         print(f"{name}, revision {client.protocol_version}")
         for tool in (await client.list_tools()).tools:
             print(f"  {tool.name}: {(tool.description or '').splitlines()[0]}")
+
+
+async def show_or_say_why(url: str) -> int:
+    """Print what a server offers, or one sentence on why it cannot be seen; return the exit code.
+
+    The client raises out of its tasks, so what happened lies within groups of exceptions.
+    """
+    try:
+        await show(url, os.environ.get(KEY_VARIABLE))
+    except* (MCPError, httpx2.HTTPError) as group:
+        failure: BaseException = group
+    else:
+        return 0
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    print(f"{url}: {failure}", file=sys.stderr)
+    if isinstance(failure, MCPError) and "UNAUTHORIZED" in str(failure.data):
+        print(f"A key is taken from the variable {KEY_VARIABLE}.", file=sys.stderr)
+    return 1
 
 
 async def main() -> None:
@@ -48,4 +78,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(show(sys.argv[1].rstrip("/")) if len(sys.argv) > 1 else main())
+    if len(sys.argv) > 1:
+        sys.exit(asyncio.run(show_or_say_why(sys.argv[1].rstrip("/"))))
+    asyncio.run(main())

@@ -2,6 +2,9 @@
 # Sourced by the commands: sets PYTHON to the virtual environment's interpreter or, before there is
 # one, to a Python of this machine that is new enough. Needs `root`, the folder of the clone.
 
+# It names the library of one Python, and would be given to another.
+unset PYTHONHOME
+
 _is_new_enough() {
   "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }

@@ -29,9 +29,11 @@ import asyncpg
 import pytest
 
 from scripts.deploy import registry
+from scripts.deploy.lock import alone
 from scripts.deploy.paths import Project, project_here
 from scripts.deploy.ports import any_free_port
 from scripts.deploy.processes import postmaster, recorded, start_mark
+from scripts.deploy.supervision import Supervisor
 from tests.conftest import missing
 from tests.servers.copies import copy_tree
 
@@ -379,13 +381,139 @@ def test_a_dead_database_leaves_the_service_degraded_and_answering(running: Clon
     assert running.deploy("status").code == 1
 
 
-def test_a_wrong_setting_is_told_with_the_last_words_of_the_log(running: Clone) -> None:
-    """A service that cannot start is not waited for in vain."""
-    answer = running.deploy("up", MCP_HTTP_LOGGING__LEVEL="LOUD")
+def test_a_service_that_cannot_start_is_told_with_the_last_words_of_its_log(
+    running: Clone,
+) -> None:
+    """It is not waited for in vain."""
+    program = running.root / "services" / "fetch" / "__main__.py"
+    whole = program.read_text()
+    program.write_text('raise SystemExit("error: something is missing")\n')
+    try:
+        answer = running.deploy("restart", "fetch")
+    finally:
+        program.write_text(whole)
     assert answer.code == 1
-    *first, last = SERVICES
-    assert f"{', '.join(first)} and {last} did not start" in answer.text
-    assert "logging.level" in answer.text
+    assert "fetch did not start" in answer.text
+    assert "error: something is missing" in answer.text
+    assert running.deploy("up", "fetch").code == 0
+
+
+@pytest.mark.parametrize("command", ["up", "restart"])
+def test_a_wrong_setting_takes_no_healthy_service_down(running: Clone, command: str) -> None:
+    """All that is wrong is told before anything is stopped; the next restart is as it was."""
+    before = recorded(running.project)
+    answer = running.deploy(command, MCP_HTTP_LOGGING__LEVEL="LOUD", MCP_HTTP_SERVER__WORKERS="abc")
+    assert answer.code == 1
+    assert "MCP_HTTP_LOGGING__LEVEL" in answer.text
+    assert "MCP_HTTP_SERVER__WORKERS" in answer.text
+    assert "Traceback" not in answer.text
+    assert recorded(running.project) == before
+    assert "LOUD" not in (running.project.secrets / "shell.json").read_text()
+
+
+def test_only_the_key_goes_to_standard_output(running: Clone) -> None:
+    """`KEY=$(./deploy.sh keys create NAME)` gets nothing else, also while another one works."""
+    with alone(running.project.run, "The test"):
+        command = subprocess.Popen(
+            [str(running.root / "deploy.sh"), "keys", "create", "alice"],
+            env=running.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert command.stderr is not None
+        assert "at work here" in command.stderr.readline()
+    key, said = command.communicate(timeout=60)
+    assert re.fullmatch(r"mcp_[A-Za-z0-9_-]{43}\n", key)
+    assert "shown this once" in said
+
+
+def test_a_key_that_nobody_sees_is_not_made(running: Clone) -> None:
+    """The output is closed, or a full disk."""
+    script = running.root / "deploy.sh"
+    keys = running.project.keys_file
+    before = keys.read_bytes() if keys.exists() else None
+    for redirection in (">&-", ">/dev/full"):
+        answer = subprocess.run(
+            ["/bin/bash", "-c", f'"$0" keys create bob {redirection}', str(script)],
+            env=running.environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 1
+        assert "Traceback" not in answer.stderr
+        assert (keys.read_bytes() if keys.exists() else None) == before
+
+
+@pytest.mark.parametrize("command", ["status >&-", "clean <&-", "status >/dev/full", "help >&-"])
+def test_closed_streams_end_in_no_traceback(running: Clone, command: str) -> None:
+    """As cron and careless scripts call it."""
+    answer = subprocess.run(
+        ["/bin/bash", "-c", f'"$0" {command}', str(running.root / "deploy.sh")],
+        env=running.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in answer.stderr
+    assert "Exception ignored" not in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["deploy.json", "secrets/shell.json", "secrets/fetch.json"])
+def test_broken_state_of_its_own_is_told_and_survived(running: Clone, name: str) -> None:
+    """A disk was full, a machine lost power."""
+    kept = running.project.run / name
+    before = kept.read_text()
+    kept.write_text("")
+    try:
+        answer = running.deploy("status")
+        assert "Traceback" not in answer.text
+        answer = running.deploy("up", "fetch")
+        assert answer.code == 0, answer.text
+    finally:
+        kept.write_text(before)
+
+
+def test_an_interrupted_down_is_waited_for(running: Clone) -> None:
+    """The supervisor goes on with it and takes no orders; that is said, and is no traceback."""
+    supervisor = Supervisor(running.project)
+    slow = recorded(running.project)["fetch"]
+    os.kill(slow, signal.SIGSTOP)
+    try:
+        with subprocess.Popen(
+            [str(running.root / "deploy.sh"), "down"],
+            env=running.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as command:
+            _wait_until(supervisor.is_ending)
+            command.send_signal(signal.SIGINT)
+            command.communicate(timeout=20)
+        answer = running.deploy("status")
+        assert "stopping" in answer.text
+        assert "Traceback" not in answer.text
+    finally:
+        os.kill(slow, signal.SIGCONT)
+    answer = running.deploy("down")
+    assert answer.code == 0, answer.text
+    assert not supervisor.is_running()
+
+
+def test_a_service_without_a_database_starts_none(running: Clone) -> None:
+    """Where one runs for others, it is left alone."""
+    running.deploy("down")
+    assert running.deploy("up", "fetch").code == 0
+    assert postmaster(running.data) is None
+    assert running.deploy("up", "postgres").code == 0
+    before = running.database_pid
+    assert running.deploy("restart", "fetch").code == 0
+    assert running.database_pid == before
+    assert running.health()["status"] == "healthy"
+    assert running.deploy("up").code == 0
 
 
 # --- clean, and a start that was cut off ------------------------------------------------------

@@ -8,6 +8,10 @@ import sys
 
 import pytest
 
+from core import Settings
+from examples.first_server import create_server
+from examples.python_client import show_or_say_why
+from examples.running import running
 from scripts.deploy.paths import project_here
 
 ROOT = project_here().root
@@ -41,3 +45,25 @@ def test_example_does_nothing_when_it_is_only_imported(name: str) -> None:
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+async def test_the_python_client_sends_the_key_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the right one it ends with the server's sentence and what to do, and no traceback."""
+    settings = {"auth": {"api_key": "right" * 8}, "logging": {"requests": False}}
+    async with running(create_server(Settings.from_dict(settings))) as url:
+        monkeypatch.setenv("MCP_API_KEY", "right" * 8)
+        assert await show_or_say_why(url) == 0
+        assert "count_words: " in capsys.readouterr().out
+        monkeypatch.setenv("MCP_API_KEY", "wrong" * 8)
+        assert await show_or_say_why(url) == 1
+        assert "MCP_API_KEY" in capsys.readouterr().err
+        monkeypatch.delenv("MCP_API_KEY")
+        assert await show_or_say_why(url) == 1
+        assert capsys.readouterr().err.splitlines() == [
+            f"{url}: This server needs a key.",
+            "A key is taken from the variable MCP_API_KEY.",
+        ]
+    assert await show_or_say_why(url) == 1
+    assert capsys.readouterr().err == f"{url}: All connection attempts failed\n"

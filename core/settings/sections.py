@@ -50,7 +50,10 @@ class ServerSection(Section):
         "127.0.0.1", description="Address to listen on."
     )
     port: int | None = Field(
-        None, ge=0, le=65535, description="Port to listen on; each service has its own default."
+        None,
+        ge=0,
+        le=65535,
+        description="Port of a service that is started alone; each has its own default.",
     )
     state_dir: Path = Field(
         PROJECT_ROOT / ".run" / "state", description="Folder for what survives a restart."
@@ -456,6 +459,11 @@ class ServiceSettings(Loadable):
     port: int | None = Field(
         None, ge=0, le=65535, description="Port to listen on, where server.port does not say."
     )
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Absolute paths of the folders that the service is for; none of them its state."""
+        return ()
 
     @classmethod
     def prefix(cls) -> str:

@@ -135,8 +135,9 @@ def strays(environ: Mapping[str, str], sections: Iterable[str]) -> Iterator[str]
     """
     words = [name.upper() for name in sections]
     for variable in sorted(environ):
-        word, _, rest = variable.removeprefix("MCP_").partition("_")
-        if word == variable or not rest or variable.startswith(tuple(f"MCP_{w}_" for w in words)):
+        ours, _, name = variable.partition("_")
+        word, _, rest = name.partition("_")
+        if ours != "MCP" or not rest or word in words:
             continue
         near = next((w for w in words if _is_slip(word, w)), None)
         if near is not None:

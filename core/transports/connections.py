@@ -14,6 +14,9 @@ answered in the words of the other doors, after the answers that are due before 
 then the connection ends in the way that lets the peer read the answer: our side is closed first,
 and what still arrives is read and forgotten for a while (RFC 9112, 9.6).
 
+Requests that a peer sends before it has read its answers wait as bytes, but for a few: each costs a
+hundred times its size once it is parsed.
+
 Sources: RFC 9112; nginx's `client_header_timeout`, `send_timeout`, `lingering_close`.
 """
 
@@ -24,14 +27,17 @@ import fcntl
 import logging
 import math
 import re
+import socket
 import sys
 import termios
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import httptools
 from pydantic_core import to_json
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -39,6 +45,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from core.errors import (
+    BodyTooSlow,
     HeadTooLarge,
     HeadTooSlow,
     Malformed,
@@ -52,7 +59,17 @@ from core.settings import ServerSection
 
 CHECK_INTERVAL_S = 0.5
 SPARE_CONNECTIONS = 200
-"""So many above the limit are told so; further ones are dropped."""
+"""So many above the limit, or a quarter of it, are told so; further ones are dropped."""
+SPARE_SHARE = 4
+MAX_QUEUED = 16
+"""Requests of a connection that are parsed while an earlier one is being answered."""
+SLICE = 4096
+"""Bytes that are parsed at once: what they hold of requests is queued, whatever `MAX_QUEUED` is."""
+MIN_TAKEN_BYTES = 16 * 1024
+"""What a peer has to take within `stall_s`: a few bytes now and then keep nothing in memory."""
+TCP_INFO_SIZE = 128
+BYTES_ACKED_AT = 120
+"""`tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h, 64 bits; since Linux 4.1."""
 MAX_FORGOTTEN_BYTES = 64 * 1024 * 1024
 """Of bodies that nobody reads, because their requests have been answered already."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -70,7 +87,7 @@ class Limits:
         head_s: From the first byte of a head to its end, and from the beginning of a connection.
         body_s: For the rest of a body whose request was answered already.
         idle_s: Between an answer and the next request.
-        stall_s: Without the peer's taking anything of what waits for it.
+        stall_s: In which the peer has to take 16 KiB of what waits for it.
         linger_s: For the peer to read a refusal.
     """
 
@@ -105,16 +122,29 @@ class Connections:
 
     Attributes:
         open: Every connection that is not closed.
+        handshakes: What leads further ones into TLS; these are not in `open` yet.
         draining: Answers end their connection, because the server is going to stop.
     """
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self.limits = limits
         self.open: set[Any] = set()  # uvicorn's type names all its protocols
+        self.handshakes: set[asyncio.Task[None]] = set()
         self.draining = False
         self._metrics = metrics
         self._checked_at = -NEVER
-        metrics.observe("http_open_connections", "Connections.", lambda: float(len(self.open)))
+        self._spare = min(SPARE_CONNECTIONS, max(1, limits.connections // SPARE_SHARE))
+        metrics.observe("http_open_connections", "Connections.", lambda: float(self.count))
+
+    @property
+    def count(self) -> int:
+        """How many there are, with those whose TLS handshake is not over."""
+        return len(self.open) + len(self.handshakes)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether even those that would be told so are too many."""
+        return self.count > self.limits.connections + self._spare
 
     def protocol(self, **uvicorns: Any) -> Connection:
         """Return the protocol of one more connection; what uvicorn calls for each."""
@@ -126,6 +156,10 @@ class Connections:
             self._checked_at = now
             for connection in [c for c in self.open if c.deadline < now or c.unsent]:
                 connection.check(now)
+
+    def count_dropped(self) -> None:
+        """Count a connection that is dropped without a word, and without a log line."""
+        self._metrics.connection_refused(ServerBusy.code)
 
     def refused(self, address: str, code: str, message: str) -> None:
         """Note a connection that got no further than here."""
@@ -148,13 +182,16 @@ class Connection(HttpToolsProtocol):
         self.deadline = NEVER
         self.unsent = 0
         self._limits = owner.limits
+        self._taken = 0
         self._taken_at = 0.0
+        self._unread = b""
         self._in_head = False
         self._is_new_head = False
         self._head_bytes = 0
         self._fed = 0
         self._forgotten = 0
         self._is_answering = False
+        self._answered: RequestResponseCycle | None = None
         self._is_deaf = False
         self._refusal: bytes | None = None
         self._client_certificate: dict[str, Any] | None = None
@@ -164,19 +201,46 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin, unless there are too many."""
         super().connection_made(transport)
+        self.flow = _Flow(self, transport)
         self.deadline = time.monotonic() + self._limits.head_s
         certificate = transport.get_extra_info("peercert")
         if certificate:
             self._client_certificate = {"tls": {"client_cert_name": _subject_of(certificate)}}
-        too_many = len(self.connections) - self._limits.connections
-        if too_many > SPARE_CONNECTIONS:
+        limit = self._limits.connections
+        if self.owner.too_many:
+            self.owner.count_dropped()
             transport.abort()
-        elif too_many > 0:
-            limit = self._limits.connections
+        elif len(self.owner.open) > limit:
             self._refuse(ServerBusy(f"{limit} connections are open, which is this server's limit."))
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether nothing more is to be read now."""
+        return bool(self._unread)
+
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived."""
+        """Parse what has arrived, as far as the peer has not asked for too much already."""
+        if self._unread and not self._is_deaf:
+            self._unread += data
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        for start in range(0, len(data), SLICE):
+            if len(self.pipeline) >= MAX_QUEUED and not self._is_deaf:
+                self._unread = data[start:]
+                return
+            self._take(data[start : start + SLICE])
+
+    def _read_on(self) -> None:
+        """Go on with what had to wait; read more once no request waits."""
+        if len(self.pipeline) < MAX_QUEUED:
+            unread, self._unread = self._unread, b""
+            self._read(unread)
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _take(self, data: bytes) -> None:
         if self._is_deaf:
             self._forget(len(data))
             return
@@ -232,16 +296,33 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         if not self.url.startswith(b"/"):
             _put_host_of_target(self.url, headers)
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110, 10.1.1
         super().on_headers_complete()
-        self._is_answering = True
-        self.deadline = NEVER
         if self.owner.draining:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin to answer a request; its body has its time also if no door reads it."""
+        self._is_answering = True
+        self._answered = cycle
+        if cycle.more_body:
+            limits = self._limits
+            self.deadline = time.monotonic() + limits.body_s + limits.linger_s  # the door's is less
+        if cycle.scope["http_version"] == "1.0":
+            cycle.__class__ = _OldCycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
         self._fed -= len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        super().on_message_complete()
+        if self._is_answering and self.cycle is self._answered:
+            self.deadline = NEVER
 
     def _check_unfinished_head(self, arrived: int) -> None:
         """Refuse a head that is too large before it is complete.
@@ -308,11 +389,12 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self.deadline = time.monotonic() + self._limits.linger_s
             return
-        self.flow.resume_reading()
+        self._is_answering = False
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        self._read_on()
+        if self._is_answering:
             return
-        self._is_answering = False
         if self._refusal is not None:
             self._send_refusal(self._refusal)
         elif not self._is_deaf:
@@ -325,7 +407,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: SuiteError) -> None:
         """Answer with an error once everything before it is answered; read no more requests."""
-        self.owner.refused(self.client[0] if self.client else "", error.code, error.message)
+        self.owner.refused(self._address, error.code, error.message)
         self._is_deaf = True
         self._refusal = _answer(error, self.server_state.default_headers)
         if not self._is_answering:
@@ -346,6 +428,7 @@ class Connection(HttpToolsProtocol):
             self._send_refusal(refusal)
 
     def _send_refusal(self, refusal: bytes) -> None:
+        self._refusal = None
         self.transport.write(refusal)
         self.linger()
 
@@ -355,6 +438,7 @@ class Connection(HttpToolsProtocol):
         Closing a socket with unread input would reset the connection.
         """
         self._is_deaf = True
+        self._unread = b""
         self.flow.resume_reading()
         self.deadline = time.monotonic() + self._limits.linger_s
         if self.transport.can_write_eof():
@@ -362,11 +446,29 @@ class Connection(HttpToolsProtocol):
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, and forget those that wait behind it."""
+        for cycle in self._unanswered():
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.pipeline.clear()
+        self._unread = b""
+        super().connection_lost(exc)
+
+    def _unanswered(self) -> Iterable[RequestResponseCycle]:
+        if self._answered is not None and not self._answered.response_complete:
+            yield self._answered
+        for cycle, _ in self.pipeline:
+            yield cycle
+
     def pause_writing(self) -> None:
         """Note that the peer does not take what it is sent."""
         super().pause_writing()
+        self._note_taken(time.monotonic())
+
+    def _note_taken(self, now: float) -> None:
         self.unsent = _unsent(self.transport)
-        self._taken_at = time.monotonic()
+        self._taken, self._taken_at = _taken(self.transport), now
 
     def resume_writing(self) -> None:
         """Note that it does again."""
@@ -384,16 +486,15 @@ class Connection(HttpToolsProtocol):
             if self.deadline < now:
                 self._expire()
             return
-        unsent = _unsent(self.transport)
-        if not self.unsent or unsent < self.unsent:
-            self.unsent, self._taken_at = unsent, now
-        else:
-            self.unsent = unsent
-            if now - self._taken_at > self._limits.stall_s:
-                self.owner.refused(
-                    self.client[0] if self.client else "", "STALLED", "The peer does not read."
-                )
-                self.transport.abort()
+        if not self.unsent or _taken(self.transport) - self._taken >= MIN_TAKEN_BYTES:
+            self._note_taken(now)
+        elif now - self._taken_at > self._limits.stall_s:
+            self.owner.refused(self._address, "STALLED", "The peer does not read.")
+            self.transport.abort()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def _expire(self) -> None:
         if self.transport.is_closing():
@@ -401,6 +502,9 @@ class Connection(HttpToolsProtocol):
         elif self._in_head and not self._is_deaf:
             limit_s = self._limits.head_s
             self._refuse(HeadTooSlow(f"The headers did not arrive within {limit_s:g} s."))
+        elif self._is_answering and not self._is_deaf:
+            limit_s = self._limits.body_s
+            self._refuse(BodyTooSlow(f"The request body did not arrive within {limit_s:g} s."))
         else:
             self.transport.close()
             self.deadline = time.monotonic() + self._limits.linger_s
@@ -450,8 +554,39 @@ class _UnfinishedRequest:
         else:
             self._connection.transport.close()
 
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
     def is_closing(self) -> bool:
         return self._connection.transport.is_closing()
+
+
+class _Flow(FlowControl):
+    """uvicorn's, which reads on for whoever waits for the peer's leaving, however much waits."""
+
+    def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if not self._connection.has_enough:
+            super().resume_reading()
+
+
+class _OldCycle(RequestResponseCycle):
+    """An answer to HTTP/1.0, which has no chunks: without a length it ends with the connection.
+
+    Source: RFC 9112, 6.1 and 6.3
+    """
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name for name, _ in message.get("headers", ())}
+            if b"content-length" not in names:
+                self.chunked_encoding = False
+        elif self.expected_content_length == 0:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 def _unsent(transport: asyncio.Transport) -> int:
@@ -469,6 +604,22 @@ def _unsent(transport: asyncio.Transport) -> int:
     except (OSError, ValueError):  # it has just been closed
         return waiting
     return waiting + int.from_bytes(answer, sys.byteorder)
+
+
+def _taken(transport: asyncio.Transport) -> int:
+    """Return how many bytes the peer has taken, from a beginning that does not matter.
+
+    Where the system does not count what is acknowledged, what waits is as much less.
+    """
+    opened = transport.get_extra_info("socket")
+    if opened is None:
+        return -_unsent(transport)
+    try:
+        info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    except (OSError, ValueError):  # it has just been closed
+        return 0
+    acknowledged = int.from_bytes(info[BYTES_ACKED_AT:TCP_INFO_SIZE], sys.byteorder)
+    return acknowledged or -_unsent(transport)
 
 
 def _problem(error: httptools.HttpParserError) -> SuiteError:

@@ -117,7 +117,7 @@ class HTTPRequest:
         """Refuse bodies that are not declared as JSON; this also stops simple cross-site posts.
 
         Raises:
-            UnsupportedMediaType: Another content type, or none.
+            UnsupportedMediaType: Another content type, or none, or a compressed body.
         """
         given = self.headers.get(b"content-type", b"")
         if given != b"application/json":
@@ -126,6 +126,10 @@ class HTTPRequest:
             is_json = kind.strip().lower() == b"application/json"
             if not is_json or charset not in (b"", b"charset=utf-8"):
                 raise UnsupportedMediaType("The body has to be application/json in UTF-8.")
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType(
+                "The body is compressed.", hint="Send it without Content-Encoding."
+            )
 
     async def disconnected(self) -> None:
         """Wait until the client has left or the answer is complete."""

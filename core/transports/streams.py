@@ -1,7 +1,8 @@
 """Event streams: answers that stay open, and the frames that travel on them.
 
 A stream has no task of its own: whoever has something to say writes it, and only when a client
-reads too slowly does a task wait for it.
+reads too slowly does a task wait for it. What waits is counted, in events and in bytes, and a
+client for whom too much waits is cut off.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from core.context import payer_of
 from core.transports.http import Header, HTTPRequest
+from core.transports.wire import cut_off
 
 STREAM_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -24,6 +26,10 @@ STREAM_HEADERS: tuple[Header, ...] = (
 )
 PING = b": ping\n\n"
 MAX_WAITING_FRAMES = 1000
+MAX_WAITING_BYTES = 8 * 1024 * 1024
+"""For one client; a single event may be larger."""
+MAX_WAITING_BYTES_OF_ALL = 256 * 1024 * 1024
+"""For all clients together; beyond that nobody who reads slowly may let more wait."""
 CHECKED_AT_ONCE = 100
 RESERVE = 4
 """One stream in so many is kept from whoever has all the others."""
@@ -39,7 +45,7 @@ class EventStream:
     """A `text/event-stream` answer.
 
     What is sent before `open` has written the head waits for it, in order. A client that lets 1,000
-    events pile up is cut off.
+    events or 8 MiB pile up is cut off: its connection is closed and what waited is dropped.
 
     Attributes:
         last_write: Monotonic time of the last event or comment.
@@ -52,6 +58,7 @@ class EventStream:
     __slots__ = (
         "_answers",
         "_drain",
+        "_held",
         "_is_open",
         "_owner",
         "_waiting",
@@ -68,6 +75,7 @@ class EventStream:
         self._owner = owner
         self._answers = 0
         self._waiting: list[bytes] = []
+        self._held = 0  # bytes that nobody has written yet
         self._drain: asyncio.Task[None] | None = None
         self._is_open = False
         self.closed = False
@@ -80,6 +88,7 @@ class EventStream:
             self._owner.add(self)
         await self.request.begin(200, [*STREAM_HEADERS, *headers])
         self._is_open = True
+        self._owner.held += self._held
         if self._waiting or self.closed:
             self._start_writing()
 
@@ -88,22 +97,52 @@ class EventStream:
         if self.closed:
             return
         self.last_write = time.monotonic()
-        if self._waiting or not self._is_open:
+        if self._held or not self._is_open:
             self.push(data)
+            if self._drain is not None:
+                await asyncio.wait([self._drain])
         else:
-            await self.request.write(data)
+            self._hold(len(data))
+            await self._write(data)
 
     def push(self, data: bytes) -> None:
         """Write without waiting; used by whoever must not be held up."""
         if self.closed:
             return
         self.last_write = time.monotonic()
+        if self._is_too_much(len(data)):
+            self._cut_off()
+            return
         self._waiting.append(data)
-        if len(self._waiting) > MAX_WAITING_FRAMES:
-            self._waiting.clear()  # would be kept for as long as the client does not read
-            self.close()
-        else:
-            self._start_writing()
+        self._hold(len(data))
+        self._start_writing()
+
+    def _is_too_much(self, size: int) -> bool:
+        if not self._held:
+            return False
+        return (
+            len(self._waiting) >= MAX_WAITING_FRAMES
+            or self._held + size > MAX_WAITING_BYTES
+            or self._owner.held + size > MAX_WAITING_BYTES_OF_ALL
+        )
+
+    def _cut_off(self) -> None:
+        self.request.trace["outcome"] = "client reads too slowly"
+        self._hold(-sum(map(len, self._waiting)))
+        self._waiting.clear()  # would be kept for as long as the client does not read
+        self.close()
+        cut_off(self.request.send)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._is_open:
+            self._owner.held += size
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            await self.request.write(data)
+        finally:
+            self._hold(-len(data))
 
     def close(self) -> None:
         """End the answer, after what waits to be written."""
@@ -155,10 +194,12 @@ class EventStream:
         try:
             while self._waiting:
                 data, self._waiting = b"".join(self._waiting), []
-                await self.request.write(data)
+                await self._write(data)
             if self.closed:
                 await self.request.write(self.farewell, more=False)
         finally:
+            self._hold(-sum(map(len, self._waiting)))
+            self._waiting.clear()
             self._drain = None
 
 
@@ -167,6 +208,9 @@ class OpenStreams:
 
     Args:
         limit: How many may be open; one caller may have three quarters of them.
+
+    Attributes:
+        held: Bytes that wait for clients that read slowly.
     """
 
     def __init__(self, limit: int, keepalive_interval_s: float) -> None:
@@ -174,6 +218,7 @@ class OpenStreams:
         self._share = limit - limit // RESERVE
         self._keepalive_interval_s = keepalive_interval_s
         self.is_closing = False  # the server stops
+        self.held = 0
         self._streams: set[EventStream] = set()
         self._of_payer: Counter[str] = Counter()
 

@@ -7,6 +7,9 @@ deploy.sh ──► __main__ ──► command_line      what was asked; standar
                  │
                  ├──► bootstrap              the virtual environment, then the same again inside it
                  │
+                 ├──► environment            settings of shell, secrets and configuration file
+                 │      └─────► soundness    whether services would start with them
+                 │
                  ├──► local ──► database     PostgreSQL, where there is no DATABASE_URL
                  │      │        └──► programs   the server's, of the system or of the wheel
                  │      ├─────► demo         the demo data, and the role that reads them

@@ -20,8 +20,14 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run one command line and return its exit code."""
+    closed = _closed_streams()
     try:
-        return _run(parse(sys.argv[1:]))
+        request = parse(sys.argv[1:])
+        if request.command == "keys":
+            console.keep_output_for_results()
+            if "stdout" in closed:
+                raise DeployError("Standard output is closed: nobody would see the key.")
+        return _run(request)
     except DeployError as error:
         _tell(error.message, error.hint)
         return error.exit_code
@@ -29,14 +35,31 @@ def main() -> int:
         console.complain("\nInterrupted. Run the same command again to go on.")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python's own flush at exit would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.forget_output()  # whoever read it has seen enough
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        _tell(f"{error.filename or 'Writing'}: {os.strerror(error.errno)}.", _remedy(error.errno))
+        what = error.filename or "Reading or writing"
+        _tell(f"{what}: {error.strerror or error}.", _remedy(error.errno))
+        console.forget_output()
         return 1
+
+
+def _closed_streams() -> set[str]:
+    """Open the null device where a standard stream is closed, and return which were.
+
+    Otherwise Python has no object for it, and the next file that is opened gets its number.
+    """
+    closed = set()
+    for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened != number:
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
+            closed.add(name)
+    return closed
 
 
 def _run(request: Request) -> int:
@@ -77,7 +100,9 @@ def _tell(message: str, hint: str) -> None:
 def _remedy(number: int | None) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "Free some space on the disk and run the same command again."
-    return "Run as the user that the clone belongs to, or take a clone of your own."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Run as the user that the clone belongs to, or take a clone of your own."
+    return ""
 
 
 if __name__ == "__main__":

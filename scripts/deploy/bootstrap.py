@@ -19,7 +19,7 @@ from pathlib import Path
 from scripts.deploy import console
 from scripts.deploy.errors import DeployError
 from scripts.deploy.lock import alone
-from scripts.deploy.paths import Project, project_here
+from scripts.deploy.paths import Project, named_path, project_here
 
 MIN_FREE_BYTES = 500 * 1024 * 1024
 KEPT_OUTPUT_LINES = 400
@@ -84,7 +84,7 @@ _CAUSES = (
 def venv_folder(project: Project) -> Path:
     """Return the virtual environment's folder: `.venv`, or what `MCP_VENV` names."""
     named = os.environ.get("MCP_VENV")
-    return Path(named).expanduser().absolute() if named else project.root / ".venv"
+    return named_path("MCP_VENV", named) if named else project.root / ".venv"
 
 
 def venv_python(project: Project) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,7 +64,8 @@ COMMANDS: dict[str, Command] = {
     "help": Command(summary="show this"),
 }
 SHORT = {"-f": "--follow", "-n": "--lines", "-y": "--yes", "-h": "--help"}
-OPTIONS = ("--local", "--docker", "--no-build", "--follow", "--lines", "--yes", "--help")
+MODES = ("--local", "--docker")
+OPTIONS = (*MODES, "--no-build", "--follow", "--lines", "--yes", "--help")
 
 _HELP = """\
 Usage: ./deploy.sh COMMAND [SERVICE] [--local | --docker]
@@ -119,18 +122,22 @@ def parse(arguments: Sequence[str]) -> Request:
     Raises:
         UsageError: Unknown or contradicting words; names the nearest known one.
     """
-    if "keys" in arguments[:1] and not {"-h", "--help"} & set(arguments):
-        return _about_keys(arguments[1:])
+    modes = list(itertools.takewhile(lambda word: word in MODES, arguments))
+    rest = arguments[len(modes) :]
+    if "keys" in rest[:1] and not {"-h", "--help"} & set(rest):
+        return _about_keys([*modes, *rest[1:]])
     words = _sorted(arguments)
     name = words.plain[0] if words.plain else "help"
     if name not in COMMANDS:
         raise UsageError(_unknown("command", name, COMMANDS))
     if "--help" in words.options:
         return Request(command="help")
+    if name == "keys":
+        raise UsageError("Options of keys stand behind it: ./deploy.sh keys list --docker")
     if len(words.plain) > 2:
         raise UsageError(f"{name} takes one service at most, not {' '.join(words.plain[1:])!r}.")
     for option in words.options:
-        if option not in COMMANDS[name].options | {"--local", "--docker"}:
+        if option not in COMMANDS[name].options | set(MODES):
             raise UsageError(f"{name} does not know the option {option}.")
     if {"--local", "--docker"} <= words.options.keys():
         raise UsageError("--local and --docker exclude each other.")
@@ -146,7 +153,7 @@ def parse(arguments: Sequence[str]) -> Request:
 
 
 def _about_keys(words: Sequence[str]) -> Request:
-    modes = [word for word in words if word in ("--local", "--docker")]
+    modes = [word for word in words if word in MODES]
     if len(set(modes)) > 1:
         raise UsageError("--local and --docker exclude each other.")
     asked = key_words.parse([word for word in words if word not in modes])
@@ -201,6 +208,6 @@ def _mode(words: _Words) -> Mode | None:
 
 
 def _line_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise UsageError("--lines needs a number of lines, such as -n 50.")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise UsageError("--lines needs a number of lines, such as -n 50; at most nine digits.")
     return int(text)

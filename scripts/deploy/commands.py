@@ -12,8 +12,9 @@ from scripts.deploy.command_line import Request
 from scripts.deploy.docker import Docker
 from scripts.deploy.engine import engine_answers
 from scripts.deploy.environment import Endpoint
-from scripts.deploy.errors import DeployError
+from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.health import Row
+from scripts.deploy.key_words import KeysRequest
 from scripts.deploy.local import Local, remove
 from scripts.deploy.lock import alone
 from scripts.deploy.paths import Project
@@ -57,8 +58,8 @@ class Deployment(Protocol):
 
 def run(project: Project, request: Request) -> int:
     """Run one command and return its exit code."""
-    project.make_folders()
     known = registry.load(project)
+    project.check_socket_folder()
     deployment = _choose(project, known, request)
     if request.command == "logs":
         return deployment.show_logs(request)
@@ -66,6 +67,9 @@ def run(project: Project, request: Request) -> int:
         return _status(deployment, request)
     if request.command == "test":
         return calls.run(known, deployment.running(request.service), request.service)
+    if request.keys is not None and request.keys.action == "list":
+        return _keys(project, known, deployment, request.keys)
+    project.make_folders()
     with alone(project.run, "Another deploy.sh is at work here"):
         return _change(project, known, deployment, request)
 
@@ -73,25 +77,39 @@ def run(project: Project, request: Request) -> int:
 def _change(project: Project, known: Registry, deployment: Deployment, request: Request) -> int:
     """Run one of the commands that change something."""
     if request.command in ("up", "restart"):
-        if request.no_build and deployment.name != "docker":
-            raise DeployError("--no-build is for containers.", "./deploy.sh up --docker --no-build")
-        values = environment.gather(project, known, remember=request.command == "restart")
-        record.write(project, mode=deployment.name)
-        if request.command == "up":
-            deployment.up(request, values=values)
-        else:
-            deployment.restart(request, values=values)
-        _show_what_runs(deployment, request)
+        _start(project, known, deployment, request)
     elif request.command == "down":
         deployment.down(request)
     elif request.command == "build":
         deployment.build(request)
     elif request.keys is not None:
-        values = environment.gather(project, known, remember=True)
-        return keys.run(project, known, request.keys, deployment.running(), values)
-    else:
+        return _keys(project, known, deployment, request.keys)
+    elif request.command == "clean":
         _clean(project, deployment, request)
+    else:
+        raise UsageError(f"{request.command} is not understood.")
     return 0
+
+
+def _start(project: Project, known: Registry, deployment: Deployment, request: Request) -> None:
+    if request.no_build and deployment.name != "docker":
+        raise DeployError("--no-build is for containers.", "./deploy.sh up --docker --no-build")
+    remember = request.command == "restart"
+    with environment.telling_of_memory(project, remember=remember):
+        values = environment.gather(project, known, remember=remember)
+        record.write(project, mode=deployment.name)
+        if request.command == "up":
+            deployment.up(request, values=values)
+        else:
+            deployment.restart(request, values=values)
+    environment.keep_shell(project, known, remember=remember)
+    _show_what_runs(deployment, request)
+
+
+def _keys(project: Project, known: Registry, deployment: Deployment, asked: KeysRequest) -> int:
+    with environment.telling_of_memory(project, remember=True):
+        values = environment.gather(project, known, remember=True)
+        return keys.run(project, known, asked, deployment.running(), values)
 
 
 def _choose(project: Project, known: Registry, request: Request) -> Deployment:
@@ -112,6 +130,9 @@ def _choose(project: Project, known: Registry, request: Request) -> Deployment:
         # What was stopped may be started anew where it fits best now.
         if request.command not in ("up", "build") or remembered.is_running():
             return remembered
+    elif local.is_running():
+        # It runs, though the record of it is gone.
+        return local
     return docker if engine_answers() else local
 
 
@@ -152,7 +173,7 @@ def _say_details(rows: list[Row]) -> None:
         if row.detail:
             console.say(f"\n{row.name} is {row.status}: {row.detail}")
             if row.status == "degraded":
-                console.say("  It answers, and recovers by itself when what is missing is back.")
+                console.say("  It answers, and recovers by itself once that is put right.")
 
 
 def _clean(project: Project, deployment: Deployment, request: Request) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TextIO
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLOURS = {
@@ -22,19 +24,47 @@ _COLOURS = {
 }
 
 
+_state = {"results_only": False}
+
+
+def keep_output_for_results() -> None:
+    """From now on only results go to standard output; what is said besides goes to the other."""
+    _state["results_only"] = True
+
+
+def _stream() -> TextIO:
+    return sys.stderr if _state["results_only"] else sys.stdout
+
+
 def is_terminal() -> bool:
-    """Whether a person watches standard output, so that lines may be rewritten in place."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    """Whether a person watches what is said, so that lines may be rewritten in place."""
+    return _stream().isatty() and os.environ.get("TERM") != "dumb"
 
 
 def say(text: str = "") -> None:
     """Print one line at once, also into a pipe."""
+    print(text, file=_stream(), flush=True)
+
+
+def result(text: str) -> None:
+    """Print to standard output what a command was asked for.
+
+    Raises:
+        OSError: Nobody could read it: the output is closed or full.
+    """
     print(text, flush=True)
 
 
+def forget_output() -> None:
+    """Throw away what could not be written; Python's own flush at exit would complain again."""
+    with contextlib.suppress(OSError):  # a stream without a number has nothing to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complain(text: str) -> None:
-    """Print one line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line to standard error; one that cannot be written stops nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def listed(words: Sequence[str]) -> str:
@@ -106,8 +136,8 @@ class Progress:
 
     def _rewrite(self, text: str) -> None:
         width = max(20, _terminal_width() - 1)
-        sys.stdout.write("\r\x1b[K" + f"{self._title} … {text}"[:width])
-        sys.stdout.flush()
+        _stream().write("\r\x1b[K" + f"{self._title} … {text}"[:width])
+        _stream().flush()
 
 
 def _terminal_width() -> int:

@@ -11,11 +11,12 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scripts.deploy import environment
+from scripts.deploy.config_file import AUDIT_FILE, said
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
 from scripts.deploy.registry import Bundled, Mount, Registry, Service
@@ -31,9 +32,10 @@ REVISION = "MCP_IMAGE_REVISION"
 MASTER_KEY = "LITELLM_MASTER_KEY"
 REDIS_URL = "MCP_HTTP_BACKPLANE__REDIS_URL"
 KEYS_FILE = environment.KEYS_FILE
-AUDIT_FILE = environment.AUDIT_FILE
-TLS_FOLDER, KEYS_FOLDER = "MCP_TLS_FOLDER", "MCP_KEYS_FOLDER"
+TLS_FOLDER, KEYS_FOLDER = "MCP_TLS_FOLDER", environment.KEYS_FOLDER
 TLS_INSIDE, KEYS_INSIDE = PurePosixPath("/run/mcp/tls"), PurePosixPath("/run/mcp/keys")
+FILES_INSIDE = PurePosixPath("/srv/files")
+"""Where a container has the folder of this machine that its `folder_variable` names."""
 TLS_FILES = {
     environment.CERTIFICATE: "certificate.pem",
     "MCP_HTTP_TLS__KEY": "key.pem",
@@ -126,23 +128,42 @@ class Contents:
         Raises:
             DeployError: As in `write`.
         """
+        variables = self.started_with(service)
+        folder = {KEYS_FOLDER: str(self._keys_folder)} if KEYS_FILE in variables else {}
+        environment.save(self._project, service, {**variables, **folder})
+        return {
+            name: value.replace("$", "$$")
+            for name, value in sorted(variables.items())
+            if name not in environment.OF_THIS_MACHINE
+        }
+
+    def of_no_path(self, service: Service) -> dict[str, str]:
+        """Return a service's variables without those of mounted paths, which only it can look at.
+
+        Raises:
+            DeployError: As in `write`.
+        """
+        mounted = {mount.setting for mount in service.mounts}
+        variables = self.started_with(service)
+        return {name: value for name, value in variables.items() if name not in mounted}
+
+    def started_with(self, service: Service) -> dict[str, str]:
+        """Return a service's variables, with those that are kept of it on this machine.
+
+        Raises:
+            DeployError: As in `write`.
+        """
         url = None
         if self.uses_bundled_database(service):
             password = passwords(self._project)[READER_PASSWORD]
             url = (
                 f"postgresql://mcp_reader:{password}@{self._registry.database.container}:5432/demo"
             )
-        given = {name: value for name, value in self._values.items() if value}
+        given = said(self._values)
         given = {**self._defaults(), **given, **self._files()}
         environment.require_client_certificate(given)
         given = {**self._of(service, secure=environment.CERTIFICATE in given), **given}
-        variables = environment.of_service(self._project, self._registry, service, given, url)
-        environment.save(self._project, service, variables)
-        return {
-            name: value.replace("$", "$$")
-            for name, value in sorted(variables.items())
-            if name not in environment.OF_THIS_MACHINE
-        }
+        return environment.of_service(self._project, self._registry, service, given, url)
 
     def _defaults(self) -> dict[str, str]:
         """Return what holds in containers where nothing else is set."""
@@ -257,7 +278,7 @@ def image_of(service: Service) -> str:
 def passwords(project: Project) -> dict[str, str]:
     """Return the passwords of the containers that come along; made once and kept."""
     path = project.secrets / "container-database.json"
-    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, str] = environment.read_kept(path)
     lacking = [name for name in PASSWORDS if name not in found]
     if lacking:
         found |= {name: secrets.token_urlsafe(24) for name in lacking}
@@ -265,17 +286,21 @@ def passwords(project: Project) -> dict[str, str]:
     return found
 
 
-def require_mounts(mounts: tuple[Mount, ...], values: Mapping[str, str]) -> None:
+def require_mounts(variables: Iterable[str], values: Mapping[str, str]) -> None:
     """Refuse a path that is not there: the engine would make an empty folder of that name.
+
+    Args:
+        variables: Those that name what is mounted.
+        values: What `environment.gather` returned.
 
     Raises:
         DeployError: Names the variable.
     """
-    for mount in mounts:
-        path = values.get(mount.variable)
+    for variable in variables:
+        path = values.get(variable)
         if path and not (path.startswith("/") and Path(path).exists()):
             raise DeployError(
-                f"{mount.variable}={path} is not the absolute path of something on this machine.",
+                f"{variable}={path} is not the absolute path of something on this machine.",
                 "Correct it, or unset it: the containers run without.",
             )
 

@@ -116,6 +116,15 @@ def is_running(project: Project) -> bool:
     return any(processes.postmaster(home / "data") is not None for home in homes)
 
 
+def port_of_last_time(project: Project) -> int | None:
+    """Return the port of the server that runs, or ran last; None when nothing is known of it."""
+    port = record.read(project).get("database_port")
+    if isinstance(port, int):
+        return port
+    found = (processes.postmaster_port(home / "data") for home in home_folders(project))
+    return next((port for port in found if port is not None), None)
+
+
 def stop_orphan(project: Project) -> None:
     """Stop a server of this clone that has lost its supervisor."""
     for home in home_folders(project):
@@ -209,8 +218,8 @@ def _owner_ids(user: str | None) -> tuple[int, int]:
 
 def _passwords(project: Project, data: Path) -> dict[str, str]:
     path = project.secrets / "database.json"
-    if path.exists():
-        found: dict[str, str] = json.loads(path.read_text())
+    found: dict[str, str] = environment.read_kept(path)
+    if {"admin", "reader"} <= found.keys():
         return found
     if data.exists():
         raise DeployError(
@@ -319,13 +328,13 @@ def _choose_port(
     project: Project, row: Database, values: Mapping[str, str], *, is_running: bool
 ) -> int:
     """Return the port: the operator's, else the one of the last time, else the usual, else any."""
-    remembered = record.read(project).get("database_port")
+    remembered = port_of_last_time(project)
     if values.get(row.port_variable):
         port = environment.port_of(row.port_variable, row.port, values)
         if port != remembered or not is_running:
             ports.require_free(port, row.port_variable, "the demo database")
     elif is_running and remembered is not None:
-        return int(remembered)
+        port = remembered
     else:
         usual = [number for number in (remembered, row.port) if number is not None]
         free = [number for number in usual if ports.is_free(number)]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.deploy import console, engine, environment, health, ports
+from scripts.deploy import console, engine, environment, health, ports, soundness
 from scripts.deploy.command_line import Request
+from scripts.deploy.config_file import said
 from scripts.deploy.contents import (
     MASTER_KEY,
     PROFILES,
@@ -102,10 +103,15 @@ class Docker:
         """Refuse what cannot come to a good end, before anything is built or stopped."""
         for service in chosen:
             self._require_ours(service.container)
-            require_mounts(self._registry.mounts_of(service), values)
+            require_mounts(self._registry.path_variables_of(service), values)
             port = environment.port_of(service.port_variable, service.port, values)
             if port != self._published_port(service):
                 ports.require_free(port, service.port_variable, service.name)
+        soundness.require(
+            self._project, {s.name: contents.of_no_path(s) for s in chosen}, inside=True
+        )
+        for service in chosen:
+            soundness.require_folders_inside(service, contents.of_no_path(service))
         for bundled in filter(contents.wants, self._registry.bundled):
             self._require_ours(bundled.container)
         if contents.wants(self._registry.litellm) and not values.get(MASTER_KEY):
@@ -141,7 +147,8 @@ class Docker:
         names = [service.container for service in self._registry.chosen(request.service)]
         engine.require_engine()
         file = environment.read_env_file(environment.env_file(self._project, os.environ))
-        contents = Contents(self._project, self._registry, {**file, **os.environ})
+        values = {**said(file), **said(os.environ)}
+        contents = Contents(self._project, self._registry, values)
         self._compose("build", *names, contents=contents)
 
     def show_logs(self, request: Request) -> int:

@@ -7,19 +7,23 @@ nothing of another's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.settings import Settings
 from core.settings.variables import FILE_SUFFIX
-from scripts.deploy.config_file import completed
+from scripts.deploy import console
+from scripts.deploy.config_file import AUDIT_FILE, completed, merged, said
 from scripts.deploy.errors import DeployError
-from scripts.deploy.paths import Project
+from scripts.deploy.paths import Project, named_path
 from scripts.deploy.registry import Registry, Service
 
 ENV_FILE_VARIABLE = "MCP_ENV_FILE"
@@ -36,10 +40,11 @@ CLIENT_CA = "MCP_HTTP_TLS__CLIENT_CA"
 CLIENT_CERTIFICATE = "MCP_CLIENT_CERTIFICATE"
 # What compose reads besides our own variables; not for the services themselves.
 COMPOSE_VARIABLES = ("PYTHON_IMAGE", "PIP_INDEX_URL", "COMPOSE_PROFILES", "LITELLM_MASTER_KEY")
-# What is kept of a service for deploy.sh and is otherwise in a container, or nothing to it.
-OF_THIS_MACHINE = frozenset({HOST, PORT, STATE_DIR, CLIENT_CERTIFICATE})
 KEYS_FILE = "MCP_HTTP_AUTH__KEYS_FILE"
-AUDIT_FILE = "MCP_HTTP_LOGGING__AUDIT_FILE"
+# The folder of this machine that containers have their keys file from.
+KEYS_FOLDER = "MCP_KEYS_FOLDER"
+# What is kept of a service for deploy.sh and is otherwise in a container, or nothing to it.
+OF_THIS_MACHINE = frozenset({HOST, PORT, STATE_DIR, CLIENT_CERTIFICATE, KEYS_FOLDER})
 API_KEYS = ("MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  compared with, never listened on
 
@@ -74,28 +79,70 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     """Return the configuration file under the secrets file under the caller's environment.
 
     With `remember`, variables that an earlier `up` had from its shell still hold where this shell
-    does not set them: `restart` wants that, `up` begins anew.
+    does not set them: `restart` wants that, `up` begins anew. An empty variable is none.
 
     Raises:
         DeployError: The file is missing where one was named, is open to others, or is wrong.
     """
-    memory = project.secrets / "shell.json"
-    earlier = json.loads(memory.read_text()) if remember and memory.exists() else {}
-    callers = {**earlier, **os.environ}
+    shell = _shell(project, registry, remember=remember)
+    values = merged(registry, shell, said(read_env_file(env_file(project, shell))))
+    values = completed(project, registry, values)
+    if values.get(PORT):
+        raise DeployError(
+            f"{PORT}: all services would listen there; each has a variable of its own, such as "
+            "MCP_POSTGRES_PORT."
+        )
+    if values.get(KEYS_FILE):
+        # Services run in another folder than the caller's, and know no `~`.
+        values[KEYS_FILE] = str(named_path(KEYS_FILE, values[KEYS_FILE]))
+    require_known(values)
+    require_client_certificate(values)
+    return values
+
+
+def keep_shell(project: Project, registry: Registry, *, remember: bool) -> None:
+    """Keep what services were started with from the shell, for the next `restart`.
+
+    `remember` is as in `gather`.
+    """
     services = registry.services.values()
     named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
     named |= {name + FILE_SUFFIX for name in named}
     ours = {
         name: value
-        for name, value in callers.items()
+        for name, value in _shell(project, registry, remember=remember).items()
         if name.startswith(("MCP_", TRACING_PREFIX)) or name in named
     }
-    write_secret(memory, json.dumps(ours, indent=2) + "\n")
-    values = {**read_env_file(env_file(project, callers)), **callers}
-    values = completed(project, registry, values)
-    require_known(values)
-    require_client_certificate(values)
-    return values
+    write_secret(_memory(project), json.dumps(ours, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def telling_of_memory(project: Project, *, remember: bool) -> Iterator[None]:
+    """Add to an error where a variable in it comes from, when that is the shell of the last `up`.
+
+    `remember` is as in `gather`.
+    """
+    try:
+        yield
+    except DeployError as error:
+        names = read_kept(_memory(project)).keys() - said(os.environ).keys() if remember else ()
+        told = [name for name in sorted(names) if re.search(rf"\b{name}\b", error.message)]
+        if told:
+            error.hint += (
+                f"\n{', '.join(told)}: from the shell of the last ./deploy.sh up, which holds "
+                "until the next one."
+            )
+        raise
+
+
+def _shell(project: Project, registry: Registry, *, remember: bool) -> dict[str, str]:
+    """Return the caller's environment, with `remember` over that of the last `up`."""
+    now = said(os.environ)
+    return merged(registry, now, said(read_kept(_memory(project)))) if remember else now
+
+
+def _memory(project: Project) -> Path:
+    return project.secrets / "shell.json"
 
 
 def require_known(values: Values) -> None:
@@ -130,9 +177,10 @@ def env_file(project: Project, callers: Values) -> Path | None:
     """Return the secrets file: what `MCP_ENV_FILE` names, else config/secrets.env if it exists."""
     named = callers.get(ENV_FILE_VARIABLE)
     if named:
-        return Path(named).expanduser().absolute()
+        return named_path(ENV_FILE_VARIABLE, named)
     default = project.root / DEFAULT_ENV_FILE
-    return default if default.exists() else None
+    # A link that leads nowhere is no absent file: reading it says so.
+    return default if os.path.lexists(default) else None
 
 
 def read_env_file(path: Path | None) -> dict[str, str]:
@@ -180,8 +228,8 @@ def port_of(variable: str, default: int, values: Values) -> int:
         DeployError: It is not a port number.
     """
     text = values.get(variable) or str(default)
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise DeployError(f"{variable}={text} is not a port number (1 to 65535).")
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise DeployError(f"{variable}={text[:20]} is not a port number (1 to 65535).")
     return int(text)
 
 
@@ -204,7 +252,7 @@ def of_service(
     """
     mine = {
         name: value
-        for name, value in values.items()
+        for name, value in said(values).items()
         if (
             name.startswith((COMMON_PREFIX, TRACING_PREFIX, service.prefix))
             or name in service.environment
@@ -262,7 +310,7 @@ def key_for_calls(variables: Values, own_key: Path | None) -> str | None:
     """
     key = next((variables[name] for name in API_KEYS if variables.get(name)), None)
     if key is None and variables.get(KEYS_FILE) and own_key is not None and own_key.exists():
-        return own_key.read_text().strip()
+        return own_key.read_text().strip() or None
     return key
 
 
@@ -278,19 +326,22 @@ def without_ours(registry: Registry) -> dict[str, str]:
 
 def seal_key(project: Project) -> str:
     """Return the key that seals session ids and cursors; made once and kept."""
-    path = project.secrets / "seal.key"
-    if not path.exists():
-        write_secret(path, secrets.token_urlsafe(48) + "\n")
-    return path.read_text().strip()
+    return kept_secret(project.secrets / "seal.key", lambda: secrets.token_urlsafe(48))
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in a file of mode 600, which is made where it is missing or empty."""
+    with contextlib.suppress(FileNotFoundError):
+        if found := path.read_text().strip():
+            return found
+    made = make()
+    write_secret(path, made + "\n")
+    return made
 
 
 def saved(project: Project, service: Service) -> dict[str, str] | None:
     """Return the variables that a service was last started with; None when it never was."""
-    path = _variables_file(project, service)
-    if not path.exists():
-        return None
-    found: dict[str, str] = json.loads(path.read_text())
-    return found
+    return read_kept(_variables_file(project, service)) or None
 
 
 def save(project: Project, service: Service, variables: Values) -> None:
@@ -308,4 +359,26 @@ def write_secret(path: Path, text: str) -> None:
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(path)
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    """Return what `deploy.sh` has kept in a file; nothing where there is none.
+
+    A file that was cut short or changed counts as none, after a word about it. It is moved aside,
+    so that the word is said once and what was in it can still be looked at.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    console.complain(f"{path} is broken; going on as if it were not there.")
+    with contextlib.suppress(OSError):
+        path.replace(path.with_name(path.name + ".broken"))
+    return {}

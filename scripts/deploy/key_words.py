@@ -110,8 +110,8 @@ def _text(option: str, value: str) -> str:
 
 
 def _whole(option: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise UsageError(f"{option} needs a whole number above 0, not {value!r}.")
+    if not re.fullmatch("[0-9]{1,9}", value) or int(value) == 0:
+        raise UsageError(f"{option} needs a whole number above 0, not {value[:20]!r}.")
     return int(value)
 
 

@@ -14,7 +14,7 @@ import http.client
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -28,14 +28,15 @@ from scripts.deploy.calls import CallFailed, Door
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.key_words import KeysRequest
-from scripts.deploy.paths import Project
+from scripts.deploy.paths import Project, named_path
 from scripts.deploy.registry import Registry
 
 OWN_NAME = "deploy"
 FILE_MODE = 0o640
 """Its group is that of the folder, which containers are in; see `contents.Contents`."""
 FOLDER_MODE = 0o2750
-SECONDS_TO_NOTICE = 5
+SECONDS_TO_NOTICE = 3
+"""Servers look at the file each second, and hold open streams against it every two."""
 HEADERS = ("name", "scopes", "reads only", "expires", "calls", "created")
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -167,6 +168,27 @@ class KeysFile:
         del keys[self._key_named(name, keys).name]
         self._write(keys)
 
+    @contextlib.contextmanager
+    def undone_unless_seen(self) -> Iterator[None]:
+        """Put the file back as it was when what is said inside reaches nobody.
+
+        Raises:
+            DeployError: It reached nobody.
+        """
+        before = self.path.read_text() if self.path.exists() else None
+        try:
+            yield
+        except OSError as error:
+            if before is None:
+                self.path.unlink(missing_ok=True)
+            else:
+                _replace(self.path, before)
+            console.forget_output()
+            raise DeployError(
+                f"The key could not be shown ({error.strerror}), so it was taken back: "
+                "the keys are as they were."
+            ) from None
+
     def _is_own(self, name: str) -> bool:
         return name == OWN_NAME and self._own_key is not None
 
@@ -189,7 +211,7 @@ class KeysFile:
 
     def _write(self, keys: dict[str, Key]) -> None:
         if self._own_key is not None:
-            own = _made(self._own_key)
+            own = environment.kept_secret(self._own_key, new_key)
             if OWN_NAME not in keys or keys[OWN_NAME].hash != hash_of(own):
                 keys[OWN_NAME] = Key(
                     name=OWN_NAME,
@@ -200,6 +222,11 @@ class KeysFile:
                 )
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             self.path.parent.chmod(FOLDER_MODE)
+        elif not self.path.parent.is_dir():
+            raise DeployError(
+                f"{self.path.parent}, the folder of {environment.KEYS_FILE}, is not there.",
+                f"mkdir -p {self.path.parent}",
+            )
         whole = Keys(version=1, keys=tuple(keys.values()))
         _replace(self.path, json.dumps(whole.model_dump(mode="json"), indent=2) + "\n")
 
@@ -208,15 +235,12 @@ def _shown(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _made(path: Path) -> str:
-    """Return the key in a file of mode 600, which is made when it is missing."""
-    if not path.exists():
-        environment.write_secret(path, new_key() + "\n")
-    return path.read_text().strip()
-
-
 def _replace(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, with owner and mode of the one before."""
+    """Write a file that appears whole or not at all, with owner and mode of the one before.
+
+    Where the path is a link, what it leads to is written.
+    """
+    path = Path(os.path.realpath(path))
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -254,31 +278,33 @@ def run(
     """
     named = values.get(environment.KEYS_FILE)
     file = KeysFile(
-        Path(named).expanduser().absolute() if named else project.keys_file,
+        named_path(environment.KEYS_FILE, named) if named else project.keys_file,
         None if named else project.own_key,
     )
     if request.action == "list":
-        console.say(file.table() if file.read() else "There are no keys.")
+        console.result(file.table() if file.read() else "There are no keys.")
         return 0
     if request.action == "create":
         for scope in request.scopes:
             _check_scope(scope, registry)
         _say_what_fits_nothing(request.scopes, _open_doors(registry, running))
-        _give(request.name, file.create(request))
+        with file.undone_unless_seen():
+            _give(request.name, file.create(request))
     elif request.action == "rotate":
         before = file.read().get(request.name)
-        _give(request.name, file.rotate(request))
+        with file.undone_unless_seen():
+            _give(request.name, file.rotate(request))
         _say_what_ends(before, file.read()[request.name], file.now)
     else:
         file.revoke(request.name)
         console.complain(f"The key {request.name} is revoked.")
-    _say_when(project, registry, running)
+    _say_when(file.path, _files_of(project, registry, running))
     return 0
 
 
 def _give(name: str, key: str) -> None:
     console.complain(f"The key {name}; it is shown this once:")
-    console.say(key)
+    console.result(key)
 
 
 def _say_what_ends(before: Key | None, key: Key, now: datetime) -> None:
@@ -293,19 +319,35 @@ def _say_what_ends(before: Key | None, key: Key, now: datetime) -> None:
         console.complain(f"The one before that, which was to be taken until {end}, ends now.")
 
 
-def _say_when(project: Project, registry: Registry, running: Mapping[str, Endpoint]) -> None:
+def _files_of(
+    project: Project, registry: Registry, running: Iterable[str]
+) -> dict[str, Path | None]:
+    """Return the keys file of this machine that each service was started with."""
+    found: dict[str, Path | None] = {}
+    for name in running:
+        variables = environment.saved(project, registry.services[name]) or {}
+        file, folder = (variables.get(n) for n in (environment.KEYS_FILE, environment.KEYS_FOLDER))
+        if file and folder:
+            file = os.path.join(folder, os.path.basename(file))
+        found[name] = Path(file) if file else None
+    return found
+
+
+def _say_when(path: Path, used: Mapping[str, Path | None]) -> None:
     """Say from when services go by the file."""
-    without = [
-        name
-        for name in running
-        if environment.KEYS_FILE not in (environment.saved(project, registry.services[name]) or {})
-    ]
+    without = [name for name, file in used.items() if file is None]
+    elsewhere = [name for name, file in used.items() if file not in (None, path)]
+    if elsewhere:
+        console.complain(
+            f"{console.listed(elsewhere)} started with another keys file than {path}: "
+            f"{environment.KEYS_FILE}={path} ./deploy.sh up"
+        )
     if without:
         console.complain(
             f"{console.listed(without)} started without keys and must be told of the file once: "
             "./deploy.sh restart"
         )
-    if len(without) < len(running):
+    if len(without) + len(elsewhere) < len(used):
         console.complain(
             f"Running services go by it within {SECONDS_TO_NOTICE} s, event streams included."
         )

@@ -18,7 +18,7 @@ from scripts.deploy import (
     log_files,
     ports,
     processes,
-    record,
+    soundness,
 )
 from scripts.deploy.command_line import Request, nearest
 from scripts.deploy.environment import Endpoint
@@ -33,6 +33,8 @@ DATABASE_START_LIMIT_S = 90.0
 MAX_STARTS = 3
 
 _STOPPED = ("STOPPED", "STOPPING")
+# What the supervisor runs, or will start again by itself.
+_KEPT_UP = ("STARTING", "RUNNING", "BACKOFF")
 # What a service that does not answer is doing, from the supervisor's word for its process.
 _WORDS = {"STARTING": "starting", "RUNNING": "unhealthy"}
 _ORPHANED = "its supervisor is gone; ./deploy.sh up puts that right"
@@ -57,9 +59,10 @@ class Local:
         """
         chosen = self._registry.chosen(request.service)
         self._end_orphans()
+        self._require_sound(chosen, values)
         self._require_ports(chosen, values)
-        server = self._prepare_database(values)
-        if server is None:
+        server = self._prepare_database(chosen, values)
+        if server is None and not self._needs_database(self._registry.chosen(None), values):
             self._stop_database()
         self._supervisor.configure(self._programs(server), environment.without_ours(self._registry))
         url = self._start_database(server) if server else None
@@ -75,7 +78,7 @@ class Local:
         """Stop one service, or everything that `up` started."""
         if request.service is not None:
             for service in self._registry.chosen(request.service):
-                if self._supervisor.is_running():
+                if not self._supervisor.is_ending() and self._supervisor.is_running():
                     self._supervisor.stop(service.name)
                 console.say(f"{service.name} is stopped.")
             return
@@ -89,7 +92,11 @@ class Local:
 
     def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Stop and start services, with the settings of now."""
-        for service in self._registry.chosen(request.service):
+        chosen = self._registry.chosen(request.service)
+        self._end_orphans()
+        self._require_sound(chosen, values)
+        self._require_ports(chosen, values)
+        for service in chosen:
             if self._supervisor.is_running():
                 self._supervisor.stop(service.name)
         self.up(request, values=values)
@@ -122,8 +129,12 @@ class Local:
     def rows(self, service: str | None = None) -> Iterator[Row]:
         """Yield how each service, and the database where it runs, is doing."""
         states = self._supervisor.states()
-        orphans = processes.recorded(self._project) if not states else {}
+        is_ending = self._supervisor.is_ending()
+        orphans = processes.recorded(self._project) if not states and not is_ending else {}
         for chosen in self._registry.chosen(service):
+            if is_ending:
+                yield Row(chosen.name, "-", "stopping")
+                continue
             yield self._row(chosen, states.get(chosen.name), orphaned=chosen.name in orphans)
         state = states.get("database")
         if service is None and state is not None and state.state not in _STOPPED:
@@ -146,12 +157,12 @@ class Local:
         return Row(service.name, endpoint.url, report.status, tools, log, report.detail)
 
     def _database_row(self, state: ProcessState) -> Row:
-        port = int(record.read(self._project)["database_port"])
+        port = database.port_of_last_time(self._project)
         status = _WORDS.get(state.state, "crashed")
         if state.is_up:
-            status = "running" if ports.is_answered(port) else "starting"
+            status = "running" if port and ports.is_answered(port) else "starting"
         log = self._project.relative(self._log("database"))
-        return Row("database", f"127.0.0.1:{port}", status, log=log)
+        return Row("database", f"127.0.0.1:{port}" if port else "-", status, log=log)
 
     def running(self, service: str | None = None) -> dict[str, Endpoint]:
         """Return name → endpoint of the services that run."""
@@ -168,16 +179,21 @@ class Local:
 
     # --- the database ---------------------------------------------------------------------------
 
-    def _needs_database(self, values: Mapping[str, str]) -> bool:
+    def _needs_database(self, services: list[Service], values: Mapping[str, str]) -> bool:
         return any(
             service.database and not environment.given_database(service, values)
-            for service in self._registry.services.values()
+            for service in services
         )
 
-    def _prepare_database(self, values: Mapping[str, str]) -> database.Server | None:
-        if not self._needs_database(values):
-            return None
+    def _prepare_database(
+        self, chosen: list[Service], values: Mapping[str, str]
+    ) -> database.Server | None:
+        """Return the database that these services need, or that runs and others may need."""
         state = self._supervisor.states().get("database")
+        is_kept = state is not None and state.state in _KEPT_UP
+        wanting = self._registry.chosen(None) if is_kept else chosen
+        if not self._needs_database(wanting, values):
+            return None
         return database.prepare(
             self._project,
             self._registry.database,
@@ -230,10 +246,24 @@ class Local:
             priority=10,
         )
 
+    def _require_sound(self, chosen: list[Service], values: Mapping[str, str]) -> None:
+        """Refuse settings with which a service would not start, before anything is stopped."""
+        soundness.require(
+            self._project,
+            {
+                s.name: environment.of_service(self._project, self._registry, s, values, None)
+                for s in chosen
+            },
+        )
+
     def _require_ports(self, chosen: list[Service], values: Mapping[str, str]) -> None:
         """Refuse before anything is started or stopped when somebody else holds a port."""
         running = self.running()
         for service in chosen:
+            if service.name in running and environment.saved(self._project, service) is None:
+                # Its port may be any; it has to be started anew in any case.
+                self._supervisor.stop(service.name)
+                del running[service.name]
             port = environment.port_of(service.port_variable, service.port, values)
             if service.name not in running or running[service.name].port != port:
                 ports.require_free(port, service.port_variable, service.name)
@@ -259,12 +289,18 @@ class Local:
         self._supervisor.start(service.name)
 
     def _endpoint(self, service: Service) -> Endpoint:
-        variables = environment.saved(self._project, service)
-        assert variables is not None, "only asked about services that were started"
+        # What it was started with can be lost; it is asked where it usually is then.
+        variables = {
+            environment.PORT: str(service.port),
+            **(environment.saved(self._project, service) or {}),
+        }
         return environment.endpoint_of(variables, self._project.own_key)
 
     def _end_orphans(self) -> bool:
         """End what has lost its supervisor; return whether there was anything."""
+        if self._supervisor.is_ending():
+            # Whoever told it so did not wait.
+            self._supervisor.shut_down()
         if self._supervisor.is_running():
             return False
         orphans = processes.recorded(self._project)

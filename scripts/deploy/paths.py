@@ -82,6 +82,22 @@ class Project:
         """Return a path as seen from the clone, or as it is when it lies elsewhere."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
+    def check_socket_folder(self) -> None:
+        """Check that a supervisor found in a short place can only be this user's.
+
+        Raises:
+            DeployError: The place belongs to somebody else or is open to others.
+        """
+        folder = self._short_folder
+        if self.socket.is_relative_to(self.run) or not os.path.lexists(folder):
+            return
+        found = folder.lstat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise DeployError(
+                f"{folder} belongs to somebody else or is open to others.",
+                "Remove it, or move the clone to a shorter path.",
+            )
+
     def make_folders(self) -> None:
         """Make the folders of the running suite.
 
@@ -94,7 +110,8 @@ class Project:
             for folder in (self.logs, self.secrets, self.pids):
                 folder.mkdir(mode=0o700, exist_ok=True)
             if not self.socket.is_relative_to(self.run):
-                self._make_short_folder()
+                self._short_folder.mkdir(mode=0o700, exist_ok=True)
+                self.check_socket_folder()
             probe = self.secrets / ".probe"
             probe.touch(mode=0o600)
             probe.unlink()
@@ -105,20 +122,22 @@ class Project:
                 f"{self.root} belongs to {owner}: run as that user, or take a clone of your own.",
             ) from None
 
-    def _make_short_folder(self) -> None:
-        folder = self._short_folder
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise DeployError(
-                f"{folder} belongs to somebody else or is open to others.",
-                "Remove it, or move the clone to a shorter path.",
-            )
-
 
 def project_here() -> Project:
     """Return the clone that this file lies in."""
     return Project(Path(__file__).resolve().parent.parent.parent)
+
+
+def named_path(variable: str, text: str) -> Path:
+    """Return the absolute path that a variable names; `~` is understood.
+
+    Raises:
+        DeployError: It begins with the home of a user that there is not.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise DeployError(f"{variable}={text}: there is no such user.") from None
 
 
 def _owner_of(path: Path) -> str:

@@ -45,7 +45,7 @@ def recorded(project: Project) -> dict[str, int]:
     """Return name → process id of the recorded processes that still run."""
     alive = {}
     for path in project.pids.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads(path.read_text())
             if start_mark(record["pid"]) == record["started"]:
                 alive[path.stem] = int(record["pid"])
@@ -62,6 +62,15 @@ def postmaster(data: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if start_mark(pid) is not None else None
+
+
+def postmaster_port(data: Path) -> int | None:
+    """Return the port of the PostgreSQL server that runs on a data folder, if one does."""
+    try:
+        # https://www.postgresql.org/docs/current/storage-file-layout.html, postmaster.pid
+        return int((data / "postmaster.pid").read_text().split("\n")[3])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, interval_s: float = 0.05) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scripts.deploy import bootstrap, console
 from scripts.deploy.errors import DeployError
-from scripts.deploy.paths import Project
+from scripts.deploy.paths import Project, named_path
 
 OLDEST_MAJOR = 13
 SYSTEM_FOLDERS = ("/usr/lib/postgresql", "/usr/pgsql-", "/opt/homebrew/opt", "/usr/local/opt")
@@ -79,7 +79,7 @@ def _candidates(project: Project, wanted: str) -> Iterator[Programs]:
     `wanted` is `system`, `wheel`, a folder of programs, or nothing for the usual order.
     """
     if wanted and wanted not in ("system", "wheel"):
-        programs = _programs_in(Path(wanted).expanduser().absolute())
+        programs = _programs_in(named_path("MCP_DATABASE_BINARIES", wanted))
         if programs is None:
             raise DeployError(f"{wanted} holds no postgres and initdb of version {OLDEST_MAJOR}+.")
         yield programs

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from scripts.deploy.environment import write_secret
+from scripts.deploy.environment import read_kept, write_secret
 from scripts.deploy.paths import Project
 
 
 def read(project: Project) -> dict[str, Any]:
     """Return what `deploy.sh` remembers between commands."""
-    try:
-        found: dict[str, Any] = json.loads(project.record.read_text())
-    except FileNotFoundError:
-        return {}
-    return found
+    return read_kept(project.record)
 
 
 def write(project: Project, **facts: Any) -> None:

@@ -153,6 +153,11 @@ class Registry(_Row):
         """Return what the container of a service is given of this machine."""
         return (*self.mounts, *service.mounts)
 
+    def path_variables_of(self, service: Service) -> list[str]:
+        """Return the variables that name what is mounted into the container of a service."""
+        folder = [service.folder_variable] if service.folder_variable else []
+        return [*folder, *(mount.variable for mount in self.mounts_of(service))]
+
     def chosen(self, name: str | None) -> list[Service]:
         """Return the one service of that name, or all without a name.
 

@@ -31,6 +31,8 @@ START_RETRIES = 60
 STOP_PATIENCE_S = 90
 LOG_BYTES = 20 * 1024 * 1024
 
+PID_FILE = "supervisord.pid"
+_ENDING, _ENDING_FAULT = "SHUTDOWN", "SHUTDOWN_STATE"
 _UNREACHABLE = (OSError, http.client.HTTPException)
 
 
@@ -80,20 +82,35 @@ class Supervisor:
         self._configuration = project.run / "supervisord.conf"
 
     def is_running(self) -> bool:
-        """Whether supervisord answers."""
+        """Whether supervisord answers, be it that it is ending."""
+        return self._condition() != ""
+
+    def is_ending(self) -> bool:
+        """Whether supervisord has been told to end, and is about to; it takes no orders then."""
+        return self._condition() == _ENDING
+
+    def _condition(self) -> str:
+        """Return what supervisord says of itself; nothing when it does not run."""
         try:
             with self._rpc() as rpc:
-                rpc.getState()
+                return str(rpc.getState()["statename"])
         except _UNREACHABLE:
-            return False
-        return True
+            return ""
+        except xmlrpc.client.Fault as fault:
+            if fault.faultString != _ENDING_FAULT:
+                raise
+            return _ENDING
 
     def states(self) -> dict[str, ProcessState]:
-        """Return name → state of every program; empty when supervisord does not run."""
+        """Return name → state of every program; empty when supervisord does not run, or ends."""
         try:
             with self._rpc() as rpc:
                 found = rpc.getAllProcessInfo()
         except _UNREACHABLE:
+            return {}
+        except xmlrpc.client.Fault as fault:
+            if fault.faultString != _ENDING_FAULT:
+                raise
             return {}
         return {
             info["name"]: ProcessState(
@@ -131,14 +148,21 @@ class Supervisor:
             rpc.stopProcess(name, True)
 
     def shut_down(self) -> None:
-        """Stop every program, then supervisord itself.
+        """Stop every program, then supervisord itself; wait for one that is ending already.
 
         Raises:
             DeployError: It does not end.
         """
-        with self._rpc() as rpc:
-            pid = int(rpc.getPID())
-            rpc.shutdown()
+        try:
+            with self._rpc() as rpc:
+                pid = int(rpc.getPID())
+                rpc.shutdown()
+        except _UNREACHABLE:
+            pid = self._recorded_pid()
+        except xmlrpc.client.Fault as fault:
+            if fault.faultString != _ENDING_FAULT:
+                raise
+            pid = self._recorded_pid()
         # The process, not its socket: that one goes first, the programs' last words come later.
         if not processes.wait_until(
             lambda: processes.start_mark(pid) is None, seconds=STOP_PATIENCE_S
@@ -147,6 +171,13 @@ class Supervisor:
                 f"The supervisor (process {pid}) does not end.",
                 f"See {self._project.logs / 'supervisord.log'}; kill {pid} ends it.",
             )
+
+    def _recorded_pid(self) -> int:
+        """Return the process that supervisord's own file names; 0 when the file is gone."""
+        try:
+            return int((self._project.run / PID_FILE).read_text())
+        except (OSError, ValueError):
+            return 0
 
     @contextlib.contextmanager
     def _rpc(self) -> Iterator[Any]:
@@ -194,7 +225,7 @@ class Supervisor:
             "[supervisord]",
             f"logfile = {logs}/supervisord.log",
             "logfile_maxbytes = 5MB",
-            f"pidfile = {self._project.relative(self._project.run)}/supervisord.pid",
+            f"pidfile = {self._project.relative(self._project.run)}/{PID_FILE}",
             f"minfds = {open_files}",
             *(["user = root"] if os.geteuid() == 0 else []),
             "[unix_http_server]",

@@ -35,6 +35,8 @@ def generated(root: Path, registry: Registry) -> Iterator[tuple[Path, str]]:
         for path, text in platform.files(registry):
             yield root / path, text
     yield from proxies.files(root, registry)
+    overlay = root / kubernetes.OVERLAY
+    yield overlay, proxies.refresh(overlay.read_text(encoding="utf-8"), registry)
     yield root / "examples" / "litellm" / "config.yaml", gateway.render(registry)
     for pattern in _DOCUMENTS:
         for path in sorted(root.glob(pattern)):

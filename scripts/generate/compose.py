@@ -15,6 +15,7 @@ import yaml
 
 from scripts.deploy.contents import (
     ADMIN_PASSWORD,
+    FILES_INSIDE,
     MASTER_KEY,
     READER_PASSWORD,
     REDIS_PASSWORD,
@@ -39,8 +40,7 @@ HEADER = """\
 """
 EMPTY_ENV_FILE = "./config/secrets.env.example"
 DATABASE_FOLDER = "/var/lib/postgresql/data"
-FILES_FOLDER = "/srv/files"
-"""Where a container has the folder of this machine that its `folder_variable` names."""
+FILES_FOLDER = str(FILES_INSIDE)
 NOTHING = "/dev/null"
 """What a container has in the place of a mount that was not asked for."""
 OWN_GROUP = str(USER_ID)

@@ -22,7 +22,7 @@ HEADER = """\
 # its part; a service that is started alone reads it with --config FILE. What the environment and
 # config/secrets.env say goes over it. With a password or key in it, it has to have mode 600.
 #
-#   python -m core.settings --check --config config/mcp.yaml   shows what holds, and what is wrong
+#   .venv/bin/python -m core.settings --check --config config/mcp.yaml   shows all that holds
 """
 _PLAIN = re.compile(r"(?!(?:true|false|null|none|yes|no|on|off)$)[A-Za-z./][A-Za-z0-9._/-]*", re.I)
 WIDTH = 96

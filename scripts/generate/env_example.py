@@ -9,6 +9,7 @@ from scripts.deploy.registry import Registry
 from scripts.generate.discover import settings_class
 from scripts.generate.tables import default_of
 
+COMMON_PORT = "MCP_HTTP_SERVER__PORT"
 HEADER = """\
 # Settings and secrets of the suite. Written by scripts/docs from the settings classes.
 #
@@ -48,8 +49,8 @@ def _ports(registry: Registry) -> Iterator[str]:
 def _settings(title: str, cls: type[Settings] | type[ServiceSettings]) -> Iterator[str]:
     yield f"# --- {title} ---"
     for variable, field in variables_of(cls):
-        if variable == f"{cls.prefix()}PORT":
-            continue  # it stands among the ports
+        if variable in (f"{cls.prefix()}PORT", COMMON_PORT):
+            continue  # they stand among the ports, and deploy.sh refuses one for all
         yield ""
         yield f"# {field.description}"
         yield f"#{variable}={default_of(field)}"

@@ -6,6 +6,7 @@
 | components/autoscaling | an autoscaler for each service that may have replicas |
 | components/ingress-hosts | an Ingress for each service on a host name of its own |
 | components/ingress-nginx | an Ingress for each service below a path of one host name |
+| overlays/example | between marks (see `proxies`) the registry and version of each image |
 
 A service has one replica where it keeps what others do not have: files, or readings of its own.
 """
@@ -25,6 +26,7 @@ from scripts.generate.compose import FILES_FOLDER
 Object = dict[str, Any]
 
 FOLDER = Path("examples") / "kubernetes"
+OVERLAY = FOLDER / "overlays" / "example" / "kustomization.yaml"
 SUITE = "mcp-tool-servers"
 COMMON_SECRET = "mcp-common"  # noqa: S105  the name of a Secret
 SETTINGS = "mcp-settings"

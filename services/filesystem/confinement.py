@@ -14,6 +14,7 @@ cannot be used until a restart. `/health` says which.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -170,14 +171,18 @@ def _read_again(settings: Settings) -> Iterator[str]:
 
 
 def _written(settings: Settings) -> Iterator[str]:
-    state = settings.server.state_dir
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    yield str(state)
+    yield from _made(settings.server.state_dir, 0o700)
     for file in (settings.logging.file, settings.logging.audit_file):
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
             # The folder: a log that is full is renamed, and a new one made beside it.
-            yield str(file.parent)
+            yield from _made(file.parent, 0o777)
+
+
+def _made(folder: Path, mode: int) -> Iterator[str]:
+    """Yield a folder, unless it cannot be made; who writes there says what follows of that."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode, parents=True, exist_ok=True)
+        yield str(folder)
 
 
 def _nearest(spec: RootSpec) -> str | None:

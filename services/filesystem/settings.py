@@ -84,6 +84,11 @@ class FilesystemSettings(ServiceSettings):
     section = "filesystem"
     one_process = "it keeps earlier contents for undo_change in one place and watches files once"
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The directories of the roots."""
+        return tuple(root.path for root in self.roots)
+
     # --- what is served ---
     roots: tuple[RootSpec, ...] = Field(
         (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import resource
 import socket
 import time
@@ -93,6 +94,64 @@ async def test_peer_that_reads_slowly_is_served() -> None:
                     await asyncio.sleep(0.1)
     assert received.count(b"HTTP/1.1 200 OK") == 5
     assert len(received) > 5 * 900_000
+
+
+async def test_peer_that_takes_a_few_bytes_now_and_then_is_dropped() -> None:
+    """What waits for it would stay in memory for hours."""
+    sockets = bound_sockets("127.0.0.1", 0)
+    address = sockets[0].getsockname()
+    async with listening(sockets, stall_s=1.0) as listener:
+        with small_window(address) as peer:
+            request = HEAD + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE
+            await asyncio.to_thread(peer.sendall, request * 6)
+            started = time.monotonic()
+            while open_connections(listener):
+                assert time.monotonic() - started < 8
+                await asyncio.to_thread(peer.recv, 1500)
+                await asyncio.sleep(0.2)
+
+
+async def test_stream_of_a_client_that_does_not_read_is_cut_off() -> None:
+    """Results pile up to 8 MiB; then the connection, its session and what waited are gone."""
+    sockets = bound_sockets("127.0.0.1", 0)
+    address = sockets[0].getsockname()
+    async with listening(sockets) as listener:
+        with small_window(address) as peer:
+            peer.sendall(b"GET /sse HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            told = b""
+            while b"capabilities" not in told:
+                told += await asyncio.to_thread(peer.recv, 1200)
+            path = re.search(rb"/messages\?session_id=\S+", told)
+            assert path is not None
+            head = HEAD.replace(b"/rpc", path[0]) + b"Content-Length: %d\r\n\r\n" % len(LARGE)
+            reader, writer = await asyncio.open_connection(*address)
+            statuses = []
+            for _ in range(20):
+                writer.write(head + LARGE)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", answer)
+                assert length is not None
+                await reader.readexactly(int(length[1]))
+                statuses.append(answer[9:12])
+            assert 8 <= statuses.count(b"202") <= 16
+            assert statuses[-1] == b"404"
+            assert open_connections(listener) == 1
+            writer.close()
+
+
+async def test_body_that_no_door_reads_has_its_time_too() -> None:
+    """The stream of `GET /sse` would go on for as long as its body drips."""
+    sockets = bound_sockets("127.0.0.1", 0)
+    async with listening(sockets, body_s=0.3, linger_s=0.3) as listener:
+        reader, writer = await asyncio.open_connection(*sockets[0].getsockname())
+        writer.write(b"GET /sse HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
+        await reader.readuntil(b"event: endpoint")
+        started = time.monotonic()
+        while open_connections(listener):
+            writer.write(b"x")
+            await asyncio.sleep(0.1)
+        assert time.monotonic() - started < 3
+        writer.close()
 
 
 async def test_ten_thousand_idle_connections_cost_a_look_twice_a_second() -> None:

@@ -123,7 +123,11 @@ def test_a_misspelt_service_is_no_other_programs_variable(variable: str, begins:
 
 def test_variables_of_other_programs_are_let_be() -> None:
     """Of clients, of examples and of deploy.sh, in whose environment services may be started."""
-    names = ("MCP_PROXY_PORT", "MCP_VENV", "MCP_SERVICE", "MCP_API_KEY", "MCP_GIT_TOKEN", "MCP_")
+    names = (
+        *("MCP_PROXY_PORT", "MCP_VENV", "MCP_SERVICE", "MCP_API_KEY", "MCP_GIT_TOKEN", "MCP_"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "HTTP_HOST", "POSTGRES_PASSWORD", "MONITORING_URL"),
+        *("GITHUB_TOKEN", "GITHUB_ACTIONS", "POSTGRES_URL", "FETCH_X", "FILESYSTEM_ROOT"),
+    )
     assert Settings.read(NO_FILE, dict.fromkeys(names, "x")).problems == ()
 
 

@@ -16,7 +16,14 @@ from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer
 from core.transports.exchange import MAX_BYTES_KEPT, MAX_EVENTS_KEPT, EventLog, SessionStreams
 from core.transports.http import HTTPRequest
-from core.transports.streams import MAX_WAITING_FRAMES, EventStream, OpenStreams, frame
+from core.transports.streams import (
+    MAX_WAITING_BYTES,
+    MAX_WAITING_BYTES_OF_ALL,
+    MAX_WAITING_FRAMES,
+    EventStream,
+    OpenStreams,
+    frame,
+)
 
 
 class Connection:
@@ -101,6 +108,42 @@ async def test_reader_that_is_too_slow_is_cut_off_and_costs_no_more() -> None:
     assert len(stream._waiting) <= 1
     connection.may_read.set()
     await stream.finish()
+
+
+async def test_events_that_wait_are_counted_in_bytes_too() -> None:
+    """Few large ones cut a slow reader off as well; a single one may have any size."""
+    connection = Connection()
+    stream, streams = await opened(connection)
+    senders = [asyncio.create_task(stream.send(b"x" * (MAX_WAITING_BYTES + 1)))]
+    await asyncio.sleep(0)
+    assert not stream.closed
+    senders.append(asyncio.create_task(stream.send(b"y")))
+    await asyncio.sleep(0)
+    assert stream.closed
+    connection.may_read.set()
+    await asyncio.gather(*senders)
+    await stream.finish()
+    assert streams.held == 0
+
+
+async def test_all_slow_readers_together_have_a_limit() -> None:
+    """It holds for who reads slowly: whoever keeps up is sent what comes."""
+    first, second = Connection(), Connection()
+    streams = OpenStreams(10, 15)
+    slow, quick = (EventStream(one.request(), streams) for one in (first, second))
+    for stream in (slow, quick):
+        await stream.open()
+    slow.push(b"x")
+    await asyncio.sleep(0)
+    streams.held += MAX_WAITING_BYTES_OF_ALL  # as other streams have
+    second.may_read.set()
+    await quick.send(b"y" * 100)
+    assert not quick.closed
+    slow.push(b"z")
+    assert slow.closed
+    first.may_read.set()
+    await slow.finish()
+    assert streams.held == MAX_WAITING_BYTES_OF_ALL
 
 
 async def test_quiet_streams_are_kept_alive_and_others_left_alone() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -127,15 +128,19 @@ def environment_of(files: TLSSection) -> dict[str, str]:
 class SecureProcess(ServerProcess):
     """The demo server behind TLS."""
 
-    def __init__(self, folder: Path, files: TLSSection, context: ssl.SSLContext) -> None:
-        environment = environment_of(files) | {"MCP_HTTP_SERVER__HEAD_TIME_LIMIT_S": "1"}
+    def __init__(
+        self, folder: Path, files: TLSSection, context: ssl.SSLContext, **more: str
+    ) -> None:
+        environment = environment_of(files) | {"MCP_HTTP_SERVER__HEAD_TIME_LIMIT_S": "1"} | more
         super().__init__(folder, environment=environment, verify=context)
 
 
 @contextmanager
-def serving(folder: Path, files: TLSSection, context: ssl.SSLContext) -> Iterator[SecureProcess]:
+def serving(
+    folder: Path, files: TLSSection, context: ssl.SSLContext, **more: str
+) -> Iterator[SecureProcess]:
     """Run the server; whatever clients do, its log has no traceback."""
-    with SecureProcess(folder, files, context) as server:
+    with SecureProcess(folder, files, context, **more) as server:
         yield server
         assert server.terminate() == 0
     assert "Traceback" not in server.output.read_text()
@@ -206,6 +211,28 @@ def test_strangers_to_tls_are_turned_away(tmp_path: Path) -> None:
             assert silent.recv(1) == b""
         assert time.monotonic() - started < 5
         assert get(server, context).status_code == 200
+
+
+def test_connections_are_counted_before_they_have_shaken_hands(tmp_path: Path) -> None:
+    """Half handshakes are neither more than the limit nor for long, and they are told."""
+    files = section(tmp_path)
+    limits = {"MCP_HTTP_SERVER__MAX_CONNECTIONS": "8", "MCP_HTTP_SERVER__HEAD_TIME_LIMIT_S": "2"}
+    with serving(tmp_path, files, client_context(tmp_path), **limits) as server:
+        files_before = psutil.Process(server.pid).num_fds()
+        half = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+        try:
+            for connection in half[-20:]:
+                connection.settimeout(1)
+                assert connection.recv(1) == b""  # closed before a word of TLS
+            assert psutil.Process(server.pid).num_fds() - files_before <= 12
+            assert half[0].recv(1) == b""  # its time is over
+        finally:
+            for connection in half:
+                connection.close()
+        wait_for(lambda: psutil.Process(server.pid).num_fds() <= files_before)
+        metrics = get(server, client_context(tmp_path), "/metrics").text
+    assert 'http_connections_refused_total{reason="TLS_HANDSHAKE",service="demo"}' in metrics
+    assert 'http_connections_refused_total{reason="SERVER_BUSY",service="demo"}' in metrics
 
 
 def wait_for(condition: Any) -> None:

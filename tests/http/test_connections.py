@@ -6,10 +6,13 @@ What a peer may do before its request has begun, between two requests, and while
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -296,6 +299,96 @@ def test_expected_body_keeps_the_connection(server: ServerProcess) -> None:
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(PING + GET)
         assert [status for status, _ in answers_in(rest_of(connection))] == [200, 200]
+
+
+# --- pipelining -------------------------------------------------------------------------------
+
+
+def test_requests_sent_ahead_cost_little_and_hold_nobody_up(server: ServerProcess) -> None:
+    """An unread request is 30 bytes as it came, and kilobytes once it is parsed."""
+    process = psutil.Process(server.pid)
+    before = process.memory_info().rss
+    held = [connect(server) for _ in range(8)]
+    try:
+        for connection in held:
+            connection.settimeout(0.3)
+            connection.sendall(b"GET /sse HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            with suppress(TimeoutError):  # as much as fits between two who wait for each other
+                connection.sendall(GET * 20_000)
+        started = time.monotonic()
+        assert httpx.get(server.url + "/health", trust_env=False).status_code == 200
+        assert time.monotonic() - started < 1
+        assert process.memory_info().rss - before < 24 * 2**20
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_all_requests_sent_ahead_are_answered_in_order(server: ServerProcess) -> None:
+    """More than are parsed at once, with bodies and without, behind one that takes its time."""
+    ahead = 300
+    pings = [PING.replace(b'"id":1', b'"id":%d' % number) for number in range(ahead)]
+    sent = with_body(COUNT) + b"".join(with_body(ping) + GET for ping in pings)
+    with connect(server) as connection:
+        connection.sendall(sent)
+        answers = answers_in(rest_of(connection))
+    assert {status for status, _ in answers} == {200}
+    assert [body["id"] for _, body in answers[1::2]] == list(range(ahead))
+    assert len(answers) == 1 + 2 * ahead
+
+
+def test_client_that_leaves_with_requests_ahead_is_no_failure(server: ServerProcess) -> None:
+    """The one that is being answered is logged as left; those behind it never began."""
+    with connect(server) as connection:
+        connection.sendall(with_body(COUNT) + GET * 40)
+        time.sleep(0.1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with connect(server) as connection:
+        path = HEAD.replace(b"/rpc", b"/tools/count")
+        body = b'{"steps":3,"pause_ms":300}'
+        connection.sendall(path + b"Content-Length: %d\r\n\r\n" % len(body) + body + GET)
+        time.sleep(0.3)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deadline = time.monotonic() + LIMIT_S
+    while '"status":499' not in server.output.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# --- HTTP/1.0, signals ------------------------------------------------------------------------
+
+
+def test_stream_in_http_1_0_has_no_chunks(server: ServerProcess) -> None:
+    """RFC 9112, 6.1: a client of 1.0 would read the sizes as a part of the stream."""
+    with connect(server) as connection:
+        connection.sendall(b"GET /sse HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        received = b""
+        while b"capabilities" not in received:
+            received += connection.recv(4096)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert body.startswith(b"event: endpoint\n")
+
+
+def test_expectation_in_http_1_0_is_ignored(server: ServerProcess) -> None:
+    """RFC 9110, 10.1.1: such a client knows no status 100."""
+    head = HEAD.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\n"
+    with connect(server) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(PING))
+        time.sleep(0.2)
+        connection.sendall(PING)
+        ((status, _),) = answers_in(rest_of(connection))
+    assert status == 200
+
+
+def test_hanging_up_changes_nothing(server: ServerProcess) -> None:
+    """SIGHUP, as from a terminal that closes or a script that rotates logs."""
+    server.signal(signal.SIGHUP)
+    with connect(server) as connection:
+        connection.sendall(GET)
+        ((status, _),) = answers_in(rest_of(connection))
+    assert status == 200
 
 
 # --- number -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ What the outside may rely on: never a 500, never a hang, never a stack trace.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -116,6 +117,14 @@ async def test_other_content_types_are_415_on_every_door(wire: Wire, kind: str) 
             continue
         answer = await post(wire, door, PING, **{"content-type": kind})
         assert answer.status == 415, (door, answer.body[:300])
+
+
+async def test_compressed_body_is_415_and_says_so(wire: Wire) -> None:
+    """RFC 9110, 8.4; as JSON it would only be said to be broken."""
+    for path in ("/mcp", "/rpc", "/tools/echo"):
+        answer = await post(wire, (path, {}), gzip.compress(PING), **{"content-encoding": "gzip"})
+        assert answer.status == 415, answer.body
+        assert b"without Content-Encoding" in answer.body
 
 
 @pytest.mark.parametrize("kind", ["application/json", 'Application/JSON ; charset="UTF-8"'])

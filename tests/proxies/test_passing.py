@@ -80,6 +80,13 @@ async def test_headers_of_clients_arrive(client: httpx.AsyncClient) -> None:
         assert headers[name] == [value]
 
 
+async def test_a_header_may_be_long(client: httpx.AsyncClient) -> None:
+    """Tokens of some authorisation servers have 10 kB and more."""
+    token = "Bearer " + "t" * 15_000
+    _, headers = await seen(client, f"/{OPEN}/seen", headers={"authorization": token})
+    assert headers["authorization"] == [token]
+
+
 async def test_the_host_arrives_as_the_client_said_it(
     client: httpx.AsyncClient, proxy: ProxyProcess
 ) -> None:
@@ -102,6 +109,34 @@ async def test_what_a_stranger_says_of_itself_is_replaced(
     assert headers["x-forwarded-prefix"] == [f"/{OPEN}"]
     everything = json.dumps(headers)
     assert not any(word in everything for word in ("203.0.113.9", "gopher", "evil"))
+
+
+@pytest.mark.parametrize("option", ["keep-alive", "close"])
+async def test_a_stranger_cannot_have_the_proxys_headers_taken_off(
+    proxy: ProxyProcess, option: str
+) -> None:
+    """`Connection` names what is not passed on; not what the proxy sets (CVE-2022-31813)."""
+    named = ", ".join([option, *SPOOFED, "Host", "Authorization"])
+    request = f"GET /{OPEN}/seen HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: {named}\r\n\r\n"
+    status, body = await spoken(proxy, request)
+    assert status == 200, body
+    headers = {name.lower(): value for name, value in json.loads(body)["headers"]}
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-host"] == "127.0.0.1"
+    assert headers["x-forwarded-prefix"] == f"/{OPEN}"
+    assert headers["host"] == "127.0.0.1"
+
+
+async def test_a_connection_is_closed_for_who_asks_for_it(proxy: ProxyProcess) -> None:
+    """RFC 9112, 9.6; also among other options."""
+    async with asyncio.timeout(LIMIT_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.place.port)
+        head = "Host: 127.0.0.1\r\nConnection: TE, close\r\nTE: trailers\r\n"
+        writer.write(f"GET /{OPEN}/seen HTTP/1.1\r\n{head}\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in (LOCKED, DOWN)])

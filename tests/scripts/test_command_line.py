@@ -44,6 +44,8 @@ def test_command_lines_are_understood(words: str, expected: Request) -> None:
         ("down --no-build", "down does not know the option --no-build"),
         ("logs -n many", "needs a number of lines"),
         ("logs -n", "needs a number of lines"),
+        ("logs -n 99999999999999999999", "needs a number of lines"),
+        ("-n 5 keys list", "Options of keys stand behind it"),
     ],
 )
 def test_slips_are_refused_with_what_is_known(words: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,25 @@ def test_wrong_file_stops_the_start(
     assert told in refused.value.message
 
 
+def test_the_example_of_the_documentation_is_taken(project: Project, known: Registry) -> None:
+    """By deploy.sh, and by the check that stands above it."""
+    document = (ROOT / "docs" / "configuration.md").read_text()
+    examples = re.findall(r"^```yaml\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        file = _write(project, example)
+        assert environment.gather(project, known, remember=False)["MCP_POSTGRES_PORT"] == "8011"
+        done = subprocess.run(
+            [sys.executable, "-m", "core.settings", "--check", "--config", str(file)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_another_file_may_be_named(
     project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +202,8 @@ def test_example_environment_says_the_defaults(monkeypatch: pytest.MonkeyPatch) 
     ports = {name for name in values if name.endswith("_PORT") and "__" not in name}
     for name in values.keys() - ports:
         monkeypatch.setenv(name, values[name])
-    assert {sample.variable for sample in samples()} <= values.keys()
+    # One port for all services is what deploy.sh refuses.
+    assert {sample.variable for sample in samples()} - values.keys() == {environment.PORT}
     for cls in CLASSES:
         made = cls.from_env().model_dump_json().replace(f"{ROOT}/", "")
         assert made == cls().model_dump_json().replace(f"{ROOT}/", "")

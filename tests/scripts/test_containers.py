@@ -135,6 +135,47 @@ def test_a_mount_of_something_that_is_not_there_is_refused(
         Docker(project, known).up(request, values=values)
 
 
+@pytest.mark.usefixtures("fake_docker")
+def test_a_folder_that_is_not_there_is_refused(project: Project, known: Registry) -> None:
+    """The same: an empty folder, which only root may write to."""
+    values = {"MCP_FILESYSTEM_FOLDER": str(project.root / "none")}
+    with pytest.raises(DeployError, match=r"MCP_FILESYSTEM_FOLDER=.* is not the absolute"):
+        Docker(project, known).up(Request(command="up", service="filesystem"), values=values)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"MCP_FILESYSTEM_FOLDER": "/"}],
+    ids=["no folder", "another folder"],
+)
+def test_roots_of_this_machine_are_refused_in_a_container(
+    project: Project, known: Registry, fake_docker: Path, given: dict[str, str]
+) -> None:
+    """It would start, degraded: there is only /srv/files. Nothing is stopped for it."""
+    values = {"MCP_FILESYSTEM_ROOTS": "in=/srv/files/in:write,docs=/srv/docs", **given}
+    with pytest.raises(DeployError, match="serve /srv/docs, which a container does not") as caught:
+        Docker(project, known).up(Request(command="up"), values=values)
+    assert "MCP_FILESYSTEM_FOLDER=/srv/docs gives" in caught.value.hint
+    assert "say /srv/files then" in caught.value.hint
+    words = fake_docker.read_text()
+    assert not any(f" {order} " in words for order in ("build", "up", "rm"))
+
+
+def test_roots_in_the_folder_that_containers_have_are_taken(
+    project: Project, known: Registry, fake_docker: Path
+) -> None:
+    """As the container sees them."""
+    values = {
+        "MCP_FILESYSTEM_FOLDER": str(project.root),
+        "MCP_FILESYSTEM_ROOTS": "docs=/srv/files,work=/srv/filesystem",
+    }
+    with pytest.raises(DeployError, match="serve /srv/filesystem, which"):
+        Docker(project, known)._prepare(Request(command="up"), values)
+    values["MCP_FILESYSTEM_ROOTS"] = "docs=/srv/files/docs,work=/srv/files/work:write"
+    Docker(project, known)._prepare(Request(command="up"), values)
+    assert " build " in fake_docker.read_text()
+
+
 def test_nothing_secret_can_get_into_an_image() -> None:
     """The build context is a list of what is let in."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
@@ -407,6 +448,33 @@ def test_a_restart_that_cannot_be_stops_nothing(
     assert " rm " not in fake_docker.read_text()
 
 
+@pytest.mark.parametrize("name", ["MCP_HTTP_SERVER__WORKERS", "MCP_FETCH_NO_SUCH_SETTING"])
+def test_wrong_settings_stop_no_container(
+    project: Project, known: Registry, fake_docker: Path, name: str
+) -> None:
+    """A container with them would end again and again; the one of before runs on."""
+    with pytest.raises(DeployError, match=f"{name}: "):
+        Docker(project, known).up(Request(command="up"), values={name: "abc"})
+    words = fake_docker.read_text()
+    assert not any(f" {order} " in words for order in ("build", "up", "rm"))
+
+
+def test_paths_of_containers_are_not_looked_for_here(
+    project: Project, known: Registry, fake_docker: Path
+) -> None:
+    """/host/proc is there once the container is."""
+    values = {
+        "MCP_MONITORING_PROC_MOUNT": "/proc",
+        "MCP_FILESYSTEM_FOLDER": str(project.root),
+        "MCP_HTTP_LOGGING__AUDIT_FILE": "",
+    }
+    Docker(project, known)._prepare(Request(command="up"), values)
+    assert " build " in fake_docker.read_text()
+    inside = Contents(project, known, values).inside(known.services["monitoring"])
+    assert inside["MCP_MONITORING_HOST_PROC"]
+    assert inside["MCP_HTTP_LOGGING__AUDIT_FILE"] == ""
+
+
 def test_images_that_were_to_be_here_are_named(
     project: Project, known: Registry, fake_docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -556,7 +624,7 @@ def test_restart_builds_from_the_same_base_image(
 ) -> None:
     """What `up` had from its shell holds, and is handed to compose, but to no service."""
     monkeypatch.setenv("PYTHON_IMAGE", "mirror.example/python:3.12")
-    environment.gather(project, known, remember=False)
+    environment.keep_shell(project, known, remember=False)
     monkeypatch.delenv("PYTHON_IMAGE")
     values = environment.gather(project, known, remember=True)
     made = Contents(project, known, values)

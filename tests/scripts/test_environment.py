@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.deploy import environment
+from scripts.deploy import environment, soundness
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
@@ -85,10 +85,135 @@ def test_restart_remembers_the_shell_of_up_and_up_begins_anew(
     """`DATABASE_URL=… up` and a later `restart` from another shell serve the same database."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://first")
     environment.gather(project, known, remember=False)
+    assert not (project.secrets / "shell.json").exists()
+    environment.keep_shell(project, known, remember=False)
     monkeypatch.delenv("DATABASE_URL")
     again = environment.gather(project, known, remember=True)
     assert again["DATABASE_URL"] == "postgresql://first"
     assert "DATABASE_URL" not in environment.gather(project, known, remember=False)
+
+
+def test_an_error_says_that_a_variable_is_remembered(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody finds it in the shell of now, or in a file."""
+    monkeypatch.setenv("MCP_ENV_FILE", "/nonexistent")
+    monkeypatch.setenv("MCP_HTTP_SERVER__PORT", "9000")
+    environment.keep_shell(project, known, remember=False)
+    monkeypatch.delenv("MCP_HTTP_SERVER__PORT")
+    monkeypatch.setenv("MCP_ENV_FILE", "")
+    (project.secrets / "shell.json").write_text('{"MCP_HTTP_SERVER__PORT": "9000"}')
+    with (
+        pytest.raises(DeployError, match="each has a variable of its own") as caught,
+        environment.telling_of_memory(project, remember=True),
+    ):
+        environment.gather(project, known, remember=True)
+    assert "MCP_HTTP_SERVER__PORT: from the shell of the last ./deploy.sh up" in caught.value.hint
+
+
+@pytest.mark.parametrize("upper", ["MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY"])
+def test_the_shell_goes_over_the_file_under_any_of_a_settings_names(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch, upper: str
+) -> None:
+    """The service would take the name that counts first, whoever said it."""
+    names = {"MCP_HTTP_AUTH__API_KEY", "MCP_HTTP_API_KEY"}
+    (lower,) = names - {upper}
+    for below in (lower, f"{lower}_FILE", f"{upper}_FILE"):
+        _env_file(project.root / "config", f"{below}=/of/the/file\n")
+        monkeypatch.setenv(upper, "of the shell")
+        values = environment.gather(project, known, remember=False)
+        said = {name: value for name, value in values.items() if "API_KEY" in name}
+        assert said == {upper: "of the shell"}
+
+
+def test_an_empty_variable_says_nothing(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the shell, the secrets file and the configuration; the audit log alone is taken away."""
+    _env_file(
+        project.root / "config",
+        "MCP_HTTP_API_KEY=key\nMCP_HTTP_SERVER__HOST=\nMCP_HTTP_LOGGING__AUDIT_FILE=\n",
+    )
+    file = project.root / "config" / "mcp.yaml"
+    file.write_text("server: {host: 127.0.0.2}\nauth: {keys_file: ''}\n")
+    monkeypatch.setenv("MCP_HTTP_API_KEY", "")
+    values = environment.gather(project, known, remember=False)
+    service = known.services["fetch"]
+    mine = environment.of_service(project, known, service, values, None)
+    assert mine["MCP_HTTP_API_KEY"] == "key"
+    assert mine["MCP_HTTP_SERVER__HOST"] == "127.0.0.2"
+    assert mine["MCP_HTTP_LOGGING__AUDIT_FILE"] == ""
+
+
+@pytest.mark.parametrize("place", ["shell", "secrets.env", "mcp.yaml"])
+def test_an_empty_keys_file_variable_opens_nothing(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Services with named keys go on asking for them."""
+    project.keys_file.parent.mkdir()
+    project.keys_file.write_text("{}")
+    if place == "shell":
+        monkeypatch.setenv(environment.KEYS_FILE, "")
+    elif place == "secrets.env":
+        _env_file(project.root / "config", f"{environment.KEYS_FILE}=\n")
+    else:
+        (project.root / "config" / "mcp.yaml").write_text("auth: {keys_file: ''}\n")
+    values = environment.gather(project, known, remember=False)
+    for service in known.services.values():
+        mine = environment.of_service(project, known, service, values, None)
+        assert mine[environment.KEYS_FILE] == str(project.keys_file)
+
+
+@pytest.mark.parametrize("name", ["secrets.env", "mcp.yaml"])
+def test_a_link_that_leads_nowhere_is_not_taken_for_no_file(
+    project: Project, known: Registry, name: str
+) -> None:
+    """A volume that is not mounted would start everything without keys."""
+    (project.root / "config" / name).symlink_to(project.root / "gone")
+    with pytest.raises(DeployError, match=f"{name}.*No such file"):
+        environment.gather(project, known, remember=False)
+
+
+@pytest.mark.parametrize(
+    "variable", ["MCP_ENV_FILE", "MCP_CONFIG_FILE", environment.KEYS_FILE, "MCP_HTTP_API_KEY_FILE"]
+)
+def test_the_home_of_nobody_is_named(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Not a traceback."""
+    monkeypatch.setenv(variable, "~nosuchuser/x")
+    with pytest.raises(DeployError, match=f"{variable}=~nosuchuser/x: there is no such user"):
+        environment.gather(project, known, remember=False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0\0"])
+def test_broken_state_counts_as_none(
+    project: Project, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """Said once; what was in it is kept aside."""
+    file = project.secrets / "shell.json"
+    file.write_text(text)
+    assert environment.read_kept(file) == {}
+    assert environment.read_kept(file) == {}
+    assert capsys.readouterr().err.count("is broken") == 1
+    assert (project.secrets / "shell.json.broken").read_text() == text
+
+
+def test_wrong_settings_are_refused_all_at_once(project: Project, known: Registry) -> None:
+    """As the services would refuse them, before one is stopped."""
+    values = {"MCP_HTTP_SERVER__WORKERS": "abc", "MCP_FETCH_NO_SUCH": "1"}
+    started = {
+        name: environment.of_service(project, known, known.services[name], values, None)
+        for name in ("fetch", "github")
+    }
+    with pytest.raises(DeployError) as caught:
+        soundness.require(project, started)
+    lines = caught.value.message.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(values)
+    soundness.require(
+        project,
+        {"fetch": environment.of_service(project, known, known.services["fetch"], {}, None)},
+    )
 
 
 def test_a_service_gets_its_own_variables_only(project: Project, known: Registry) -> None:
@@ -155,7 +280,7 @@ def test_a_named_database_is_noticed(known: Registry, values: dict[str, str], gi
     assert environment.given_database(known.services["postgres"], values) is given
 
 
-@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "8001.0", "٣"])
+@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "8001.0", "٣", "1" * 5000])
 def test_a_port_has_to_be_one(text: str) -> None:
     """The sentence names the variable."""
     with pytest.raises(DeployError, match="MCP_POSTGRES_PORT="):
@@ -194,5 +319,7 @@ def test_the_seal_key_is_made_once_and_closed(project: Project) -> None:
     first = environment.seal_key(project)
     assert environment.seal_key(project) == first
     assert len(first) >= 32
+    (project.secrets / "seal.key").write_text("")
+    assert len(environment.seal_key(project)) >= 32
     mode = stat.S_IMODE((project.secrets / "seal.key").stat().st_mode)
     assert mode == 0o600

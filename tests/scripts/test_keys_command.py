@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from core.security.keys import hash_of
 from core.security.keys import parse as parse_file
-from scripts.deploy import command_line, environment, keys
+from scripts.deploy import command_line, console, environment, keys
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import DeployError, UsageError
 from scripts.deploy.key_words import ACTIONS, DEFAULT_GRACE, KeysRequest, parse
@@ -94,6 +95,7 @@ def test_words_are_understood(words: str, expected: KeysRequest) -> None:
         ("create a --read-only=no", "--read-only takes no value."),
         ("create a --burst 1 --burst 2", "--burst is given twice."),
         ("create a --burst 1.5", "--burst needs a whole number above 0, not '1.5'."),
+        ("create a --burst " + "9" * 5000, "--burst needs a whole number above 0"),
         ("create a --burst 0", "--burst needs a whole number above 0, not '0'."),
         ("create a --burst ²", "--burst needs a whole number above 0, not '²'."),
         ("create a --calls-per-minute -1", "--calls-per-minute needs a number above 0"),
@@ -125,6 +127,9 @@ def test_deploy_sh_knows_the_command() -> None:
     found = command_line.parse(["keys", "list", "--docker"])
     assert (found.command, found.mode) == ("keys", "docker")
     assert found.keys == KeysRequest(action="list")
+    assert command_line.parse(["--local", "keys", "list"]).keys == KeysRequest(action="list")
+    with pytest.raises(UsageError, match="needs a word more"):
+        command_line.parse(["--local", "keys"])
     assert command_line.parse(["keys", "create", "--help"]).command == "help"
     with pytest.raises(UsageError, match="exclude each other"):
         command_line.parse(["keys", "list", "--docker", "--local"])
@@ -184,6 +189,34 @@ def test_a_lost_own_key_is_made_anew(file: KeysFile, project: Project) -> None:
     project.own_key.unlink()
     file.create(request("create bob"))
     assert before != file.read()["deploy"].hash == hash_of(project.own_key.read_text().strip())
+
+
+def test_an_empty_own_key_is_made_anew(file: KeysFile, project: Project) -> None:
+    """The hash of nothing would let in whoever sends nothing."""
+    file.create(request("create alice"))
+    project.own_key.write_text("\n")
+    assert environment.key_for_calls({environment.KEYS_FILE: "x"}, project.own_key) is None
+    file.create(request("create bob"))
+    assert file.read()["deploy"].hash not in (hash_of(""), hash_of("\n"))
+    assert file.read()["deploy"].hash == hash_of(project.own_key.read_text().strip())
+
+
+def test_a_link_to_the_keys_stays_one(tmp_path: Path) -> None:
+    """Whoever reads what it leads to goes on seeing the changes."""
+    target, link = tmp_path / "real.json", tmp_path / "keys.json"
+    link.symlink_to(target)
+    linked = KeysFile(link, None, NOW)
+    linked.create(request("create alice"))
+    linked.create(request("create bob"))
+    assert link.is_symlink()
+    assert set(KeysFile(target, None).read()) == {"alice", "bob"}
+
+
+def test_a_keys_file_in_no_folder_is_refused(tmp_path: Path) -> None:
+    """With the command that makes it."""
+    with pytest.raises(DeployError, match="is not there") as caught:
+        KeysFile(tmp_path / "none" / "keys.json", None, NOW).create(request("create alice"))
+    assert caught.value.hint == f"mkdir -p {tmp_path / 'none'}"
 
 
 @pytest.mark.parametrize("name", ["deploy", "api-key", "a b", "a@b", "-x", "x" * 65, "ä"])
@@ -371,6 +404,50 @@ def test_only_the_key_goes_to_standard_output(
     out, err = capsys.readouterr()
     assert out == ""
     assert "alice is revoked" in err
+
+
+def test_a_key_that_could_not_be_shown_is_taken_back(
+    project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One made for nobody; a rotation would shut out whoever has the old one."""
+
+    def full(_text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(console, "result", full)
+    monkeypatch.setattr(console, "forget_output", lambda: None)
+    with pytest.raises(DeployError, match="could not be shown"):
+        run(project, known, "create alice")
+    assert not project.keys_file.exists()
+    KeysFile(project.keys_file, project.own_key).create(request("create alice"))
+    before = project.keys_file.read_bytes()
+    with pytest.raises(DeployError, match="could not be shown"):
+        run(project, known, "rotate alice")
+    assert project.keys_file.read_bytes() == before
+
+
+def test_services_with_another_keys_file_are_named(
+    project: Project, known: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They do not go by the one that was changed; a container's is that of its folder."""
+    elsewhere = tmp_path / "elsewhere.json"
+    fetch, github = known.services["fetch"], known.services["github"]
+    environment.save(project, fetch, {environment.KEYS_FILE: str(project.keys_file)})
+    inside = {
+        environment.KEYS_FILE: "/run/mcp/keys/keys.json",
+        environment.KEYS_FOLDER: str(project.keys_file.parent),
+    }
+    environment.save(project, github, inside)
+    running = {name: Endpoint("127.0.0.1", 1) for name in ("fetch", "github")}
+    keys.run(project, known, request("create alice"), running, {})
+    err = capsys.readouterr().err
+    assert "another keys file" not in err
+    assert "within 3 s" in err
+    values = {environment.KEYS_FILE: str(elsewhere)}
+    keys.run(project, known, request("create alice"), running, values)
+    err = capsys.readouterr().err
+    assert f"fetch and github started with another keys file than {elsewhere}" in err
+    assert "within" not in err
 
 
 @pytest.mark.parametrize(

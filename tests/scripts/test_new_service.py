@@ -20,6 +20,7 @@ from scripts.deploy.paths import Project, project_here
 PARTS = (
     *("core", "services", "scripts", "config"),
     *("pyproject.toml", "Dockerfile", "tests/conftest.py"),
+    "examples/kubernetes",
 )
 
 
@@ -106,6 +107,19 @@ def test_it_has_the_next_port_one_entry_and_its_extra(copy: Project, made: str) 
     assert extras["optional-dependencies"]["web_search"] == []
     compose = yaml.safe_load((copy.root / "docker-compose.yml").read_text())
     assert "mcp-web-search" in compose["services"]
+
+
+def test_its_image_is_in_the_example_for_kubernetes(copy: Project, made: str) -> None:
+    """Without an entry the cluster would look for it in no registry."""
+    file = "examples/kubernetes/overlays/example/kustomization.yaml"
+    entries = yaml.safe_load((copy.root / file).read_text())["images"]
+    before = yaml.safe_load((project_here().root / file).read_text())["images"]
+    assert entries[:-1] == before
+    assert entries[-1] == {
+        "name": "mcp-tool-servers/web_search",
+        "newName": "registry.example.org/mcp-tool-servers/web_search",
+        "newTag": before[0]["newTag"],
+    }
 
 
 def test_it_runs(copy: Project, made: str) -> None:

@@ -650,7 +650,7 @@ def test_a_pattern_that_means_no_host_is_a_value_error(pattern: str) -> None:
 def test_the_settings_refuse_such_a_pattern_by_name(name: str) -> None:
     """The service does not start with it."""
     with pytest.raises(ValueError, match=r"'https://example\.org' is no pattern of hosts"):
-        FetchSettings.model_validate({name: "example.com, https://example.org"})
+        FetchSettings.from_dict({name: "example.com, https://example.org"})
 
 
 # --- properties -------------------------------------------------------------------------------

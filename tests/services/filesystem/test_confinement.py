@@ -284,6 +284,25 @@ def test_where_it_is_required_and_not_possible_the_service_does_not_start(
         confine(settings, FilesystemSettings.from_dict({"confine": "require"}))
 
 
+def test_a_state_folder_that_cannot_be_made_does_not_end_the_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it would keep ends with the process then, as in the other services."""
+    restricted: list[object] = []
+
+    def restrict_self(**rules: object) -> bool:
+        restricted.append(rules["write"])
+        return True
+
+    monkeypatch.setattr(landlock, "restrict_self", restrict_self)
+    monkeypatch.setattr(os, "listdir", lambda path: ["1"])
+    there, absent = folder / "state", folder / "docs" / "a.txt" / "state"
+    for state in (there, absent):
+        settings = Settings.from_dict({"server": {"state_dir": state}})
+        assert confine(settings, FilesystemSettings.from_dict({})).holds
+    assert [str(there) in str(restricted[0]), str(absent) in str(restricted[1])] == [True, False]
+
+
 def test_it_comes_before_all_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that runs already would stay free: then nothing is claimed."""
     restricted: list[object] = []
