@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections import Counter
@@ -34,6 +35,7 @@ from tests.replicas.replicas import (
     request,
     session_on,
 )
+from tests.servers.certificates import Authority
 from tests.servers.processes import ROOT, ServerProcess, free_port
 
 WORKERS = 2
@@ -235,6 +237,35 @@ async def test_all_drain_and_leave_one_audit_log_that_is_whole(
     assert events["tool_call"] == 201
     written = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert sum(line.get("context", {}).get("path") == "/rpc" for line in written) == 200
+
+
+async def test_new_certificate_is_taken_by_every_worker(
+    tmp_path: Path, redis: RedisProcess
+) -> None:
+    """Each watches the files for itself."""
+    authority = Authority()
+    certificate, key = authority.sign().write(tmp_path)
+    environment = settings_of(
+        tmp_path,
+        redis,
+        MCP_HTTP_TLS__CERTIFICATE=str(certificate),
+        MCP_HTTP_TLS__KEY=str(key),
+    )
+    trusts = ssl.create_default_context(cadata=authority.certificate.decode())
+    with ServerProcess(tmp_path, environment=environment, verify=trusts) as server:
+        await eventually(lambda: all_noted(server))
+        newer = authority.sign()
+        newer.write(tmp_path)
+        for number in range(WORKERS):
+            with hanging(server, number):
+                await eventually(lambda: shows(server, newer.certificate.decode()))
+
+
+async def shows(server: ServerProcess, certificate: str) -> bool:
+    """Return whether a server shows a certificate, in PEM."""
+    address = ("127.0.0.1", server.port)
+    shown = await asyncio.to_thread(ssl.get_server_certificate, address, timeout=LIMIT_S)
+    return shown.strip() == certificate.strip()
 
 
 async def test_second_signal_ends_all_at_once(tmp_path: Path, redis: RedisProcess) -> None:
