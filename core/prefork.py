@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
+MAX_FOLDER_BYTES = 99
+"""With the name of a socket in it: 107, and a zero byte (unix(7))."""
 LONG_S = 60.0
 """A worker that lived for so long is started again at once."""
 ASK_LIMIT_S = 1.0
@@ -113,6 +115,8 @@ def run_workers(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     except OSError as error:
         raise SettingsError(f"server.workers: no folder for sockets: {error.strerror}") from None
     with folder as path:
+        if len(os.fsencode(path)) > MAX_FOLDER_BYTES:
+            raise SettingsError(f"server.workers: {path} is too long for sockets; set TMPDIR")
         return asyncio.run(_Parent(section, sockets, path).run())
 
 

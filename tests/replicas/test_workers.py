@@ -14,6 +14,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ import httpx
 import psutil
 import pytest
 
+from core.prefork import run_workers
+from core.settings import Settings, SettingsError
 from scripts import verify_audit
 from tests.replicas.replicas import (
     LIMIT_S,
@@ -68,6 +71,7 @@ def server(
     folder = tmp_path_factory.mktemp("workers")
     with ServerProcess(folder, environment=settings_of(folder, redis)) as running:
         yield running
+        running.terminate()
 
 
 @pytest.fixture
@@ -259,6 +263,7 @@ async def test_new_certificate_is_taken_by_every_worker(
         for number in range(WORKERS):
             with hanging(server, number):
                 await eventually(lambda: shows(server, newer.certificate.decode()))
+        server.terminate()
 
 
 async def shows(server: ServerProcess, certificate: str) -> bool:
@@ -297,7 +302,8 @@ async def is_refused(client: httpx.AsyncClient) -> bool:
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, redis: RedisProcess) -> None:
     """Nothing stays behind that holds the port."""
-    with ServerProcess(tmp_path, environment=settings_of(tmp_path, redis)) as server:
+    environment = settings_of(tmp_path, redis, TMPDIR=str(tmp_path))
+    with ServerProcess(tmp_path, environment=environment) as server:
         workers = psutil.Process(server.pid).children()
         server.kill()
     assert workers
@@ -333,3 +339,16 @@ def test_what_is_wrong_is_told_once(
     output = ended.stdout + ended.stderr
     assert ended.returncode == status, output
     assert output.count(told) == 1, output
+
+
+def test_folder_whose_name_is_too_long_for_sockets_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where temporary files are is not ours to choose."""
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    settings = Settings.from_dict({"security": {"seal_key": SEAL_KEY}})
+    with pytest.raises(SettingsError, match="set TMPDIR"):
+        run_workers(settings, [])
+    assert list(deep.iterdir()) == []
