@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from core.settings import NO_FILE, ServiceSettings, Settings, SettingsError, read_config_file
 from core.settings.check import CONFIG_VARIABLE
-from core.settings.rules import broken, chosen_port
+from core.settings.rules import broken, chosen_port, too_many_workers
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -30,7 +30,9 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
     options = _parse(service, arguments)
     file = read_config_file(options.config) if options.config else NO_FILE
     common, own = Settings.read(Settings.part_of(file)), service.read(service.part_of(file))
-    problems = [*common.problems, *own.problems] or list(broken(common.settings))
+    problems = [*common.problems, *own.problems]
+    if not problems:
+        problems = [*broken(common.settings), *too_many_workers(common.settings, service)]
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
     server = common.settings.server

@@ -56,7 +56,7 @@ from core.security.rate_limit import RateLimit
 from core.security.resource import WELL_KNOWN
 from core.serving import serve
 from core.settings import Settings, SettingsError
-from core.settings.rules import open_to_strangers, too_many_workers
+from core.settings.rules import open_to_strangers, workers_alone
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
@@ -634,12 +634,12 @@ class MCPServer:
         return self.default_port if port is None else port
 
     def check_address(self) -> None:
-        """Refuse to be reachable from other machines without a key, and by several processes.
+        """Refuse to be reachable from other machines without a key, and workers without Redis.
 
         Raises:
             SettingsError: Says what to set.
         """
-        problem = open_to_strangers(self.settings) or too_many_workers(self.settings)
+        problem = open_to_strangers(self.settings) or workers_alone(self.settings)
         if problem:
             raise SettingsError(problem)
 

@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
@@ -53,6 +53,8 @@ LIFESPAN_LIMIT_S = 5.0
 THREADS_LIMIT_S = 2.0
 """For threads of calls that were cut off, which cannot be stopped."""
 STARTUP_FAILED = 3
+WORKER_VARIABLE = "_MCP_WORKER"
+"""In the environment of a worker, from its parent (core.prefork); no setting."""
 KEEPALIVE = {
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 60,
@@ -74,17 +76,22 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
         sockets: Bound ones, of a process that shares them; made here when not given.
     """
     settings = server.settings
+    is_worker = WORKER_VARIABLE in os.environ
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the programs that services start
     try:
         server.check_address()
         tls = TLS(settings.tls) if any(dict(settings.tls).values()) else None
-        sockets = sockets or bound_sockets(settings.server.host, server.port)
+        if not is_worker:
+            sockets = sockets or bound_sockets(settings.server.host, server.port)
         log_writer = _log_of(server)
+        if not is_worker:
+            _warn_of_weak_key(settings)
+        if settings.server.workers > 1 and not is_worker:
+            _serve_with_workers(settings, sockets or (), log_writer)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     server.log_requests_to(log_writer)
-    _warn_of_weak_key(settings)
     _note_tls(server, tls)
 
     def leave() -> None:
@@ -92,14 +99,33 @@ def serve(server: MCPServer, sockets: Sequence[socket.socket] | None = None) -> 
         os._exit(0)
 
     try:
-        Listener(server, tls, leave=leave).run(list(sockets))
+        if is_worker:
+            from core.prefork import WorkerListener, place_of
+
+            place = place_of(os.environ)
+            sockets = [socket.socket(fileno=fd) for fd in place.sockets]
+            WorkerListener(place, server, tls, leave=leave).run(sockets)
+        else:
+            Listener(server, tls, leave=leave).run(list(sockets or ()))
+    finally:
+        log_writer.close()
+
+
+def _serve_with_workers(
+    settings: Settings, sockets: Sequence[socket.socket], log_writer: LineWriter
+) -> NoReturn:
+    from core.prefork import run_workers  # which needs this module, as few servers need it
+
+    try:
+        sys.exit(run_workers(settings, sockets))
     finally:
         log_writer.close()
 
 
 def _log_of(server: MCPServer) -> LineWriter:
     try:
-        return set_up(server.settings.logging, server.name)
+        several = server.settings.server.workers > 1
+        return set_up(server.settings.logging, server.name, shared=several)
     except OSError as error:
         raise SettingsError(f"logging.file: {error.filename}: {error.strerror}") from None
 

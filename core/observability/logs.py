@@ -9,6 +9,7 @@ and said as soon as there is space.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sys
@@ -59,13 +60,26 @@ class _StreamSink:
 
 
 class _Descriptor:
-    """An open file descriptor as a sink; unlike a text stream it keeps nothing that failed."""
+    """An open file descriptor as a sink; unlike a text stream it keeps nothing that failed.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        shared: With other processes: what a pipe takes at once is 4 KiB (pipe(7), PIPE_BUF), so
+            they write one at a time.
+    """
+
+    def __init__(self, fd: int, *, shared: bool) -> None:
         self._fd = fd
+        self._shared = shared
 
     def write(self, data: bytes) -> int:
-        return os.write(self._fd, data)
+        if not self._shared:
+            return os.write(self._fd, data)
+        # Not flock: the descriptor is inherited, and its holders count as one there.
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        try:
+            return os.write(self._fd, data)
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
 
 class LineWriter:
@@ -73,11 +87,14 @@ class LineWriter:
 
     Args:
         stream: Written to instead of what the settings name.
+        shared: Other processes write there, too.
     """
 
-    def __init__(self, section: LoggingSection, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, section: LoggingSection, stream: TextIO | None = None, *, shared: bool = False
+    ) -> None:
         self._as_text = section.format == "text"
-        self._sink = _sink(section) if stream is None else _StreamSink(stream)
+        self._sink = _sink(section, shared=shared) if stream is None else _StreamSink(stream)
         self._batch = b""
         self._queue: deque[str] = deque()
         self._dropped = 0
@@ -226,9 +243,13 @@ class RequestLog:
         )
 
 
-def set_up(section: LoggingSection, service: str) -> LineWriter:
-    """Send all logging of this process through a writer and return it."""
-    writer = LineWriter(section)
+def set_up(section: LoggingSection, service: str, *, shared: bool = False) -> LineWriter:
+    """Send all logging of this process through a writer and return it.
+
+    Args:
+        shared: Other processes write to the same place.
+    """
+    writer = LineWriter(section, shared=shared)
     handler = QueueingHandler(writer, service)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(section.level)
@@ -239,7 +260,7 @@ def set_up(section: LoggingSection, service: str) -> LineWriter:
     return writer
 
 
-def _sink(section: LoggingSection) -> Sink:
+def _sink(section: LoggingSection, *, shared: bool) -> Sink:
     if section.file is None:
-        return _Descriptor(sys.stdout.fileno())
+        return _Descriptor(sys.stdout.fileno(), shared=shared)
     return LogFile(section.file, max_bytes=section.max_file_bytes, old_files=section.old_files)

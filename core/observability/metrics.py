@@ -6,7 +6,7 @@ Every server has a registry of its own, so that two servers in one process (as i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -82,6 +82,9 @@ class Metrics:
 
     Args:
         service: Value of the `service` label.
+
+    Attributes:
+        of_all: Renders those of all workers, where there are several.
     """
 
     content_type = CONTENT_TYPE_LATEST.encode()
@@ -90,6 +93,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.of_all: Callable[[], Awaitable[bytes]] | None = None
         self._service = service
         labels = ["service", "method", "endpoint"]
         self._requests = self._counter("http_requests_total", "HTTP requests.", [*labels, "status"])
@@ -211,8 +215,12 @@ class Metrics:
         if exceeded:
             refused.inc()
 
+    async def text(self) -> bytes:
+        """Return the text that `GET /metrics` answers: of all workers."""
+        return self.render() if self.of_all is None else await self.of_all()
+
     def render(self) -> bytes:
-        """Return the text that `GET /metrics` answers."""
+        """Return the text of this process."""
         return generate_latest(self.registry)
 
     def _children_for(self, method: str, endpoint: str, status: int) -> _RequestChildren:

@@ -23,7 +23,7 @@ from core.redaction import redact
 from core.settings.base import PROJECT_ROOT, Key, SettingsError
 from core.settings.files import NO_FILE, ConfigFile, read_config_file
 from core.settings.loading import Loadable, Reading
-from core.settings.rules import broken, chosen_port, open_to_strangers
+from core.settings.rules import broken, chosen_port, open_to_strangers, too_many_workers
 from core.settings.sections import ServiceSettings, Settings
 
 CONFIG_VARIABLE = "MCP_CONFIG_FILE"
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         own = _read_service(name, file, problems)
         if own is not None:
+            problems += too_many_workers(common.settings, type(own.settings))
             ports[name] = chosen_port(common, own)
             _show(name, own, ports[name])
     problems += _shared_ports(common, ports)

@@ -28,7 +28,7 @@ def broken(settings: Settings) -> Iterator[str]:
     yield from _tls(settings.tls)
     yield from _oauth(settings.oauth)
     yield from _keys(settings.auth.keys_file)
-    if problem := too_many_workers(settings):
+    if problem := workers_alone(settings):
         yield problem
     yield from _writable(settings.logging)
     yield from _state_dir(settings.server.state_dir)
@@ -57,15 +57,24 @@ def chosen_port(
     return next(iter(nearer or given), (None, "default"))
 
 
-def too_many_workers(settings: Settings) -> str | None:
-    """Return what to do instead when more than one process is to serve a port."""
-    if settings.server.workers == 1:
+def workers_alone(settings: Settings) -> str | None:
+    """Return what to set when several processes are to serve and cannot reach each other."""
+    if settings.server.workers == 1 or settings.backplane.redis_url is not None:
         return None
     return (
-        f"server.workers: one process serves a port, not {settings.server.workers}: audit log, "
-        "metrics and limits are one process's. Start replicas on ports of their own that share "
-        "backplane.redis_url and security.seal_key"
+        f"server.workers: {settings.server.workers} processes share sessions and limits through "
+        "Redis; set backplane.redis_url (MCP_HTTP_BACKPLANE__REDIS_URL), or server.workers to 1"
     )
+
+
+def too_many_workers(settings: Settings, service: type[ServiceSettings]) -> Iterator[str]:
+    """Yield why several processes cannot serve a service, when they are to."""
+    if settings.server.workers > 1 and service.one_process:
+        yield (
+            f"server.workers: one process serves {service.section}, not "
+            f"{settings.server.workers}: {service.one_process}. Set MCP_HTTP_SERVER__WORKERS "
+            "for services that allow it only"
+        )
 
 
 def open_to_strangers(settings: Settings) -> str | None:

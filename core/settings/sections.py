@@ -128,7 +128,7 @@ class ServerSection(Section):
         1,
         ge=1,
         le=64,
-        description="Processes that serve the port; 1, as more are replicas on ports of their own.",
+        description="Processes that serve the port; several need Redis and a service that can.",
     )
     backlog: int = Field(
         2048, ge=1, le=MAX_BACKLOG, description="Connections the system queues for us."
@@ -448,11 +448,13 @@ class Settings(Loadable):
 class ServiceSettings(Loadable):
     """Base of a service's own settings: `MCP_<SERVICE>_<KEY>`, or the usual further names.
 
-    A service sets `section` to its name. Further variables of a setting are marked:
+    A service sets `section` to its name, and `one_process` to why several workers cannot serve it;
+    empty where they can. Further variables of a setting are marked:
     `Annotated[SecretStr | None, Also("DATABASE_URL")]`.
     """
 
     section: ClassVar[str] = ""
+    one_process: ClassVar[str] = ""
 
     port: int | None = Field(
         None, ge=0, le=65535, description="Port to listen on, where server.port does not say."

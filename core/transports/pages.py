@@ -83,7 +83,7 @@ class Pages:
         """Answer `GET /metrics`."""
         request.require_method("GET", "HEAD")
         media_type = (b"content-type", self._metrics.content_type)
-        await request.respond(200, self._metrics.render(), (media_type,))
+        await request.respond(200, await self._metrics.text(), (media_type,))
 
     async def tools(self, request: HTTPRequest) -> None:
         """Answer `GET /tools`."""

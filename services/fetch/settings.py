@@ -18,6 +18,7 @@ class FetchSettings(ServiceSettings):
     """What may be fetched, how politely, within which limits."""
 
     section = "fetch"
+    one_process = "pages that can be read on are in its memory"
 
     user_agent: str = Field(
         "mcp-fetch/0.1 (fetches single pages for a person's assistant)",

@@ -82,6 +82,7 @@ class FilesystemSettings(ServiceSettings):
     """Which directories are served, for what, within which limits."""
 
     section = "filesystem"
+    one_process = "it keeps earlier contents for undo_change in one place and watches files once"
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class MonitoringSettings(ServiceSettings):
     """What is watched, how often, and within which limits it is told."""
 
     section = "monitoring"
+    one_process = "it remembers readings and tells an alert once"
 
     # --- the machine ---------------------------------------------------------------------------
     sample_interval_s: float = Field(

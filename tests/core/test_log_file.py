@@ -126,7 +126,7 @@ class Disk:
 
 def writer_on(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> LineWriter:
     """Return a writer that writes when it is told to."""
-    monkeypatch.setattr(logs, "_sink", lambda section: disk)
+    monkeypatch.setattr(logs, "_sink", lambda section, shared: disk)
     monkeypatch.setattr(logs, "FLUSH_INTERVAL_S", 3600)
     return LineWriter(LoggingSection())
 
@@ -198,3 +198,25 @@ def test_rotation_is_what_the_settings_say(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["service.log", "service.log.1"]
     kept = messages(path.with_name("service.log.1")) + messages(path)
     assert kept == [f"line {number}" for number in range(200 - len(kept), 200)]
+
+
+def _write_lines(fd: int, letter: str) -> None:
+    sink = logs._Descriptor(fd, shared=True)
+    for _ in range(20):
+        sink.write(letter.encode() * 100_000 + b"\n")
+
+
+def test_lines_of_processes_that_share_a_pipe_are_whole() -> None:
+    """A pipe takes 4 KiB at once and lets others in between; the lock does not."""
+    source, sink = os.pipe()
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_lines, args=(sink, c)) for c in "ab"]
+    for writer in writers:
+        writer.start()
+    os.close(sink)
+    with open(source, "rb") as reader:
+        lines = reader.read().splitlines()
+    for writer in writers:
+        writer.join()
+    assert len(lines) == 40
+    assert all(len(line) == 100_000 and len(set(line)) == 1 for line in lines)

@@ -12,7 +12,7 @@ import pytest
 
 from core.settings import NO_FILE, PROJECT_ROOT, Settings
 from core.settings.check import settings_class
-from core.settings.rules import broken, open_to_strangers
+from core.settings.rules import broken, open_to_strangers, too_many_workers
 
 KEY = "kkkk-very-secret-key-kkkk"
 
@@ -184,7 +184,7 @@ def test_one_service_is_read_as_it_would_read_itself() -> None:
         ({"server": {"state_dir": "/etc/passwd"}}, "server.state_dir: /etc/passwd is not"),
         ({"server": {"state_dir": "/etc/passwd/x"}}, "server.state_dir: /etc/passwd is not"),
         ({"server": {"state_dir": "/proc/nope"}}, "server.state_dir: /proc is not"),
-        ({"server": {"workers": 2}}, "server.workers: one process serves a port, not 2"),
+        ({"server": {"workers": 2}}, "server.workers: 2 processes share sessions and limits"),
     ],
 )
 def test_what_does_not_fit_together_is_told(data: dict[str, object], told: str) -> None:
@@ -192,6 +192,26 @@ def test_what_does_not_fit_together_is_told(data: dict[str, object], told: str) 
     found = list(broken(Settings.from_dict(data)))
     assert len(found) >= 1
     assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("service", "refused"),
+    [
+        ("postgres", False),
+        ("github", False),
+        ("fetch", True),
+        ("filesystem", True),
+        ("monitoring", True),
+    ],
+)
+def test_service_that_keeps_its_state_in_one_process_has_one(service: str, refused: bool) -> None:
+    """Workers cannot be chosen by a client, so what one remembers the next has to know."""
+    data = {"server": {"workers": 2}, "backplane": {"redis_url": "redis://127.0.0.1"}}
+    settings = Settings.from_dict(data)
+    assert list(broken(settings)) == []
+    told = list(too_many_workers(settings, settings_class(service)))
+    assert [f"one process serves {service}" in problem for problem in told] == [True] * refused
+    assert not list(too_many_workers(Settings.from_dict({}), settings_class(service)))
 
 
 def test_defaults_fit_together() -> None:
