@@ -97,6 +97,7 @@ def _start(project: Project, known: Registry, deployment: Deployment, request: R
     remember = request.command == "restart"
     with environment.telling_of_memory(project, remember=remember):
         values = environment.gather(project, known, remember=remember)
+        environment.say_who_has_one_process(known.chosen(request.service), values)
         record.write(project, mode=deployment.name)
         if request.command == "up":
             deployment.up(request, values=values)

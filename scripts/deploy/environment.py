@@ -13,12 +13,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.settings import Settings
+from core.settings.check import settings_class
 from core.settings.variables import FILE_SUFFIX
 from scripts.deploy import console
 from scripts.deploy.config_file import AUDIT_FILE, completed, merged, said
@@ -32,6 +33,7 @@ COMMON_PREFIX = "MCP_HTTP_"
 TRACING_PREFIX = "OTEL_"
 HOST = "MCP_HTTP_SERVER__HOST"
 PORT = "MCP_HTTP_SERVER__PORT"
+WORKERS = "MCP_HTTP_SERVER__WORKERS"
 STATE_DIR = "MCP_HTTP_SERVER__STATE_DIR"
 SEAL_KEY = "MCP_HTTP_SECURITY__SEAL_KEY"
 CERTIFICATE = "MCP_HTTP_TLS__CERTIFICATE"
@@ -156,6 +158,13 @@ def require_known(values: Values) -> None:
         raise DeployError("\n".join(problems), "docs/configuration.md lists every setting.")
 
 
+def say_who_has_one_process(services: Sequence[Service], values: Values) -> None:
+    """Say which of the services do not get the workers that the operator wants."""
+    alone = [s.name for s in services if settings_class(s.name).one_process]
+    if alone and values.get(WORKERS, "1") != "1":
+        console.say(f"{WORKERS} does not count for what has one process: {', '.join(alone)}.")
+
+
 def require_client_certificate(values: Values) -> None:
     """Refuse to start what could not be asked how it is.
 
@@ -274,6 +283,8 @@ def of_service(
     if values.get(CLIENT_CERTIFICATE):
         mine[CLIENT_CERTIFICATE] = values[CLIENT_CERTIFICATE]
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
+    if WORKERS in mine and settings_class(service.name).one_process:
+        del mine[WORKERS]
     if database_url is not None:
         mine["DATABASE_URL"] = database_url
     if service.services_variable is not None:

@@ -88,6 +88,25 @@ def test_a_variable_of_a_misspelt_service_is_told(
     assert "p4ssw0rd" not in str(caught.value)
 
 
+def test_workers_are_for_services_that_can_have_several_processes(
+    project: Project, known: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One variable for the suite starts the others with one, and says which."""
+    values = {"MCP_HTTP_SERVER__WORKERS": "2"}
+    several = {
+        name
+        for name, service in known.services.items()
+        if "MCP_HTTP_SERVER__WORKERS"
+        in environment.of_service(project, known, service, values, None)
+    }
+    assert several == {"postgres", "github"}
+    environment.say_who_has_one_process(list(known.services.values()), values)
+    told = capsys.readouterr().out
+    assert told.endswith("what has one process: fetch, filesystem, monitoring.\n")
+    environment.say_who_has_one_process(list(known.services.values()), {})
+    assert capsys.readouterr().out == ""
+
+
 def test_restart_remembers_the_shell_of_up_and_up_begins_anew(
     project: Project, known: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
