@@ -283,7 +283,8 @@ def of_service(
     if values.get(CLIENT_CERTIFICATE):
         mine[CLIENT_CERTIFICATE] = values[CLIENT_CERTIFICATE]
     mine[PORT] = str(port_of(service.port_variable, service.port, values))
-    if WORKERS in mine and settings_class(service.name).one_process:
+    # What is no number is left for the service to refuse.
+    if mine.get(WORKERS, "").isdecimal() and settings_class(service.name).one_process:
         del mine[WORKERS]
     if database_url is not None:
         mine["DATABASE_URL"] = database_url
