@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from core.asking import Asking
 from core.backplane import Backplane, MemoryBackplane
+from core.backplane.asking import Asking
 from core.catalogue import (
     AnyHandler,
     Catalogue,
@@ -74,7 +74,7 @@ from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
 
 if TYPE_CHECKING:
-    from core.redis_link import RedisLink
+    from core.backplane.link import RedisLink
 
 RECHECK_INTERVAL_S = 2.0
 logger = logging.getLogger(__name__)
@@ -405,8 +405,8 @@ class MCPServer:
         self.backplane: Backplane = self._given_backplane or MemoryBackplane(journal)
         if url is not None and self._given_backplane is None:
             # A seventh of a second and 5 MB that a server alone does not need.
-            from core.redis_backplane import RedisBackplane
-            from core.redis_link import RedisLink
+            from core.backplane.link import RedisLink
+            from core.backplane.redis import RedisBackplane
 
             self._link = RedisLink(url.get_secret_value())
             self.backplane = RedisBackplane(self._link, self.name, self.sealer, journal)

@@ -3,7 +3,7 @@
 ```
 parent ── binds, starts, restarts, passes signals on; serves nothing
   ├─ worker 0 ─┐  each takes connections from the sockets of the parent, and is a replica:
-  ├─ worker 1 ─┤  what they share goes through Redis (core.redis_backplane)
+  ├─ worker 1 ─┤  what they share goes through Redis (core.backplane.redis)
   └─ …         ┘  a private socket for each, through which the others read its metrics
 ```
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from core.backplane.link import RedisLink
 from core.errors import ReplicasUnreachable
-from core.redis_link import RedisLink
 from core.security.buckets import Bucket, Buckets, Taken
 from core.security.quotas import Quota, Quotas
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from core.asking import Asking
 from core.backplane import Backplane, Message, ReplicaGone, home_of
+from core.backplane.asking import Asking
 from core.errors import ReplicasUnreachable, SessionNotFound
 from core.protocol.messages import JSON
 from core.protocol.sessions import STREAM, Session, Sessions

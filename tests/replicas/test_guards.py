@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from core.backplane.link import RedisLink
+from core.backplane.redis import RedisBackplane
 from core.confirmations import Confirmations
 from core.context import Caller, Context
 from core.errors import BadConfirmation, DependencyUnavailable
 from core.questions import Answers
-from core.redis_backplane import RedisBackplane
-from core.redis_link import RedisLink
 from core.sealing import Sealer
 from services.github.policy.flow import UNKNOWN, FlowGuard
 from tests.replicas.replicas import SEAL_KEY, RedisProcess, eventually

@@ -10,7 +10,7 @@ messages             for the one replica that has the stream or the question  se
 what is done once    a confirmation on any replica         deposit, withdraw, claim
 ```
 
-`MemoryBackplane` serves one process. `core.redis_backplane` has the filling for several.
+`MemoryBackplane` serves one process. `core.backplane.redis` has the filling for several.
 """
 
 from __future__ import annotations

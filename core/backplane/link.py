@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class RedisLink:
     """The connections to Redis, and whether it answers.
 
-    Whoever finds that it does not says so for all; it is asked again once `core.redis_backplane`,
+    Whoever finds that it does not says so for all; it is asked again once `core.backplane.redis`,
     which keeps trying, has reached it.
 
     Attributes:

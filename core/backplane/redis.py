@@ -13,7 +13,7 @@ Streams rather than publish/subscribe, because a replica that lost its connectio
 where it was. Messages are sealed with the key that the replicas share: who gets at Redis can
 neither read nor invent them; so are notes.
 
-Redis may go away at any time. Then nobody waits for it (`core.redis_link`); what was published
+Redis may go away at any time. Then nobody waits for it (`core.backplane.link`); what was published
 meanwhile is told when it is back, also to a Redis that has lost everything.
 
 Source: https://redis.io/docs/latest/develop/data-types/streams/
@@ -36,10 +36,10 @@ from pydantic_core import from_json, to_json
 from redis.asyncio import Redis
 
 from core.backplane import ENDED, REPLICA_BYTES, MemoryBackplane, Message, ReplicaGone
+from core.backplane.link import AWAY, RedisLink
 from core.errors import ReplicasUnreachable
 from core.journal import Journal
 from core.observability.health import Component
-from core.redis_link import AWAY, RedisLink
 from core.sealing import Sealer
 
 PURPOSE = "backplane"
