@@ -68,7 +68,7 @@ COPY --from=service /app/services /app/services
 # otherwise where the port is published (docker-compose.yml).
 ENV MCP_SERVICE=${SERVICE} \
     MCP_HTTP_SERVER__PORT=${PORT} \
-    MCP_HTTP_SECURITY__ALLOWED_HOSTS='["${CONTAINER}","host.docker.internal"]'
+    MCP_HTTP_SECURITY__ALLOWED_HOSTS=${CONTAINER},host.docker.internal
 EXPOSE ${PORT}
 ARG VERSION=unknown
 ARG REVISION=unknown

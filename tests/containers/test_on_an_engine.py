@@ -251,6 +251,15 @@ def test_the_engine_finds_all_healthy(running: Stack) -> None:
     running.wait(lambda: {running.health(name) for name in names} == {"healthy"})
 
 
+def test_containers_reach_each_other_by_name(running: Stack) -> None:
+    """As LiteLLM, a proxy and the monitoring service do; each answers for its own name only."""
+    asked = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).status)"
+    for service in REGISTRY.services.values():
+        url = f"http://{service.container}:{service.port}/health"
+        answer = running.engine.docker("exec", "mcp-fetch", "python", "-c", asked, url)
+        assert answer.text.strip() == "200", (service.name, answer.text)
+
+
 def test_status_and_logs_show_the_containers(running: Stack) -> None:
     """Of all, of one, and of the database."""
     status = running.deploy("status")
