@@ -173,7 +173,8 @@ class _Parent:
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
-        was_asked = self._stopping.is_set() and status == -signal.SIGTERM  # before it listened
+        # A worker that was starting has no handlers yet, and dies of the signal itself.
+        was_asked = self._stopping.is_set() and status in (-signal.SIGTERM, -END_NOW)
         return 0 if was_asked else status if status >= 0 else 128 - status
 
     async def _run(self, number: int) -> int:
