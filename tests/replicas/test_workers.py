@@ -297,6 +297,8 @@ async def is_refused(client: httpx.AsyncClient) -> bool:
         await client.get("/ready")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:  # it was connected in the moment in which they let go
+        return False
     return False
 
 
