@@ -1,0 +1,91 @@
+"""What can go wrong between a caller and a bridged server.
+
+```
+ToolError
+├── DependencyUnavailable
+│   ├── ChildDied             it ended while the call was on its way
+│   └── ChildNotStarted       it could not be started, or did not open as MCP
+├── TimeLimitExceeded
+│   └── RequestTimeout        it did not answer in time; the request was cancelled in it
+├── Busy
+│   └── BridgeBusy            too many requests wait for it, or too many children run
+├── LimitExceeded
+│   └── AnswerTooLarge        its answer was longer than a line may be
+└── ServerError               it answered with a JSON-RPC error
+```
+
+Facts, where known: `server` (its name), `exit_code`, `signal`, `last_stderr`.
+
+`RemoteError` is what a child answered, before anybody has decided what a client sees of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.errors import (
+    Busy,
+    DependencyUnavailable,
+    LimitExceeded,
+    TimeLimitExceeded,
+    ToolError,
+)
+
+
+class ChildDied(DependencyUnavailable):
+    """The server's process ended before it answered."""
+
+    code = "SUBPROCESS_DIED"
+    default_hint = (
+        "The call may have had its effect. The server is being started again; try again in a "
+        "few seconds."
+    )
+
+
+class ChildNotStarted(DependencyUnavailable):
+    """The server's process could not be started, or did not open as an MCP server."""
+
+    code = "SUBPROCESS_NOT_STARTED"
+    default_hint = "Tell the operator, who sees the reason in /health and in the log."
+
+
+class RequestTimeout(TimeLimitExceeded):
+    """The server did not answer in time; it was told to stop working on the request."""
+
+    code = "REQUEST_TIMEOUT"
+    default_hint = (
+        "Ask for less in one call, or for more time with the header X-MCP-Timeout: SECONDS."
+    )
+
+
+class BridgeBusy(Busy):
+    """Too many requests wait for the server, or too many of its processes run."""
+
+
+class AnswerTooLarge(LimitExceeded):
+    """The server's answer was longer than one line may be, and was thrown away."""
+
+    code = "ANSWER_TOO_LARGE"
+    default_hint = "Ask for less in one call; the operator sets MCP_BRIDGE_LINE_BYTES."
+
+
+class ServerError(ToolError):
+    """The server answered a call with a JSON-RPC error; its code and data are among the facts."""
+
+    code = "SERVER_ERROR"
+
+
+class RemoteError(Exception):
+    """A JSON-RPC error that the other side answered.
+
+    Args:
+        code: The JSON-RPC error code.
+        message: Its message, as it came.
+        data: Its data, None when it has none.
+    """
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+        self.data = data
