@@ -11,13 +11,28 @@ from tests.conftest import missing
 
 def filesystem(*folders: Path) -> list[str]:
     """Return the command of `@modelcontextprotocol/server-filesystem` on some folders."""
+    return [*_of_node("node", "filesystem"), *map(str, folders)]
+
+
+def everything() -> list[str]:
+    """Return the command of `@modelcontextprotocol/server-everything`."""
+    return [*_of_node("node-servers", "everything"), "stdio"]
+
+
+def memory() -> list[str]:
+    """Return the command of `@modelcontextprotocol/server-memory`; MEMORY_FILE_PATH is its file."""
+    return _of_node("node-servers", "memory")
+
+
+def _of_node(environment: str, name: str) -> list[str]:
     node = shutil.which("node")
     if node is None:
         missing("Node.js", "apt-get install nodejs npm")
-    script = CACHE / "node/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"
+    package = CACHE / environment / "node_modules/@modelcontextprotocol" / f"server-{name}"
+    script = package / "dist" / "index.js"
     if not script.exists():
-        missing("the official filesystem server", HOW)
-    return [str(node), str(script), *map(str, folders)]
+        missing(f"the official {name} server", HOW)
+    return [str(node), str(script)]
 
 
 def fetch(*options: str) -> list[str]:
