@@ -14,9 +14,8 @@ import asyncio
 import re
 from typing import Any
 
-from core.context import Caller, Principal, notification
+from core.context import Caller
 from core.errors import (
-    InvalidParams,
     InvalidRequest,
     NotAcceptable,
     ServerBusy,
@@ -29,8 +28,7 @@ from core.errors import (
 )
 from core.protocol import modern
 from core.protocol.calls import CallCancelled
-from core.protocol.changes import Subscriber
-from core.protocol.dispatch import LISTEN_KINDS, Reply
+from core.protocol.dispatch import Reply
 from core.protocol.messages import (
     JSON,
     MAX_BATCH,
@@ -39,7 +37,6 @@ from core.protocol.messages import (
     claims_modern,
     encode_cancelled,
     encode_error,
-    encode_result,
     id_of,
     kind_of,
     params_of,
@@ -47,7 +44,6 @@ from core.protocol.messages import (
 from core.protocol.revisions import (
     ASSUMED_LEGACY,
     LEGACY,
-    META_SUBSCRIPTION,
     MODERN,
     MODERN_METHODS,
     SUPPORTED,
@@ -56,7 +52,6 @@ from core.protocol.revisions import (
 )
 from core.protocol.sessions import Session
 from core.transports.callers import (
-    MAX_SUBSCRIPTIONS,
     answer_legacy,
     modern_caller,
     opening_of,
@@ -74,6 +69,7 @@ from core.transports.exchange import (
     streams_of,
 )
 from core.transports.http import HTTPRequest, method_not_allowed
+from core.transports.listening import Listening
 from core.transports.runtime import Runtime
 from core.transports.streams import EventStream, frame
 
@@ -180,47 +176,15 @@ class StreamableDoor:
         await runtime.exchanges.answer(exchange, work, id_)
 
     async def _listen(self, request: HTTPRequest, id_: RequestId, params: JSON) -> None:
-        honoured, methods, uris = self._wanted(params, request.principal)
+        listening = Listening(self._runtime, id_, params, request.principal)
         stream = self._new_stream(request)
-        meta = {META_SUBSCRIPTION: id_}
-        end = self._runtime.dispatcher.encoder.result({"_meta": meta}, modern=True)
-        stream.farewell = frame(encode_result(id_, end))
-        subscriber = Subscriber(
-            lambda data: stream.push(frame(data)), methods=methods, uris=uris, meta=meta
-        )
-        acknowledged = {"notifications": honoured, "_meta": meta}
+        stream.farewell = frame(listening.farewell)
         await stream.open()
-        self._runtime.changes.add(subscriber)  # before the first frame, so that nothing is missed
-        stream.push(frame(notification("notifications/subscriptions/acknowledged", acknowledged)))
+        listening.begin(lambda message: stream.push(frame(message)))
         try:
             await stream.wait()
         finally:
-            self._runtime.changes.remove(subscriber)
-
-    def _wanted(self, params: JSON, principal: Principal) -> tuple[JSON, frozenset[str], set[str]]:
-        """Return what of a listen request is honoured: as the client sees it, and as we use it."""
-        wanted = params.get("notifications")
-        if type(wanted) is not dict:
-            raise InvalidParams("subscriptions/listen needs the member notifications, an object.")
-        declared = self._runtime.dispatcher.capabilities(MODERN)
-        honoured: JSON = {}
-        for kind in LISTEN_KINDS:
-            flag = wanted.get(kind, False)
-            if type(flag) is not bool:
-                raise InvalidParams(f"notifications.{kind} has to be a boolean.")
-            if flag and kind.removesuffix("ListChanged") in declared:
-                honoured[kind] = True
-        uris = wanted.get("resourceSubscriptions", [])
-        if type(uris) is not list or not all(type(uri) is str for uri in uris):
-            raise InvalidParams("notifications.resourceSubscriptions has to be a list of URIs.")
-        if len(uris) > MAX_SUBSCRIPTIONS:
-            raise InvalidParams(f"At most {MAX_SUBSCRIPTIONS} resource subscriptions in a stream.")
-        if uris:
-            self._runtime.dispatcher.require_resources(principal)
-        if uris and "resources" in declared:
-            honoured["resourceSubscriptions"] = uris
-        methods = frozenset(LISTEN_KINDS[kind] for kind in honoured if kind in LISTEN_KINDS)
-        return honoured, methods, set(honoured.get("resourceSubscriptions", ()))
+            listening.end()
 
     # -- the older revisions ----------------------------------------------------------------------
 
