@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from core.backplane import Backplane, MemoryBackplane
-from core.backplane.asking import Asking
 from core.catalogue import (
     AnyHandler,
     Catalogue,
@@ -33,6 +32,7 @@ from core.catalogue import (
     ResourceTemplate,
     Withheld,
 )
+from core.endpoint import Endpoint, Routes, Shared
 from core.journal import Journal
 from core.models import NoArguments
 from core.observability import tracing
@@ -41,9 +41,7 @@ from core.observability.health import Check, Component, Health
 from core.observability.logs import LineWriter, RequestLog
 from core.observability.metrics import Metrics
 from core.protocol.calls import Calls
-from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
-from core.protocol.dispatch import Dispatcher, Identity
-from core.protocol.sessions import Session, Sessions
+from core.protocol.dispatch import Identity
 from core.sealing import Sealer, load_or_make_secret
 from core.security.addresses import Addresses
 from core.security.buckets import Buckets, LocalBuckets
@@ -60,17 +58,9 @@ from core.settings.rules import open_to_strangers, workers_alone
 from core.ticker import Ticker
 from core.tools import Annotations, Handler, Listing, Tool, build_tool, models_of, with_context
 from core.transports.bodies import Bodies
-from core.transports.callers import ANSWERS, CANCELLED
-from core.transports.elsewhere import Elsewhere
 from core.transports.exchange import Exchanges
-from core.transports.http import Receive, Scope, Send
-from core.transports.pages import Pages, RootDoor
-from core.transports.rest import PREFIX as REST_PREFIX
-from core.transports.rest import RESTDoor
-from core.transports.rpc import RPCDoor
-from core.transports.runtime import Runtime
-from core.transports.sse import MessagesDoor, SSEDoor
-from core.transports.streamable import StreamableDoor
+from core.transports.http import Door, Receive, Scope, Send
+from core.transports.pages import Pages
 from core.transports.streams import OpenStreams
 
 if TYPE_CHECKING:
@@ -91,6 +81,8 @@ class MCPServer:
         backplane: What replicas share; this process only when not given.
 
     Attributes:
+        root: The endpoint at the root.
+        endpoints: The others, by name.
         sealer: Makes tokens that only this server and its replicas can open.
         backplane: What this server shares with its replicas.
     """
@@ -111,7 +103,6 @@ class MCPServer:
         self.version = version
         self.settings = settings or Settings.from_env()
         self.default_port = default_port
-        self.catalogue = Catalogue()
         self.health = Health()
         self.metrics = Metrics(name)
         info: dict[str, Any] = {"name": name, "version": version}
@@ -120,7 +111,7 @@ class MCPServer:
         self._identity = Identity(info, instructions)
         self._given_backplane = backplane
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
-        self._background: set[asyncio.Task[None]] = set()
+        self._doors: dict[str, Door] = {}
         self._ticker = Ticker()
         self._ready = False
         self._request_log = RequestLog(name)
@@ -301,6 +292,10 @@ class MCPServer:
         """Show a dependency in `/health`; the server is degraded while its check says so."""
         self.health.add(name, check)
 
+    def add_door(self, path: str, door: Door) -> None:
+        """Serve a path of the server as a whole, to callers with credentials, while it starts."""
+        self._doors[path] = door
+
     def add_lifespan(self, factory: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         """Enter a context when the server starts and leave it when it stops."""
         self._lifespans.append(factory)
@@ -309,31 +304,26 @@ class MCPServer:
 
     def tools_changed(self) -> None:
         """Tell clients that the list of tools is another one."""
-        self._spawn(self._changes.publish(TOOLS))
+        self.root.tools_changed()
 
     def prompts_changed(self) -> None:
         """Tell clients that the list of prompts is another one."""
-        self._spawn(self._changes.publish(PROMPTS))
+        self.root.prompts_changed()
 
     def resources_changed(self) -> None:
         """Tell clients that the list of resources is another one."""
-        self._spawn(self._changes.publish(RESOURCES))
+        self.root.resources_changed()
 
     def resource_updated(self, uri: str) -> None:
         """Tell clients that subscribed to a resource that it has changed."""
-        self._spawn(self._changes.publish(UPDATED, uri))
+        self.root.resource_updated(uri)
 
     def on_interest(self, watcher: Callable[[frozenset[str]], None]) -> None:
         """Call `watcher` with the URIs that clients are subscribed to, whenever they change.
 
         It must not block. A service that has to look for changes looks for these only.
         """
-        self._changes.on_interest(watcher)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self.root.changes.on_interest(watcher)
 
     # -- how it is put together -------------------------------------------------------------------
 
@@ -345,25 +335,11 @@ class MCPServer:
         self._audit = AuditLog(self.name, self.version, settings.logging, secret)
         self._calls = Calls(server.max_concurrent_calls)
         self._share()
-        self._changes = Changes(self.backplane)
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
         self._bodies = Bodies(
             server.max_body_bytes, server.body_time_limit_s, server.max_json_depth
         )
-        self._sessions = Sessions(
-            self.sealer,
-            self.backplane,
-            limit=server.max_sessions,
-            lifetime_s=server.session_lifetime_s,
-            idle_s=server.session_idle_s,
-            on_drop=self._forget,
-            on_uris=self._changes.tell_watchers,
-            on_end=self._calls.cancel_session,
-        )
-        self._elsewhere = Elsewhere(self.backplane, Asking(self.backplane), self._sessions)
-        self.backplane.subscribe(CANCELLED, lambda m: self._cancel(m["session"], m["id"]))
-        self.backplane.subscribe(ANSWERS, lambda m: self._answer(m["session"], m["response"]))
         quotas = LocalQuotas(server.state_dir / f"calls-of-today-{self.name}")
         buckets: Buckets = LocalBuckets()
         shared: Quotas = quotas
@@ -374,32 +350,42 @@ class MCPServer:
             shared = SharedQuotas(self._link, self.name, quotas)
         self._rate_limit = RateLimit(settings.rate_limit, self.metrics, shared, buckets)
         self._floods = Floods(settings.rate_limit, self.metrics, report=self._note_flood)
-        self._dispatcher = Dispatcher(
-            self.catalogue,
-            self._identity,
+        self._shared = Shared(
+            settings=settings,
             sealer=self.sealer,
-            calls=self._calls,
-            meter=self.metrics,
-            gate=self._rate_limit,
             audit=self._audit,
-            time_limit_s=server.tool_time_limit_s,
-            max_result_bytes=server.max_result_bytes,
+            metrics=self.metrics,
+            rate_limit=self._rate_limit,
+            calls=self._calls,
+            streams=self._streams,
+            exchanges=self._exchanges,
+            bodies=self._bodies,
         )
+        self.root = Endpoint(
+            self._shared, self._identity, service=self.name, backplane=self.backplane
+        )
+        self.endpoints: dict[str, Endpoint] = {}
         title = self._identity.info.get("title", self.name)
         self._callers = callers_of(settings, self.name, title, self._note_keys)
         self._authenticator = self._callers.authenticator
         if self._callers.running is not None:
             self.add_lifespan(self._callers.running)
         self._ticker.add(self._authenticator.tick)
-        parts = (self._calls, self._streams, self._exchanges, self._bodies, self._sessions)
+        parts = (self._calls, self._streams, self._exchanges, self._bodies)
         for part in (*parts, quotas, self._floods):
             self._ticker.add(part.tick)
+        self._ticker.add(self._tick_sessions)
         self._quotas = quotas
         self._add_components()
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What the endpoint at the root offers."""
+        return self.root.catalogue
+
     def _share(self) -> None:
         """Make the backplane: of the settings, unless one was given."""
-        journal = Journal(self.settings.server.state_dir / f"ended-sessions-{self.name}")
+        journal = self._journal(self.name)
         url = self.settings.backplane.redis_url
         self._link: RedisLink | None = None
         self.backplane: Backplane = self._given_backplane or MemoryBackplane(journal)
@@ -412,23 +398,56 @@ class MCPServer:
             self.backplane = RedisBackplane(self._link, self.name, self.sealer, journal)
         self.add_lifespan(self.backplane.running)
 
-    def _cancel(self, session: str, id_: str | int) -> None:
-        self._calls.cancel((session, id_))
+    def _journal(self, name: str) -> Journal:
+        return Journal(self.settings.server.state_dir / f"ended-sessions-{name}")
 
-    def _answer(self, key: str, response: dict[str, Any]) -> None:
-        session = self._sessions.get(key)
-        if session is not None:
-            session.answer(response)
+    def _tick_sessions(self, now: float) -> None:
+        for endpoint in (self.root, *self.endpoints.values()):
+            endpoint.sessions.tick(now)
+
+    # -- further endpoints ------------------------------------------------------------------------
+
+    def add_endpoint(self, name: str, info: Mapping[str, Any]) -> Endpoint:
+        """Add a catalogue with doors of its own below `/NAME`; also while the server runs.
+
+        What it offers is kept by this process: replicas of it do not know each other.
+
+        Args:
+            name: `[a-z0-9-]`; what scopes call it by, too.
+            info: The `Implementation` object that it shows.
+
+        Raises:
+            ValueError: The name is taken, or is one of the paths of every server.
+        """
+        if name in self.endpoints or f"/{name}" in self._routes_of(self.root)[0]:
+            raise ValueError(f"/{name} is taken")
+        endpoint = Endpoint(
+            self._shared,
+            Identity(dict(info)),
+            name=name,
+            service=name,
+            backplane=MemoryBackplane(self._journal(f"{self.name}-{name}")),
+        )
+        self.endpoints[name] = endpoint
+        self._route_anew()
+        return endpoint
+
+    def remove_endpoint(self, name: str) -> None:
+        """Take an endpoint away: its paths are 404, its calls are cut off, its streams end."""
+        endpoint = self.endpoints.pop(name)
+        self._route_anew()
+        endpoint.close()
+
+    def _route_anew(self) -> None:
+        application = self.__dict__.get("app")
+        if application is not None:
+            application.guard.take_routes(*self._routes())
 
     def _note_flood(self, kind: str, requests: int, addresses: Mapping[str, int]) -> None:
         self._audit.noted("flood", kind=kind, requests=requests, addresses=addresses)
 
     def _note_keys(self, before: Ring, after: Ring) -> None:
         self._audit.noted("keys", **changes_between(before, after))
-
-    def _forget(self, session: Session) -> None:
-        if session.subscriber is not None:
-            self._changes.remove(session.subscriber)
 
     def _add_components(self) -> None:
         settings = self.settings
@@ -463,7 +482,7 @@ class MCPServer:
             facts={
                 "running_calls": len(self._calls),
                 "open_streams": len(self._streams),
-                "sessions": len(self._sessions),
+                "sessions": sum(len(e.sessions) for e in (self.root, *self.endpoints.values())),
             },
         )
 
@@ -491,30 +510,10 @@ class MCPServer:
             # would look for OpenTelemetry's providers at each request, 4 microseconds.
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
-        runtime = Runtime(
-            settings=self.settings,
-            dispatcher=self._dispatcher,
-            sessions=self._sessions,
-            changes=self._changes,
-            streams=self._streams,
-            exchanges=self._exchanges,
-            bodies=self._bodies,
-            backplane=self.backplane,
-            elsewhere=self._elsewhere,
-        )
-        pages = Pages(
-            self._dispatcher,
-            self.health,
-            self.metrics,
-            is_ready=lambda: self._ready,
-            with_key=self._authenticator.required,
-        )
-        app.openapi = pages.openapi_document  # type: ignore[method-assign]  # FastAPI's own hook
-        paths, prefixes = self._routes(runtime, pages)
-
+        app.openapi = self._pages_of(self.root).openapi_document  # type: ignore[method-assign]  # FastAPI's own hook
+        paths, prefixes = self._routes()
         app.guard = Guard(
             app.unguarded,
-            service=self.name,
             settings=self.settings,
             callers=self._callers,
             addresses=Addresses(self.settings.security.trusted_proxies),
@@ -528,33 +527,37 @@ class MCPServer:
         )
         return app
 
-    def _routes(self, runtime: Runtime, pages: Pages) -> tuple[dict[str, Route], dict[str, Route]]:
-        """Return the table of doors; each path with and without a slash, and never a redirect."""
-        settings = self.settings
-        streamable = StreamableDoor(runtime)
-        sse_sessions: dict[str, Session] = {}
-        public = settings.auth.public_openapi
-        table = {
-            "/mcp": Route(streamable, "/mcp", rpc_errors=True),
-            "/sse": Route(SSEDoor(runtime, sse_sessions, streamable), "/sse", rpc_errors=True),
-            "/messages": Route(MessagesDoor(runtime, sse_sessions), "/messages", rpc_errors=True),
-            "/health": Route(pages.health, "/health", public=True, probe=True),
-            "/ready": Route(pages.ready, "/ready", public=True, probe=True),
-            "/tools": Route(pages.tools, "/tools"),
-            "/openapi.json": Route(pages.openapi, "/openapi.json", public=public, personal=True),
-        }
-        if settings.server.rpc:
-            table["/rpc"] = Route(RPCDoor(runtime), "/rpc", rpc_errors=True)
+    def _pages_of(self, endpoint: Endpoint) -> Pages:
+        return Pages(
+            endpoint.dispatcher,
+            self.health,
+            self.metrics,
+            service=self.name,
+            version=self.version,
+            is_ready=lambda: self._ready,
+            with_key=self._authenticator.required,
+        )
+
+    def _routes_of(self, endpoint: Endpoint) -> tuple[Routes, Routes]:
+        return endpoint.routes(self._pages_of(endpoint))
+
+    def _routes(self) -> tuple[Routes, Routes]:
+        """Return the table of doors: every endpoint's, and those of the server as a whole."""
+        settings, pages = self.settings, self._pages_of(self.root)
+        paths, prefixes = self._routes_of(self.root)
+        for endpoint in self.endpoints.values():
+            more, more_prefixes = self._routes_of(endpoint)
+            paths, prefixes = paths | more, prefixes | more_prefixes
+        table = {"/ready": Route(pages.ready, "/ready", self.name, public=True, probe=True)}
         if settings.monitoring.metrics:
             open_metrics = settings.auth.public_metrics
-            table["/metrics"] = Route(pages.metrics, "/metrics", public=open_metrics)
-        paths = {path + slash: route for path, route in table.items() for slash in ("", "/")}
+            table["/metrics"] = Route(pages.metrics, "/metrics", self.name, public=open_metrics)
+        table |= {path: Route(door, path, self.name) for path, door in self._doors.items()}
+        paths |= {path + slash: route for path, route in table.items() for slash in ("", "/")}
         if (resource := self._callers.resource) is not None:
-            metadata = Route(resource.door, WELL_KNOWN, public=True, any_origin=True)
+            metadata = Route(resource.door, WELL_KNOWN, self.name, public=True, any_origin=True)
             paths |= {path + slash: metadata for path in resource.paths() for slash in ("", "/")}
-        root = Route(RootDoor(streamable), "/", public=public, sessions=True, rpc_errors=True)
-        paths["/"] = root
-        return paths, {REST_PREFIX: Route(RESTDoor(runtime), "/tools/{name}")}
+        return paths, prefixes
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:

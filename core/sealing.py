@@ -31,7 +31,12 @@ class Sealer:
     """
 
     def __init__(self, secret: str) -> None:
+        self._secret = secret
         self._cipher = AESGCM(hashlib.sha256(b"mcp-seal-v1:" + secret.encode()).digest())
+
+    def within(self, name: str) -> Sealer:
+        """Return a sealer whose tokens are worth nothing outside a part of this server."""
+        return Sealer(f"{self._secret}/{name}")
 
     def seal(self, purpose: str, payload: bytes) -> str:
         """Return a URL-safe token that holds `payload`."""

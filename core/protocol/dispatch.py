@@ -156,6 +156,9 @@ class Dispatcher:
     """Answers MCP methods for one catalogue.
 
     Args:
+        service: What scopes call the catalogue by.
+        label: What stands before names of tools in limits, metrics and the audit log: `NAME/`
+            where a server has several catalogues.
         time_limit_s: For calls whose tool sets none of its own.
         max_result_bytes: Largest structured result.
         clock: Seconds since the epoch, for what expires.
@@ -166,6 +169,8 @@ class Dispatcher:
         catalogue: Catalogue,
         identity: Identity,
         *,
+        service: str,
+        label: str = "",
         sealer: Sealer,
         calls: Calls,
         meter: Meter,
@@ -186,7 +191,8 @@ class Dispatcher:
         self._time_limit_s = time_limit_s
         self._max_result_bytes = max_result_bytes
         self._clock = clock
-        self._service: str = identity.info["name"]
+        self.service = service
+        self._label = label
         self._views: dict[Grant, Catalogue] = {}
         self._pages: dict[tuple[str, str, Grant], tuple[int, bytes]] = {}
         self._methods: dict[str, Method] = {
@@ -266,7 +272,7 @@ class Dispatcher:
             return self.catalogue
         view = self._views.get(grant)
         if view is None or view.version != self.catalogue.version:
-            view = self.catalogue.seen_by(grant, self._service)
+            view = self.catalogue.seen_by(grant, self.service)
             _make_room(self._views, MAX_VIEWS)
             self._views[grant] = view
         return view
@@ -277,7 +283,7 @@ class Dispatcher:
         Raises:
             NotPermitted: Says which scope would.
         """
-        grant, service = principal.grant, self._service
+        grant, service = principal.grant, self.service
         if not (grant.is_everything or grant.allows(service, name, reads=reads)):
             raise grants.refusal(grant, principal.name, service, name, reads=reads)
 
@@ -311,11 +317,12 @@ class Dispatcher:
             CallCancelled: The client withdrew the call.
         """
         started = time.perf_counter()
+        name = self._label + tool.name
         label = "cancelled"
         limit_s = tool.time_limit_s or self._time_limit_s
         try:
             self.require(caller.principal, tool.name, reads=tool.reads_only)
-            await self._gate.admit(caller, tool.name)
+            await self._gate.admit(caller, name)
             if type(arguments) is not dict:
                 raise InvalidArguments("The arguments have to be a JSON object.")
             parsed = tool.parse(arguments)
@@ -354,11 +361,11 @@ class Dispatcher:
             )
         finally:
             seconds = time.perf_counter() - started
-            self._meter.tool_done(tool.name, label, seconds)
-            self._audit.used("tool_call", tool.name, caller, arguments, label, seconds)
-            tracing.tool_done(tool.name, label)
+            self._meter.tool_done(name, label, seconds)
+            self._audit.used("tool_call", name, caller, arguments, label, seconds)
+            tracing.tool_done(name, label)
             if caller.trace is not None:
-                caller.trace["tool"] = tool.name
+                caller.trace["tool"] = name
                 caller.trace["outcome"] = label
         return outcome
 
@@ -377,7 +384,9 @@ class Dispatcher:
 
     def note_unknown_tool(self, caller: Caller, arguments: Any) -> None:
         """Tell the audit log that somebody tries names."""
-        self._audit.used("tool_call", UNKNOWN, caller, arguments, UnknownTool.code, 0.0)
+        self._audit.used(
+            "tool_call", self._label + UNKNOWN, caller, arguments, UnknownTool.code, 0.0
+        )
 
     async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         arguments = params.get("arguments")
@@ -386,7 +395,8 @@ class Dispatcher:
         try:
             answers = self._answers("tools/call", params, caller)
         except BadRequestState as error:
-            self._audit.used("tool_call", tool.name, caller, arguments, error.code, 0.0)
+            name = self._label + tool.name
+            self._audit.used("tool_call", name, caller, arguments, error.code, 0.0)
             raise
         outcome = await self.run_tool(
             tool,
@@ -492,7 +502,7 @@ class Dispatcher:
                 if outcome not in WELL or not only_refused:
                     seconds = time.perf_counter() - started
                     name, arguments = about(params)
-                    self._audit.used(event, name, caller, arguments, outcome, seconds)
+                    self._audit.used(event, self._label + name, caller, arguments, outcome, seconds)
             return result
 
         return run

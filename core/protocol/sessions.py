@@ -270,6 +270,11 @@ class Sessions:
         )
         return self._keep(session)
 
+    @property
+    def live_keys(self) -> list[str]:
+        """The keys of the sessions that are in memory."""
+        return list(self._by_key)
+
     def get(self, key: str) -> Session | None:
         """Return the session with a key, when it is in memory."""
         return self._by_key.get(key)

@@ -99,6 +99,8 @@ class Route:
 
     Attributes:
         label: The path in metrics; one of few.
+        service: What scopes have to reach; empty where nothing of a service is behind it.
+        mount: The part of the path that names the endpoint.
         public: `GET` is served without credentials.
         personal: What `GET` shows is the caller's own; credentials that are sent are checked.
         sessions: `GET` with a session is not public.
@@ -109,6 +111,8 @@ class Route:
 
     door: Door
     label: str
+    service: str = ""
+    mount: str = ""
     public: bool = False
     personal: bool = False
     sessions: bool = False
@@ -126,7 +130,6 @@ class Guard:
 
     Args:
         app: What answers the paths that have no door: routes that a service adds itself.
-        service: The name that scopes call it by.
         paths: Exact path → route.
         prefixes: Path prefix → route.
     """
@@ -135,7 +138,6 @@ class Guard:
         self,
         app: Any,
         *,
-        service: str,
         settings: Settings,
         callers: Callers,
         addresses: Addresses,
@@ -148,7 +150,6 @@ class Guard:
         application: Any,
     ) -> None:
         self._app = app
-        self._service = service
         self._application = application
         self._authenticator = callers.authenticator
         self._persons = callers.persons
@@ -158,8 +159,7 @@ class Guard:
         self._audit = audit
         self._metrics = metrics
         self._request_log = request_log
-        self._paths = dict(paths)
-        self._prefixes = dict(prefixes)
+        self.take_routes(paths, prefixes)
         self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
         self._origins = frozenset(o.rstrip("/").lower() for o in settings.cors.allowed_origins)
         self._security_headers = security_headers(secure=settings.tls.certificate is not None)
@@ -168,6 +168,10 @@ class Guard:
         self._id_count = 0
         self.active = 0
         self.is_stopping = False
+
+    def take_routes(self, paths: Mapping[str, Route], prefixes: Mapping[str, Route]) -> None:
+        """Serve these paths from now on."""
+        self._paths, self._prefixes = dict(paths), dict(prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through to its door, or refuse it."""
@@ -179,7 +183,7 @@ class Guard:
         self._identify(request)
         self._addresses.note(request)
         route = self._route(request)
-        request.rpc_errors = route.rpc_errors
+        request.rpc_errors, request.mount = route.rpc_errors, route.mount
         self.active += 1
         try:
             await self._admit(request, route)
@@ -224,10 +228,10 @@ class Guard:
         if route.sessions and b"mcp-session-id" in headers:
             is_open = asks_for_method
         if not is_open and route.door is not _nothing_here:
-            await self._authenticate(request)
+            await self._authenticate(request, route.service)
         await route.door(request)
 
-    async def _authenticate(self, request: HTTPRequest) -> None:
+    async def _authenticate(self, request: HTTPRequest, service: str) -> None:
         try:
             principal = await self._authenticator.authenticate(request)
         except Unauthorized as error:
@@ -238,9 +242,9 @@ class Guard:
             self._metrics.auth_accepted(principal.method)
         request.principal = principal  # whoever is refused from here on is named
         request.principal = self._with_person(principal, request)
-        if not principal.grant.reaches(self._service):
+        if service and not principal.grant.reaches(service):
             raise InsufficientScope(
-                f"{principal.name!r} may use nothing of {self._service}.", scope=self._service
+                f"{principal.name!r} may use nothing of {service}.", scope=service
             )
 
     def _with_person(self, principal: Principal, request: HTTPRequest) -> Principal:

@@ -65,6 +65,7 @@ class HTTPRequest:
         receive, send: The raw ASGI pair.
         headers: Lower-case names; of repeated headers the last one.
         principal, address: Set by the guard.
+        mount: The part of the path that names the endpoint, `/NAME`; empty for the root.
         forwarded: Whether it came through a trusted proxy, whose X-Forwarded-* are believed.
         status: The answer's status; 0 until it has begun.
         task: The task that answers it.
@@ -81,6 +82,7 @@ class HTTPRequest:
         "forwarded",
         "headers",
         "method",
+        "mount",
         "path",
         "principal",
         "receive",
@@ -101,6 +103,7 @@ class HTTPRequest:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.principal: Principal = ANONYMOUS
         self.address = ""
+        self.mount = ""
         self.forwarded = False
         self.correlation_id = ""
         self.status = 0
@@ -212,10 +215,12 @@ Door = Callable[[HTTPRequest], Awaitable[None]]
 
 
 def prefix_of(request: HTTPRequest) -> str:
-    """Return the path below which a proxy or a mount shows this server; empty for none."""
+    """Return the path below which a client sees the endpoint; empty for none."""
     mounted = str(request.scope.get("root_path", ""))
     told = request.headers.get(b"x-forwarded-prefix", b"") if request.forwarded else b""
     forwarded = told.decode("latin-1").rstrip("/")
     if forwarded and _PREFIX.fullmatch(forwarded):
-        return forwarded if mounted.startswith(forwarded) else forwarded + mounted
-    return mounted.rstrip("/")
+        seen = forwarded if mounted.startswith(forwarded) else forwarded + mounted
+    else:
+        seen = mounted.rstrip("/")
+    return seen + request.mount

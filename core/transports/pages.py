@@ -44,6 +44,7 @@ class Pages:
     """The reading doors of one server.
 
     Args:
+        service, version: What the server calls itself.
         is_ready: Whether the server takes calls: it has started and is not stopping.
         with_key: Whether calls need a key, for the OpenAPI document.
     """
@@ -54,12 +55,16 @@ class Pages:
         health: Health,
         metrics: Metrics,
         *,
+        service: str,
+        version: str,
         is_ready: Callable[[], bool],
         with_key: bool,
     ) -> None:
         self._dispatcher = dispatcher
         self._health = health
         self._metrics = metrics
+        self._service = service
+        self._version = version
         self._is_ready = is_ready
         self._with_key = with_key
 
@@ -76,7 +81,7 @@ class Pages:
         """
         request.require_method("GET", "HEAD")
         ready = self._is_ready()
-        body = {"ready": ready, "service": self._dispatcher.identity.info["name"]}
+        body = {"ready": ready, "service": self._service}
         await request.respond_json(200 if ready else 503, to_json(body))
 
     async def metrics(self, request: HTTPRequest) -> None:
@@ -118,10 +123,9 @@ class Pages:
         )
 
     async def _report(self) -> dict[str, Any]:
-        info = self._dispatcher.identity.info
         return await self._health.report(
-            service=info["name"],
-            version=info["version"],
+            service=self._service,
+            version=self._version,
             tools_count=len(self._dispatcher.catalogue.tools),
         )
 

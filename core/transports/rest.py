@@ -51,7 +51,7 @@ class RESTDoor:
     def _tool(self, request: HTTPRequest) -> Tool:
         dispatcher = self._runtime.dispatcher
         tools = dispatcher.catalogue.tools
-        name = request.path.removeprefix(PREFIX).rstrip("/")
+        name = request.path.removeprefix(request.mount + PREFIX).rstrip("/")
         if name not in tools:
             caller = plain_caller(request, LATEST_LEGACY, session=None)
             dispatcher.note_unknown_tool(caller, {})

@@ -1,7 +1,8 @@
-"""The parts of a running server that all its doors share."""
+"""The parts of a running server that all doors of an endpoint share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.backplane import Backplane
@@ -28,6 +29,7 @@ class Runtime:
         bodies: Reads request bodies.
         backplane: What replicas share.
         elsewhere: What other replicas have, and what they want of this one.
+        on_session_end: Told the key of a session whose one stream has closed.
     """
 
     settings: Settings
@@ -39,3 +41,4 @@ class Runtime:
     bodies: Bodies
     backplane: Backplane
     elsewhere: Elsewhere
+    on_session_end: Callable[[str], None]

@@ -129,14 +129,14 @@ class SSEDoor:
             if session.subscriber is not None:
                 self._runtime.changes.remove(session.subscriber)
             session.close()
-            self._runtime.dispatcher.calls.cancel_session(key)
+            self._runtime.on_session_end(key)
 
     def _announcement(self, principal: Principal) -> bytes:
         dispatcher = self._runtime.dispatcher
         offered = dispatcher.seen_by(principal)
         return to_json(
             {
-                "service": dispatcher.identity.info["name"],
+                "service": dispatcher.service,
                 "version": dispatcher.identity.info["version"],
                 "tools": list(offered.tools),
                 "catalogue_digest": offered.digest(),

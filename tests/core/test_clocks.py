@@ -39,7 +39,7 @@ class WallClock:
         """Put one in the place of every wall clock of a server's parts."""
         clock = cls()
         changed = 0
-        for part in vars(server).values():
+        for part in (*vars(server).values(), *vars(server.root).values()):
             for name, value in getattr(part, "__dict__", {}).items():
                 if value is time.time:
                     setattr(part, name, clock)

@@ -369,4 +369,4 @@ async def test_any_number_of_grants_takes_bounded_room(wire: Wire, callers: AsGr
     for number in range(MAX_VIEWS + 50):
         callers.grant = Grant(("demo:add", f"demo:x{number}"))
         assert (await wire.ask("GET", "/tools")).status == 200
-    assert len(wire.server._dispatcher._views) <= MAX_VIEWS
+    assert len(wire.server.root.dispatcher._views) <= MAX_VIEWS

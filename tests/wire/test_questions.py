@@ -261,7 +261,7 @@ async def test_state_belongs_to_its_person() -> None:
 async def test_state_expires(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """§13: after ten minutes."""
     state = (await call(wire, "ask_name")).result["requestState"]
-    dispatcher = wire.server._dispatcher
+    dispatcher = wire.server.root.dispatcher
     monkeypatch.setattr(dispatcher, "_clock", lambda: time.time() + 590)
     fine = await call(wire, "ask_name", requestState=state)
     assert fine.result["resultType"] == "input_required"
