@@ -1,4 +1,4 @@
-"""Configuration files, YAML or TOML by their ending, read strictly.
+"""Configuration files, YAML, TOML or JSON by their ending, read strictly.
 
 YAML as its version 1.2 has it, so that `off`, `no`, `22:30` and `2027-01-01` are the texts that
 they look like. What would silently mean something else is refused: keys that stand twice, aliases
@@ -10,6 +10,7 @@ Source: https://yaml.org/spec/1.2.2/#103-core-schema
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import stat
@@ -62,22 +63,26 @@ NO_FILE = ConfigFile(Path(), {})
 
 
 def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
-    """Read a YAML or TOML file.
+    """Read a YAML, TOML or JSON file.
 
     Raises:
-        SettingsError: It cannot be read, is no regular file, is too large, is not YAML or TOML, or
-            is not a table of sections. The message repeats nothing of the content.
+        SettingsError: It cannot be read, is no regular file, is too large, is not what its ending
+            says, or is not a table of sections. The message repeats nothing of the content.
     """
     file = Path(path)
-    if file.suffix not in (".yaml", ".yml", ".toml"):
-        raise SettingsError(f"{file.name}: the name has to end in .yaml, .yml or .toml")
+    if file.suffix not in (".yaml", ".yml", ".toml", ".json"):
+        raise SettingsError(f"{file.name}: the name has to end in .yaml, .yml, .toml or .json")
     content, mode = read_text(file)
     try:
         if file.suffix == ".toml":
             return ConfigFile(file, tomllib.loads(content), mode=mode)
+        if file.suffix == ".json":
+            return ConfigFile(file, _from_json(file, content), mode=mode)
         return _from_yaml(file, content, mode)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file}: {error}") from None
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{file}, line {error.lineno}: {error.msg}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -133,6 +138,24 @@ def read_secret_file(file: Path) -> str:
     if not text.strip():
         raise SettingsError(f"{file}: empty")
     return text.strip()
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+def _from_json(file: Path, content: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SettingsError(f"{file}: {twice[:100]} stands twice")
+        return table
+
+    values = json.loads(content, object_pairs_hook=once)
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file}: expected sections with keys at the top level")
+    return values
 
 
 # --- YAML ----------------------------------------------------------------------------------------

@@ -34,6 +34,11 @@ SIGNATURE_ALGORITHMS = frozenset(
 )
 """What tokens may be signed with: private keys only (RFC 8725 §3.2)."""
 MAX_BACKLOG = 65_535
+TABLES_OF_CLIENTS = (
+    frozenset({"mcpServers"}),
+    frozenset({"mcpServers", "servers", "inputs"}),
+)
+"""Tables in which MCP clients name servers, which the bridge starts: in any file, and in JSON."""
 
 
 def _long_secret(value: SecretStr | None, least: int) -> SecretStr | None:
@@ -435,8 +440,11 @@ class Settings(Loadable):
     def part_of(cls, file: ConfigFile) -> ConfigFile:
         """Return the sections of every server; a service that shares a name has the other keys."""
         services = _services_among(file.values.keys())
+        of_clients = TABLES_OF_CLIENTS[file.path.suffix == ".json"]
         values: dict[str, Any] = {}
         for name, value in file.values.items():
+            if name in of_clients:
+                continue
             if name not in services:
                 values[name] = value
             elif name in cls.model_fields and isinstance(value, Mapping):
@@ -449,12 +457,14 @@ class ServiceSettings(Loadable):
     """Base of a service's own settings: `MCP_<SERVICE>_<KEY>`, or the usual further names.
 
     A service sets `section` to its name, and `one_process` to why several workers cannot serve it;
-    empty where they can. Further variables of a setting are marked:
-    `Annotated[SecretStr | None, Also("DATABASE_URL")]`.
+    empty where they can. `of_every_server` has those of its settings that stand for one of every
+    server's, where that is not set from as near a source. Further variables of a setting are
+    marked: `Annotated[SecretStr | None, Also("DATABASE_URL")]`.
     """
 
     section: ClassVar[str] = ""
     one_process: ClassVar[str] = ""
+    of_every_server: ClassVar[Mapping[str, Key]] = {"port": ("server", "port")}
 
     port: int | None = Field(
         None, ge=0, le=65535, description="Port to listen on, where server.port does not say."

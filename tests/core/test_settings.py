@@ -156,7 +156,10 @@ def test_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("c.json", "{}"),
+        ("c.json", "{"),
+        ("c.json", "[]"),
+        ("c.json", '{"server": {}, "server": {}}'),
+        ("c.ini", ""),
         ("c.yaml", "server: ["),
         ("c.toml", "server = "),
         ("c.yaml", "- a list"),

@@ -1,0 +1,119 @@
+"""Every knob of the bridge: `MCP_BRIDGE_<KEY>`, or `bridge:` in the file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from core.settings import Also, ServiceSettings
+from core.settings.base import Key
+from core.settings.files import ConfigFile
+from services.bridge.server_file import read_servers, table_of
+from services.bridge.specs import (
+    SINGLE,
+    Assignable,
+    Header,
+    ServerOptions,
+    ServerSpec,
+    Text,
+    Variable,
+    spec_of_command,
+)
+
+
+class BridgeSettings(ServiceSettings, ServerOptions):
+    """Which stdio servers are started, and how each is run that does not say so itself."""
+
+    section = "bridge"
+    one_process = "the processes of a session belong to one bridge"
+    of_every_server: ClassVar[Mapping[str, Key]] = {
+        "port": ("server", "port"),
+        "host": ("server", "host"),
+        "log_file": ("logging", "file"),
+    }
+
+    # --- where it listens ------------------------------------------------------------------------
+    port: Annotated[int | None, Also("MCP_PORT")] = Field(
+        None, ge=0, le=65535, description="Port to listen on, where server.port does not say."
+    )
+    host: Annotated[str | None, Also("MCP_BIND_HOST")] = Field(
+        None, description="Address to listen on, where server.host does not say."
+    )
+    log_file: Annotated[Path | None, Also("LOG_FILE")] = Field(
+        None, description="File to log to, where logging.file does not say."
+    )
+
+    # --- one server ------------------------------------------------------------------------------
+    command: Text = Field(
+        "", description="The one server, as a command line; split as a shell does, run by none."
+    )
+    name: str = Field(
+        SINGLE, pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Name of that one server."
+    )
+    cwd: Path | None = Field(None, description="Folder that it is started in.")
+    secrets: dict[Variable, Path] = Field(
+        {}, description="Its variables whose values are in files, read at each start."
+    )
+    env_from_headers: dict[Header, Assignable] = Field(
+        {}, description="Request headers that become its variables, as X-Token=TOKEN."
+    )
+
+    # --- several servers; the last, since the file is read with what stands above ----------------
+    servers: Path | None = Field(
+        None,
+        description="File with several servers (mcpServers), .json, .yaml or .toml; read again "
+        "when it changes. That of --config, when it has them.",
+    )
+
+    @classmethod
+    def part_of(cls, file: ConfigFile) -> ConfigFile:
+        """Return the table of the service; a file that has servers itself is the file of them."""
+        part = super().part_of(file)
+        if table_of(file) is None:
+            return part
+        return part.with_({"servers": str(file.path), **part.values})
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The one server's program and arguments; empty where there is none."""
+        return tuple(shlex.split(self.command))
+
+    def single(self) -> ServerSpec | None:
+        """Return what the one server is; None where there are several, or none."""
+        if not self.argv:
+            return None
+        return spec_of_command(
+            self.argv,
+            self,
+            name=self.name,
+            cwd=self.cwd,
+            secret_files=self.secrets,
+            env_from_headers=self.env_from_headers,
+        )
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _is_command_line(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return shlex.join(value)
+        if isinstance(value, str):
+            try:
+                shlex.split(value)
+            except ValueError as error:
+                raise ValueError(f"not a command line: {error}".lower()) from None
+        return value
+
+    @field_validator("servers")
+    @classmethod
+    def _is_file_of_servers(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        if info.data.get("command"):
+            raise ValueError("either one server (command) or a file of several, not both")
+        said = {key: info.data[key] for key in ServerOptions.model_fields if key in info.data}
+        read_servers(value, ServerOptions(**said))
+        return value
