@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +32,7 @@ from benchmarks.fetch.measures import (
     shingle_score,
     text_of_markdown,
 )
-from benchmarks.peers import CACHE, versions
+from benchmarks.peers import CACHE, python_environment, versions
 from services.fetch.convert import Source, Wanted
 from services.fetch.convert.conversion import convert
 
@@ -101,18 +100,11 @@ def read_spec() -> str:
 
 def peer_python() -> str:
     """Return the interpreter of the peers' environment, made at first use."""
-    place = CACHE / "fetch-peers"
-    python, stamp = place / "bin" / "python", place / "installed.txt"
-    wanted = "\n".join((sys.version, *REQUIREMENTS))
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        print(f"installing {', '.join(REQUIREMENTS)}", flush=True)
-        venv.create(place, with_pip=True, clear=True)
-        for arguments in (("--upgrade", "pip"), REQUIREMENTS):
-            subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
-        script = next(place.glob("lib/*/site-packages/readabilipy/javascript"))
+    python = python_environment("fetch-peers", REQUIREMENTS)
+    script = next((CACHE / "fetch-peers").glob("lib/*/site-packages/readabilipy/javascript"))
+    if not (script / "node_modules").exists():
         subprocess.run(["npm", "install", "--silent"], cwd=script, check=False)
-        stamp.write_text(wanted, encoding="utf-8")
-    return str(python)
+    return python
 
 
 def ours(wanted: Wanted) -> Convert:

@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.logs.generate import END, NEEDLE, Set, generate, labelled
-from benchmarks.peers import CACHE, versions
+from benchmarks.peers import python_environment, versions
 from benchmarks.processes import Server, free_port, our_environment, running
 from services.monitoring.logs.patterns import mask, merge
 
@@ -246,16 +245,7 @@ def _iso(at: float) -> str:
 
 def drain_python() -> str:
     """Return the interpreter of drain3's environment, made at first use."""
-    place = CACHE / "log-peers"
-    python, stamp = place / "bin" / "python", place / "installed.txt"
-    wanted = "\n".join((sys.version, *DRAIN))
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        print(f"installing {', '.join(DRAIN)}", flush=True)
-        venv.create(place, with_pip=True, clear=True)
-        for arguments in (("--upgrade", "pip"), DRAIN):
-            subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
-        stamp.write_text(wanted, encoding="utf-8")
-    return str(python)
+    return python_environment("log-peers", DRAIN)
 
 
 def measure_templates(ours: Ours, logs: Set, python: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,10 @@ class Server:
 def running(
     name: str, command: Sequence[str], *, port: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run a server until the context is left; its output goes to a file."""
+    """Run a server until the context is left; its output goes to a file.
+
+    What it has started and left behind ends with it.
+    """
     logs = CACHE / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with open(logs / f"{name}.out", "wb") as output:
@@ -63,6 +67,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             _wait_for_port(process, name, port)
@@ -74,6 +79,8 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with suppress(ProcessLookupError):  # as it should be: nobody is left in its group
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], name: str, port: int) -> None:
@@ -115,11 +122,15 @@ def our_environment(name: str, port: int, *, key: bool = False) -> dict[str, str
 
 @contextmanager
 def our_server(
-    name: str, *, key: bool = False, module: str = "benchmarks.servers.ours"
+    name: str,
+    *,
+    key: bool = False,
+    module: str = "benchmarks.servers.ours",
+    arguments: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run the tool in this suite, or one of its services."""
     port = free_port()
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m", module, *arguments]
     environment = our_environment(name, port, key=key)
     with running(name, command, port=port, environment=environment) as server:
         yield server
