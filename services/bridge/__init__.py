@@ -1,1 +1,1 @@
-"""Any stdio MCP server behind every door of the suite, whichever revision either side speaks."""
+"""Put any stdio MCP server behind every door."""

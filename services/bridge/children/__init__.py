@@ -1,1 +1,1 @@
-"""The bridged servers: their processes, what is said to them in either era, and who gets which."""
+"""The processes of bridged servers, and what is said to them."""
