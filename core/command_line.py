@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from core.settings import NO_FILE, ServiceSettings, Settings, SettingsError, read_config_file
 from core.settings.check import CONFIG_VARIABLE
-from core.settings.rules import broken, chosen_port, too_many_workers
+from core.settings.rules import broken, changed, too_many_workers, with_own
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -27,23 +27,33 @@ def load(service: type[S], arguments: Sequence[str] | None = None) -> tuple[Sett
         SettingsError: Something in the file or the environment is wrong or unknown.
         SystemExit: The command line is wrong, or asked for help.
     """
-    options = _parse(service, arguments)
+    return settled(service, parser_of(service).parse_args(arguments))
+
+
+def settled(service: type[S], options: argparse.Namespace) -> tuple[Settings, S]:
+    """Return the settings of a server and of its service, as `load` does.
+
+    Args:
+        options: What a parser made by `parser_of` has read.
+
+    Raises:
+        SettingsError: Something in the file or the environment is wrong or unknown.
+    """
     file = read_config_file(options.config) if options.config else NO_FILE
     common, own = Settings.read(Settings.part_of(file)), service.read(service.part_of(file))
     problems = [*common.problems, *own.problems]
+    settings = with_own(common, own)
     if not problems:
-        problems = [*broken(common.settings), *too_many_workers(common.settings, service)]
+        problems = [*broken(settings), *own.settings.broken(), *too_many_workers(settings, service)]
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
-    server = common.settings.server
-    port = chosen_port(common, own)[0] if options.port is None else options.port
-    changes = {"host": options.host, "port": port}
-    changes = {key: value for key, value in changes.items() if value is not None}
-    server = server.model_copy(update=changes)
-    return common.settings.model_copy(update={"server": server}), own.settings
+    told = {"host": options.host, "port": options.port}
+    told = {key: value for key, value in told.items() if value is not None}
+    return changed(settings, {"server": told}), own.settings
 
 
-def _parse(service: type[ServiceSettings], arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser_of(service: type[ServiceSettings]) -> argparse.ArgumentParser:
+    """Return what reads the command line of a service; it may add options of its own."""
     parser = argparse.ArgumentParser(
         prog=f"python -m services.{service.section}",
         description=f"Serve the tools of {service.section}. Settings come from the environment; "
@@ -53,11 +63,11 @@ def _parse(service: type[ServiceSettings], arguments: Sequence[str] | None) -> a
         "--config",
         metavar="FILE",
         default=os.environ.get(CONFIG_VARIABLE),
-        help=f"a .yaml or .toml file with settings (also {CONFIG_VARIABLE})",
+        help=f"a .yaml, .toml or .json file with settings (also {CONFIG_VARIABLE})",
     )
     parser.add_argument("--host", help="address to listen on (MCP_HTTP_SERVER__HOST)")
     parser.add_argument("--port", type=_port_number, help="port (MCP_HTTP_SERVER__PORT)")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _port_number(value: str) -> int:

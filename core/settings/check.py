@@ -23,7 +23,7 @@ from core.redaction import redact
 from core.settings.base import PROJECT_ROOT, Key, SettingsError
 from core.settings.files import NO_FILE, ConfigFile, read_config_file
 from core.settings.loading import Loadable, Reading
-from core.settings.rules import broken, chosen_port, open_to_strangers, too_many_workers
+from core.settings.rules import broken, chosen_port, open_to_strangers, too_many_workers, with_own
 from core.settings.sections import ServiceSettings, Settings
 
 CONFIG_VARIABLE = "MCP_CONFIG_FILE"
@@ -41,14 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return _told(error.problems)
     common = Settings.read(Settings.part_of(file))
-    problems = [*common.problems, *broken(common.settings)]
-    problems += filter(None, [open_to_strangers(common.settings)])
+    problems = [*common.problems, *_misfits(common.settings)]
     _show("every service", common)
     ports: dict[str, tuple[int | None, str]] = {}
     for name in names:
         own = _read_service(name, file, problems)
         if own is not None:
-            problems += too_many_workers(common.settings, type(own.settings))
+            settings = with_own(common, own)
+            problems += [*_misfits(settings), *own.settings.broken()]
+            problems += too_many_workers(settings, type(own.settings))
             ports[name] = chosen_port(common, own)
             _show(name, own, ports[name])
     problems += _shared_ports(common, ports)
@@ -127,7 +128,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         type=Path,
         default=os.environ.get(CONFIG_VARIABLE) or None,
-        help=f"a .yaml or .toml file with settings (also {CONFIG_VARIABLE})",
+        help=f"a .yaml, .toml or .json file with settings (also {CONFIG_VARIABLE})",
     )
     return parser.parse_args(arguments)
 
@@ -156,6 +157,12 @@ def _read_service(
         problems += reading.problems
         return reading
     return None
+
+
+def _misfits(settings: Settings) -> Iterator[str]:
+    yield from broken(settings)
+    if problem := open_to_strangers(settings):
+        yield problem
 
 
 def _shared_ports(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from core.security.keys import KeysFile
@@ -43,17 +43,46 @@ def broken(settings: Settings) -> Iterator[str]:
 def chosen_port(
     common: Reading[Settings], own: Reading[Own], environ: Mapping[str, str] = os.environ
 ) -> tuple[int | None, str]:
-    """Return the port of a service, and where it came from; None for its default.
+    """Return the port of a service, and where it came from; None for its default."""
+    return _chosen("port", common, own, environ)
 
-    The environment is over the file. Within one of them server.port is over the service's own:
-    images set it, as what is published is the port of their inside.
+
+def with_own(
+    common: Reading[Settings], own: Reading[Own], environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Return the settings of every server, with those of them that the service gives itself."""
+    changes: dict[str, dict[str, Any]] = {}
+    for name, (section, key) in type(own.settings).of_every_server.items():
+        value, _ = _chosen(name, common, own, environ)
+        if value is not None:
+            changes.setdefault(section, {})[key] = value
+    return changed(common.settings, changes)
+
+
+def changed(settings: Settings, changes: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return settings with other values, which are right: section → key → value."""
+    sections = {
+        section: getattr(settings, section).model_copy(update=dict(values))
+        for section, values in changes.items()
+    }
+    return settings.model_copy(update=sections)
+
+
+def _chosen(
+    name: str, common: Reading[Settings], own: Reading[Own], environ: Mapping[str, str]
+) -> tuple[Any, str]:
+    """Return a setting of every server that a service has, too, and where it came from.
+
+    The environment is over the file. Within one of them that of every server is over the service's
+    own: images set server.port, as what is published is the port of their inside.
     """
+    section, key = type(own.settings).of_every_server[name]
     found = (
-        (common.settings.server.port, common.places.get(("server", "port"))),
-        (own.settings.port, own.places.get(("port",))),
+        (getattr(getattr(common.settings, section), key), common.places.get((section, key))),
+        (getattr(own.settings, name), own.places.get((name,))),
     )
-    given = [(port, place) for port, place in found if port is not None and place is not None]
-    nearer = [(port, place) for port, place in given if place in environ]
+    given = [(value, place) for value, place in found if value is not None and place is not None]
+    nearer = [(value, place) for value, place in given if place in environ]
     return next(iter(nearer or given), (None, "default"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
@@ -474,6 +475,10 @@ class ServiceSettings(Loadable):
     def folders(self) -> tuple[str, ...]:
         """Absolute paths of the folders that the service is for; none of them its state."""
         return ()
+
+    def broken(self, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+        """Yield what is wrong with files that settings name; asked where the service is to run."""
+        yield from ()
 
     @classmethod
     def prefix(cls) -> str:

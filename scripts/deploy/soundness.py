@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from core.settings import NO_FILE, Settings
 from core.settings.check import settings_class
-from core.settings.rules import broken, open_to_strangers
+from core.settings.rules import broken, open_to_strangers, with_own
 from scripts.deploy.contents import FILES_INSIDE
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
@@ -69,7 +69,9 @@ def _wrong(name: str, values: Values, inside: bool) -> Iterator[str]:
     yield from own.problems
     if common.problems or own.problems or inside:
         return
-    yield from broken(common.settings)
-    problem = open_to_strangers(common.settings)
+    settings = with_own(common, own, values)
+    yield from broken(settings)
+    yield from own.settings.broken(values)
+    problem = open_to_strangers(settings)
     if problem is not None:
         yield problem

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from core.settings import Also, ServiceSettings
+from core.settings import Also, ServiceSettings, SettingsError
 from core.settings.base import Key
 from core.settings.files import ConfigFile
+from core.settings.urls import require_host
 from services.bridge.server_file import read_servers, table_of
 from services.bridge.specs import (
     SINGLE,
@@ -23,6 +25,8 @@ from services.bridge.specs import (
     Variable,
     spec_of_command,
 )
+
+Host = Annotated[str, AfterValidator(require_host)]
 
 
 class BridgeSettings(ServiceSettings, ServerOptions):
@@ -40,7 +44,7 @@ class BridgeSettings(ServiceSettings, ServerOptions):
     port: Annotated[int | None, Also("MCP_PORT")] = Field(
         None, ge=0, le=65535, description="Port to listen on, where server.port does not say."
     )
-    host: Annotated[str | None, Also("MCP_BIND_HOST")] = Field(
+    host: Annotated[Host | None, Also("MCP_BIND_HOST")] = Field(
         None, description="Address to listen on, where server.host does not say."
     )
     log_file: Annotated[Path | None, Also("LOG_FILE")] = Field(
@@ -62,7 +66,7 @@ class BridgeSettings(ServiceSettings, ServerOptions):
         {}, description="Request headers that become its variables, as X-Token=TOKEN."
     )
 
-    # --- several servers; the last, since the file is read with what stands above ----------------
+    # --- or several ------------------------------------------------------------------------------
     servers: Path | None = Field(
         None,
         description="File with several servers (mcpServers), .json, .yaml or .toml; read again "
@@ -95,6 +99,15 @@ class BridgeSettings(ServiceSettings, ServerOptions):
             env_from_headers=self.env_from_headers,
         )
 
+    def broken(self, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+        """Yield what is wrong with the file of servers."""
+        if self.servers is None:
+            return
+        try:
+            read_servers(self.servers, self, environ)
+        except SettingsError as error:
+            yield from error.problems
+
     @field_validator("command", mode="before")
     @classmethod
     def _is_command_line(cls, value: Any) -> Any:
@@ -109,11 +122,7 @@ class BridgeSettings(ServiceSettings, ServerOptions):
 
     @field_validator("servers")
     @classmethod
-    def _is_file_of_servers(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is None:
-            return None
-        if info.data.get("command"):
+    def _is_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("command"):
             raise ValueError("either one server (command) or a file of several, not both")
-        said = {key: info.data[key] for key in ServerOptions.model_fields if key in info.data}
-        read_servers(value, ServerOptions(**said))
         return value
