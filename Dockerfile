@@ -20,11 +20,16 @@ RUN /opt/pip/bin/pip install --require-hashes -r requirements-pip.lock \
 
 FROM packages AS service-packages
 ARG SERVICE
-COPY services/${SERVICE}/requirements.txt /build/service.txt
+# image.lock and image.sh: programs that the service starts, which only its image has to bring.
+COPY services/${SERVICE}/requirements.txt services/${SERVICE}/image.* /build/service/
 # What comes on top goes to /opt/more, which the image lays over the environment.
 RUN touch /build/before \
     && /opt/pip/bin/pip --python /opt/venv/bin/python install --require-hashes \
-        -r requirements.txt -r service.txt -c requirements.lock \
+        -r requirements.txt -r service/requirements.txt -c requirements.lock \
+    && if [ -e service/image.lock ]; then \
+        /opt/pip/bin/pip --python /opt/venv/bin/python install --require-hashes \
+            -r service/image.lock && sh service/image.sh /opt/venv; \
+    fi \
     && mkdir /opt/more && cd /opt/venv \
     && find . ! -type d -newer /build/before -print0 | tar -c --null -T - | tar -x -C /opt/more
 
@@ -43,11 +48,12 @@ RUN chmod -R a+rX /app/services \
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 mcpuser \
     && useradd --uid 10001 --gid mcpuser --no-create-home --shell /usr/sbin/nologin mcpuser \
-    && install -d -o mcpuser -g mcpuser -m 700 /var/lib/mcp
+    && install -d -o mcpuser -g mcpuser -m 700 /var/lib/mcp /home/mcpuser
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=core /app/core /app/core
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/home/mcpuser \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MCP_HTTP_SERVER__HOST=0.0.0.0 \

@@ -97,7 +97,8 @@ def _start(project: Project, known: Registry, deployment: Deployment, request: R
     remember = request.command == "restart"
     with environment.telling_of_memory(project, remember=remember):
         values = environment.gather(project, known, remember=remember)
-        environment.say_who_has_one_process(known.chosen(request.service), values)
+        starting = environment.to_start(known, request.service, values, deployment.running())
+        environment.say_who_has_one_process(starting, values)
         record.write(project, mode=deployment.name)
         if request.command == "up":
             deployment.up(request, values=values)

@@ -57,12 +57,31 @@ class Contents:
     def __init__(self, project: Project, registry: Registry, values: Mapping[str, str]) -> None:
         self._project = project
         self._registry = registry
-        self._values = values
+        self._values = _mounting_files(registry, values)
 
     @property
     def settings_path(self) -> Path:
         """The second compose file."""
         return self._project.secrets / "containers.json"
+
+    def require_files(self, service: Service) -> None:
+        """Refuse a file of this machine that a service's container could not read.
+
+        Raises:
+            DeployError: Says which, and how it is opened to the container alone.
+        """
+        for setting, mount in service.files.items():
+            path = Path(self._values.get(mount.variable) or "/dev/null")
+            if not path.exists():
+                raise DeployError(f"{setting}={path} is not there.", "Correct it, or unset it.")
+            if path.is_dir():
+                raise DeployError(f"{setting}={path} is a folder, not a file.")
+            groups = {USER_ID, *map(int, _groups_of(self._registry, self._values).values())}
+            if not _is_readable(path, groups):
+                raise DeployError(
+                    f"{path} cannot be read by the containers' user (uid {USER_ID}).",
+                    f"chgrp {USER_ID} {path} && chmod 640 {path}",
+                )
 
     # --- which containers -----------------------------------------------------------------------
 
@@ -176,9 +195,15 @@ class Contents:
     def _of(self, service: Service, *, secure: bool) -> dict[str, str]:
         """Return what a service is told of the others, and of what is mounted for it."""
         services, scheme = self._registry.services.values(), "https" if secure else "http"
-        urls = {s.name: f"{scheme}://{s.container}:{s.port}" for s in services}
+        wanted = [s for s in services if environment.wants(s, self._values)]
+        urls = {s.name: f"{scheme}://{s.container}:{s.port}" for s in wanted}
         others = service.services_variable
-        mounted = [m for m in service.mounts if m.setting and self._values.get(m.variable)]
+        waiting = service.is_optional and not environment.wants(service, self._values)
+        mounted = [
+            m
+            for m in service.mounts
+            if m.setting and (self._values.get(m.variable) or (m.default and waiting))
+        ]
         return {
             **({others: environment.listed(urls)} if others else {}),
             **{m.setting: m.target for m in mounted if m.setting},
@@ -265,9 +290,9 @@ class Contents:
         return {int(gid) for gid in _groups_of(self._registry, self._values).values()}
 
 
-def profile_of(bundled: Bundled) -> str:
-    """Return the compose profile of a container of somebody else's image."""
-    return bundled.container.removeprefix("mcp-")
+def profile_of(extra: Bundled | Service) -> str:
+    """Return the compose profile of a container that not every deployment has."""
+    return extra.container.removeprefix("mcp-")
 
 
 def image_of(service: Service) -> str:
@@ -305,13 +330,28 @@ def require_mounts(variables: Iterable[str], values: Mapping[str, str]) -> None:
             )
 
 
+def _mounting_files(registry: Registry, values: Mapping[str, str]) -> dict[str, str]:
+    """Return variables in which files of this machine, that settings name, are to be mounted."""
+    found = dict(values)
+    for service in registry.services.values():
+        for setting, mount in service.files.items():
+            if found.get(setting):
+                found[mount.variable] = found[setting]
+                found[setting] = mount.target
+    return found
+
+
 def _groups_of(registry: Registry, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the groups that may use what is mounted, so that containers can be put into them."""
-    return {
-        mount.group_variable: str(Path(values[mount.variable]).stat().st_gid)
+    """Return the groups that may use what is mounted, so that containers can be put into them.
+
+    A file of root's group is not worth that group: `chgrp` gives it one of its own.
+    """
+    found = {
+        mount.group_variable: (Path(values[mount.variable]).stat().st_gid, mount)
         for mount in _mounted(registry, values)
         if mount.group_variable and Path(values[mount.variable]).exists()
     }
+    return {name: str(gid) for name, (gid, mount) in found.items() if gid or not mount.default}
 
 
 def _mounted(registry: Registry, values: Mapping[str, str]) -> Iterator[Mount]:

@@ -61,11 +61,16 @@ class Docker:
 
     def up(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Build images, start containers and wait until they answer."""
-        self._start_services(request, self._prepare(request, values))
+        chosen = self._to_start(request, values)
+        self._start_services(request, chosen, self._prepare(request, chosen, values))
 
-    def _prepare(self, request: Request, values: Mapping[str, str]) -> Contents:
+    def _to_start(self, request: Request, values: Mapping[str, str]) -> list[Service]:
+        return environment.to_start(self._registry, request.service, values, self.running())
+
+    def _prepare(
+        self, request: Request, chosen: list[Service], values: Mapping[str, str]
+    ) -> Contents:
         """Return what containers will get, with the images there; nothing was stopped for it."""
-        chosen = self._registry.chosen(request.service)
         contents = Contents(self._project, self._registry, values)
         engine.require_engine()
         self._require_possible(chosen, contents, values)
@@ -78,8 +83,7 @@ class Docker:
             _say_what_localhost_is(service, values)
         return contents
 
-    def _start_services(self, request: Request, contents: Contents) -> None:
-        chosen = self._registry.chosen(request.service)
+    def _start_services(self, request: Request, chosen: list[Service], contents: Contents) -> None:
         if any(contents.uses_bundled_database(service) for service in chosen):
             self._start_database(contents)
         # Redis comes with them: they wait for it (`depends_on`).
@@ -104,6 +108,7 @@ class Docker:
         for service in chosen:
             self._require_ours(service.container)
             require_mounts(self._registry.path_variables_of(service), values)
+            contents.require_files(service)
             port = environment.port_of(service.port_variable, service.port, values)
             if port != self._published_port(service):
                 ports.require_free(port, service.port_variable, service.name)
@@ -137,17 +142,20 @@ class Docker:
 
     def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Make the containers anew, with the settings of now."""
-        contents = self._prepare(request, values)
-        names = [service.container for service in self._registry.chosen(request.service)]
+        chosen = self._to_start(request, values)
+        contents = self._prepare(request, chosen, values)
+        names = [service.container for service in chosen]
         self._compose("rm", "--stop", "--force", *names)
-        self._start_services(request, contents)
+        self._start_services(request, chosen, contents)
 
     def build(self, request: Request) -> None:
         """Build the images."""
-        names = [service.container for service in self._registry.chosen(request.service)]
+        self._registry.chosen(request.service)
         engine.require_engine()
         file = environment.read_env_file(environment.env_file(self._project, os.environ))
         values = {**said(file), **said(os.environ)}
+        values |= environment.usual_files(self._project, self._registry, values)
+        names = [service.container for service in self._to_start(request, values)]
         contents = Contents(self._project, self._registry, values)
         self._compose("build", *names, contents=contents)
 
@@ -171,7 +179,8 @@ class Docker:
         """Yield how each container is doing."""
         for chosen in self._registry.chosen(service):
             if not self._container_runs(chosen.container):
-                yield Row(chosen.name, "-", "stopped")
+                if service is not None or not chosen.is_optional:
+                    yield Row(chosen.name, "-", "stopped")
                 continue
             endpoint = self._endpoint(chosen)
             report = health.ask(endpoint)
@@ -213,7 +222,9 @@ class Docker:
             engine.require_engine()
         assert command is not None, "require_engine said so otherwise"
         contents = contents or Contents(self._project, self._registry, os.environ)
-        ours = ",".join(map(profile_of, self._registry.bundled))
+        extra: list[Bundled | Service] = [*self._registry.bundled]
+        extra += [s for s in self._registry.services.values() if s.is_optional]
+        ours = ",".join(map(profile_of, extra))
         result = subprocess.run(
             [*command, "--project-directory", str(self._project.root), *self._files(), *arguments],
             cwd=self._project.root,

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from scripts.deploy import console
 from scripts.deploy.config_file import AUDIT_FILE, completed, merged, said
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project, named_path
+from scripts.deploy.placeholders import named_for
 from scripts.deploy.registry import Registry, Service
 
 ENV_FILE_VARIABLE = "MCP_ENV_FILE"
@@ -89,6 +90,7 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     shell = _shell(project, registry, remember=remember)
     values = merged(registry, shell, said(read_env_file(env_file(project, shell))))
     values = completed(project, registry, values)
+    values |= usual_files(project, registry, values)
     if values.get(PORT):
         raise DeployError(
             f"{PORT}: all services would listen there; each has a variable of its own, such as "
@@ -102,17 +104,56 @@ def gather(project: Project, registry: Registry, *, remember: bool) -> dict[str,
     return values
 
 
+def usual_files(project: Project, registry: Registry, values: Values) -> dict[str, str]:
+    """Return the settings that name files of this machine, as absolute paths.
+
+    A file that is where the clone has it by default counts where nothing else is named.
+    """
+    found = {}
+    for service in registry.services.values():
+        wanted = service.is_optional and wants(service, values)
+        for setting, mount in service.files.items():
+            usual = project.root / (mount.default or "")
+            if values.get(setting):
+                found[setting] = str(named_path(setting, values[setting]))
+            elif not wanted and os.path.lexists(usual):
+                found[setting] = str(usual)
+    return found
+
+
+def wants(service: Service, values: Values) -> bool:
+    """Whether `up` starts a service that nobody named; `values` is what `gather` returned."""
+    return not service.is_optional or any(values.get(name) for name in service.wanted_by)
+
+
+def to_start(
+    registry: Registry, name: str | None, values: Values, running: Container[str]
+) -> list[Service]:
+    """Return the one service of that name, or all that are wanted or run already.
+
+    Raises:
+        UsageError: No such service.
+    """
+    chosen = registry.chosen(name)
+    if name is not None:
+        return chosen
+    return [s for s in chosen if wants(s, values) or s.name in running]
+
+
 def keep_shell(project: Project, registry: Registry, *, remember: bool) -> None:
     """Keep what services were started with from the shell, for the next `restart`.
 
     `remember` is as in `gather`.
     """
     services = registry.services.values()
+    shell = _shell(project, registry, remember=remember)
     named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
     named |= {name + FILE_SUFFIX for name in named}
+    files = {**shell, **usual_files(project, registry, shell)}
+    named |= {name for service in services for name in named_for(project, service, files)}
     ours = {
         name: value
-        for name, value in _shell(project, registry, remember=remember).items()
+        for name, value in shell.items()
         if name.startswith(("MCP_", TRACING_PREFIX)) or name in named
     }
     write_secret(_memory(project), json.dumps(ours, indent=2) + "\n")
@@ -274,6 +315,10 @@ def of_service(
         )
         and name not in registry.variables
     }
+    mine |= {n: values[n] for n in named_for(project, service, values) if values.get(n)}
+    if service.is_optional and not wants(service, mine):
+        # It was named, and waits for what it is to serve.
+        mine |= {name: str(project.root / (m.default or "")) for name, m in service.files.items()}
     mine.setdefault(HOST, "127.0.0.1")
     mine.setdefault(SEAL_KEY, seal_key(project))
     mine.setdefault(STATE_DIR, str(project.run / "state"))
@@ -305,7 +350,8 @@ def listed(urls: Values) -> str:
 def _local_urls(registry: Registry, values: Values) -> dict[str, str]:
     """Return where each service answers when all of them are processes of this machine."""
     common = {name: values[name] for name in (HOST, CERTIFICATE) if name in values}
-    ports = {s.name: port_of(s.port_variable, s.port, values) for s in registry.services.values()}
+    wanted = [s for s in registry.services.values() if wants(s, values)]
+    ports = {s.name: port_of(s.port_variable, s.port, values) for s in wanted}
     return {name: endpoint_of({**common, PORT: str(port)}).url for name, port in ports.items()}
 
 

@@ -57,7 +57,9 @@ class Local:
 
         `values` are the settings of now: the secrets file under the caller's environment.
         """
-        chosen = self._registry.chosen(request.service)
+        self._bring_up(self._to_start(request, values), values)
+
+    def _bring_up(self, chosen: list[Service], values: Mapping[str, str]) -> None:
         self._end_orphans()
         self._require_sound(chosen, values)
         self._require_ports(chosen, values)
@@ -92,14 +94,14 @@ class Local:
 
     def restart(self, request: Request, *, values: Mapping[str, str]) -> None:
         """Stop and start services, with the settings of now."""
-        chosen = self._registry.chosen(request.service)
+        chosen = self._to_start(request, values)
         self._end_orphans()
         self._require_sound(chosen, values)
         self._require_ports(chosen, values)
         for service in chosen:
             if self._supervisor.is_running():
                 self._supervisor.stop(service.name)
-        self.up(request, values=values)
+        self._bring_up(chosen, values)
 
     def build(self, request: Request) -> None:
         """Install the locked dependencies; there is nothing else to build."""
@@ -133,9 +135,12 @@ class Local:
         orphans = processes.recorded(self._project) if not states and not is_ending else {}
         for chosen in self._registry.chosen(service):
             if is_ending:
-                yield Row(chosen.name, "-", "stopping")
+                if service is not None or not chosen.is_optional:
+                    yield Row(chosen.name, "-", "stopping")
                 continue
-            yield self._row(chosen, states.get(chosen.name), orphaned=chosen.name in orphans)
+            row = self._row(chosen, states.get(chosen.name), orphaned=chosen.name in orphans)
+            if service is not None or not chosen.is_optional or row.status != "stopped":
+                yield row
         state = states.get("database")
         if service is None and state is not None and state.state not in _STOPPED:
             yield self._database_row(state)
@@ -267,6 +272,10 @@ class Local:
             port = environment.port_of(service.port_variable, service.port, values)
             if service.name not in running or running[service.name].port != port:
                 ports.require_free(port, service.port_variable, service.name)
+
+    def _to_start(self, request: Request, values: Mapping[str, str]) -> list[Service]:
+        running = self.running()
+        return environment.to_start(self._registry, request.service, values, running)
 
     def _start(self, service: Service, values: Mapping[str, str], url: str | None) -> None:
         given = environment.given_database(service, values)

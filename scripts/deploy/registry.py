@@ -44,12 +44,15 @@ class Mount(_Row):
         setting: Variable of the service that is told the target, where it has to be.
         group_variable: Variable with the number of the group that may use the path; the path's own
             when not set.
+        default: Where the clone has the file that `setting` names, unless it names another. Such a
+            setting names the file of this machine, and `variable` is told it by `deploy.sh`.
     """
 
     variable: str
     target: str = Field(pattern=r"^/")
     setting: str | None = None
     group_variable: str | None = None
+    default: Path | None = None
 
 
 class Service(_Row):
@@ -68,6 +71,8 @@ class Service(_Row):
     folder_variable: str | None = None
     services_variable: str | None = None
     internet: bool = False
+    wanted_by: tuple[str, ...] = ()
+    home: bool = False
     mounts: tuple[Mount, ...] = ()
     check: Check | None = None
     memory: str = "256m"
@@ -83,6 +88,16 @@ class Service(_Row):
     def env_file_variable(self) -> str:
         """The variable that names the container's environment file to compose."""
         return f"{self.prefix}ENV_FILE"
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it runs only where somebody wants it."""
+        return bool(self.wanted_by)
+
+    @property
+    def files(self) -> dict[str, Mount]:
+        """Settings that name a file of this machine, each with how a container gets it."""
+        return {m.setting: m for m in self.mounts if m.setting and m.default is not None}
 
 
 class Bundled(_Row):
@@ -143,6 +158,11 @@ class Registry(_Row):
     redis: Redis
     litellm: LiteLLM
     networks: dict[str, Network]
+
+    @property
+    def regular(self) -> list[Service]:
+        """The services that `up` starts wherever it is called."""
+        return [service for service in self.services.values() if not service.is_optional]
 
     @property
     def bundled(self) -> tuple[Bundled, ...]:

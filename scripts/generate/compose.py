@@ -35,12 +35,14 @@ HEADER = """\
 # ./deploy.sh up --docker runs it. Without deploy.sh: docker compose up --detach --build, with
 # MCP_<SERVICE>_ENV_FILE naming a file of settings and secrets (mode 600) for each service.
 # Further parts come with COMPOSE_PROFILES: "database", a PostgreSQL with demo data, which deploy.sh
-# switches on where no DATABASE_URL is given; "redis"; "litellm". docs/deploy.md has what each
-# needs. Every port is published on 127.0.0.1 only.
+# switches on where no DATABASE_URL is given; "redis"; "litellm"; "bridge". docs/deploy.md has what
+# each needs. Every port is published on 127.0.0.1 only.
 """
 EMPTY_ENV_FILE = "./config/secrets.env.example"
 DATABASE_FOLDER = "/var/lib/postgresql/data"
 FILES_FOLDER = str(FILES_INSIDE)
+HOME_FOLDER = "/home/mcpuser"
+"""Where programs that a container starts keep what they download; see the Dockerfile."""
 NOTHING = "/dev/null"
 """What a container has in the place of a mount that was not asked for."""
 OWN_GROUP = str(USER_ID)
@@ -114,6 +116,7 @@ def _service(registry: Registry, service: Service, build: Mapping[str, str]) -> 
     return {
         "container_name": service.container,
         "image": image_of(service),
+        **({"profiles": [profile_of(service)]} if service.is_optional else {}),
         "build": {
             "context": ".",
             "args": {
@@ -155,6 +158,9 @@ def _volumes(service: Service) -> dict[str, str]:
     mounted = {state: f"{state}:/var/lib/mcp"}
     if service.folder_variable is not None:
         mounted[files] = f"${{{service.folder_variable}:-{files}}}:{FILES_FOLDER}"
+    if service.home:
+        home = f"{service.container}-home"
+        mounted[home] = f"{home}:{HOME_FOLDER}"
     return mounted
 
 
@@ -256,8 +262,7 @@ def _litellm(litellm: LiteLLM, registry: Registry) -> dict[str, Any]:
         "volumes": [f"${{MCP_LITELLM_CONFIG:-{GATEWAY_CONFIG}}}:/app/config.yaml:ro"],
         # It lists the tools of each once, when it starts.
         "depends_on": {
-            service.container: {"condition": "service_healthy"}
-            for service in registry.services.values()
+            service.container: {"condition": "service_healthy"} for service in registry.regular
         },
         "healthcheck": _health(["CMD", "python3", "-c", probe], interval_s=5, retries=36),
     }

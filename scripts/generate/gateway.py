@@ -13,7 +13,7 @@ HEADER = """\
 # Written by scripts/docs from config/services.yaml: LiteLLM with all services, by the names that
 # they have in the network litellm-net. COMPOSE_PROFILES=litellm ./deploy.sh up --docker runs it.
 # For models, copy this file, add them under model_list and name the copy in MCP_LITELLM_CONFIG.
-# It needs LiteLLM 1.106 or later.
+# It needs LiteLLM 1.106 or later. The bridge's servers are yours: docs/bridge.md has their entries.
 #
 # protocol_version saves the handshake before each call. Names take no hyphen.
 """
@@ -34,7 +34,7 @@ def render(registry: Registry) -> str:
                 "auth_value": f"os.environ/{API_KEYS[-1]}",
                 "description": service.description,
             }
-            for service in registry.services.values()
+            for service in registry.regular
         },
     }
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=100)

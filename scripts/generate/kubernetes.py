@@ -6,6 +6,7 @@
 | components/autoscaling | an autoscaler for each service that may have replicas |
 | components/ingress-hosts | an Ingress for each service on a host name of its own |
 | components/ingress-nginx | an Ingress for each service below a path of one host name |
+| components/NAME | a service that runs only where it is wanted; its Ingresses are beside it |
 | overlays/example | between marks (see `proxies`) the registry and version of each image |
 
 A service has one replica where it keeps what others do not have: files, or readings of its own.
@@ -20,8 +21,8 @@ from typing import Any
 import yaml
 
 from scripts.deploy.contents import image_of
-from scripts.deploy.registry import Registry, Service
-from scripts.generate.compose import FILES_FOLDER
+from scripts.deploy.registry import Mount, Registry, Service
+from scripts.generate.compose import FILES_FOLDER, HOME_FOLDER
 
 Object = dict[str, Any]
 
@@ -65,7 +66,7 @@ class _Plain(yaml.SafeDumper):
 
 def files(registry: Registry) -> Iterator[tuple[Path, str]]:
     """Yield each file below the clone with its text."""
-    services = list(registry.services.values())
+    services = registry.regular
     for service in services:
         yield FOLDER / f"base/services/{service.name}.yaml", _text(_objects(service, services))
     resources = [f"{service.name}.yaml" for service in services]
@@ -74,6 +75,26 @@ def files(registry: Registry) -> Iterator[tuple[Path, str]]:
     yield from _component("autoscaling", scaled, _autoscaler, [_without_replicas(scaled)])
     yield from _component("ingress-hosts", services, _host_ingress)
     yield from _component("ingress-nginx", services, _path_ingress)
+    for service in (each for each in registry.services.values() if each.is_optional):
+        yield from _optional(service, services)
+
+
+def _optional(service: Service, services: list[Service]) -> Iterator[tuple[Path, str]]:
+    """Yield the components of a service that runs only where it is wanted.
+
+    The file that it is configured with is empty here; an overlay replaces it.
+    """
+    name = service.name
+    component = _component_of([f"{name}.yaml"])
+    own = [Path(mount.target).name for mount in service.files.values()]
+    if own:
+        component["configMapGenerator"] = [{"name": service.container, "files": own}]
+    for file in own:
+        yield FOLDER / f"components/{name}/{file}", "{}\n"
+    yield FOLDER / f"components/{name}/kustomization.yaml", _text([component])
+    yield FOLDER / f"components/{name}/{name}.yaml", _text(_objects(service, services))
+    yield from _component(f"{name}-ingress-hosts", [service], _host_ingress)
+    yield from _component(f"{name}-ingress-nginx", [service], _path_ingress)
 
 
 def _is_replicated(service: Service) -> bool:
@@ -99,14 +120,18 @@ def _component(
     make: Callable[[Service], Object],
     patches: Sequence[Object] = (),
 ) -> Iterator[tuple[Path, str]]:
-    component: Object = {
-        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
-        "kind": "Component",
-        "resources": [f"{name}.yaml"],
-    }
+    component = _component_of([f"{name}.yaml"])
     component |= {"patches": list(patches)} if patches else {}
     yield FOLDER / f"components/{name}/kustomization.yaml", _text([component])
     yield FOLDER / f"components/{name}/{name}.yaml", _text(map(make, services))
+
+
+def _component_of(resources: list[str]) -> Object:
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "resources": resources,
+    }
 
 
 # -- what each service has ----------------------------------------------------------------------
@@ -159,6 +184,7 @@ def _deployment(service: Service, services: list[Service]) -> Object:
 
 
 def _pod(service: Service, services: list[Service]) -> Object:
+    own = bool(service.files)
     return {
         "automountServiceAccountToken": False,
         # Kubernetes would set MCP_POSTGRES_PORT=tcp://…, which is a setting of ours.
@@ -185,6 +211,7 @@ def _pod(service: Service, services: list[Service]) -> Object:
             _state_volume(service),
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
             {"name": "settings", "configMap": {"name": SETTINGS}},
+            *([{"name": "own-file", "configMap": {"name": service.container}}] if own else []),
         ],
     }
 
@@ -192,6 +219,7 @@ def _pod(service: Service, services: list[Service]) -> Object:
 def _container(service: Service, services: list[Service]) -> Object:
     folder = service.folder_variable is not None
     files_mount = {"name": "state", "mountPath": FILES_FOLDER, "subPath": "files"}
+    home_mount = {"name": "state", "mountPath": HOME_FOLDER, "subPath": "home"}
     state_mount = {"name": "state", "mountPath": STATE_FOLDER}
     return {
         "name": service.name,
@@ -220,10 +248,21 @@ def _container(service: Service, services: list[Service]) -> Object:
         "volumeMounts": [
             state_mount | {"subPath": "state"} if folder else state_mount,
             *([files_mount] if folder else []),
+            *([home_mount] if service.home else []),
+            *(_own_file(mount) for mount in service.files.values()),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  the pod's own, in memory
             {"name": "settings", "mountPath": str(Path(SETTINGS_FILE).parent), "readOnly": True},
         ],
     }
+
+
+def _own_file(mount: Mount) -> Object:
+    """Return how a pod has its own file: in a folder, where changes of the ConfigMap are seen."""
+    return {"name": "own-file", "mountPath": str(_own_folder(mount)), "readOnly": True}
+
+
+def _own_folder(mount: Mount) -> Path:
+    return Path(mount.target).with_suffix("")
 
 
 def _environment(service: Service, services: list[Service]) -> list[Object]:
@@ -247,6 +286,9 @@ def _environment(service: Service, services: list[Service]) -> list[Object]:
             secretKeyRef={"name": COMMON_SECRET, "key": "MCP_HTTP_SECURITY__SEAL_KEY"},
         ),
     ]
+    for setting, mount in service.files.items():
+        value = str(_own_folder(mount) / Path(mount.target).name)
+        environment.append({"name": setting, "value": value})
     if service.services_variable:
         urls = ",".join(f"{other.name}=http://{other.container}:{other.port}" for other in services)
         environment.append({"name": service.services_variable, "value": urls})

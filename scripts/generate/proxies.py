@@ -11,7 +11,9 @@ server fetch 127.0.0.1:8002
 ```
 
 Words of a pattern are `<name>`, `<NAME>`, `<container>` and `<port>`; none of its lines begins with
-`#`. In the client settings, which are JSON, the first server is the pattern of the others.
+`#`. Services that run only where they are wanted stand there like the others: a caller of one that
+does not run is told so by the proxy (502). In the client settings, which are JSON, the first server
+is the pattern of the others; the optional ones are left out.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ def clients(text: str, registry: Registry) -> str:
     first, entry = next(iter(settings["mcpServers"].items()))
     pattern = json.dumps(entry)
     settings["mcpServers"] = {
-        name: json.loads(pattern.replace(f"/{first}/", f"/{name}/")) for name in registry.services
+        service.name: json.loads(pattern.replace(f"/{first}/", f"/{service.name}/"))
+        for service in registry.regular
     }
     return json.dumps(settings, indent=2) + "\n"

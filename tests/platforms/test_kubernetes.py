@@ -37,6 +37,7 @@ from tests.servers.processes import ServerProcess
 
 SERVICES = registry.load(project_here()).services
 CONTAINERS = {service.container: service for service in SERVICES.values()}
+OPTIONAL = [name for name, service in SERVICES.items() if service.is_optional]
 # The oldest that clouds still support, and the newest that there are schemas of.
 VERSIONS = ("1.32", "1.37")
 HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
@@ -51,14 +52,16 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def objects(overlay: Path) -> list[Object]:
-    """What the example applies, with the component for keys besides."""
-    return built(variant(overlay, "with-keys", add="keys"))
+    """What the example applies, with the components for keys and for what is optional besides."""
+    added = (*OPTIONAL, *(f"{name}-ingress-hosts" for name in OPTIONAL), "keys")
+    return built(variant(overlay, "with-keys", add=added))
 
 
 @pytest.fixture(scope="module")
 def nginx(overlay: Path) -> list[Object]:
     """What it applies with the other Ingress in place of its own, as its comment says."""
-    return built(variant(overlay, "nginx", add="ingress-nginx", remove="ingress-hosts"))
+    added = ("ingress-nginx", *OPTIONAL, *(f"{name}-ingress-nginx" for name in OPTIONAL))
+    return built(variant(overlay, "nginx", add=added, remove="ingress-hosts"))
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +80,14 @@ def own(overlay: Path) -> list[Object]:
     return built(folder)
 
 
-def variant(overlay: Path, name: str, *, add: str, remove: str = "") -> Path:
-    """Copy an overlay, with another component besides, or in the place of one."""
+def variant(overlay: Path, name: str, *, add: tuple[str, ...], remove: str = "") -> Path:
+    """Copy an overlay, with other components besides, or in the place of one."""
     folder = overlay.with_name(name)
     shutil.copytree(overlay, folder)
     file = folder / "kustomization.yaml"
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     kept = [path for path in content["components"] if not remove or not path.endswith(remove)]
-    content["components"] = [*kept, f"../../components/{add}"]
+    content["components"] = [*kept, *(f"../../components/{each}" for each in add)]
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder
 
@@ -362,7 +365,8 @@ def test_what_keeps_something_of_its_own_has_one_replica(overlay: Path) -> None:
         strategy = "Recreate" if name in single else "RollingUpdate"
         assert found["spec"]["strategy"]["type"] == strategy
     budgets = {found["metadata"]["name"] for found in of_kind(base, "PodDisruptionBudget")}
-    assert autoscaled == budgets == set(CONTAINERS) - single
+    regular = {name for name, service in CONTAINERS.items() if not service.is_optional}
+    assert autoscaled == budgets == regular - single
     for found in of_kind(scaled, "Deployment"):
         # An autoscaler's number is not overwritten by the next `kubectl apply`.
         assert ("replicas" not in found["spec"]) == (found["metadata"]["name"] in autoscaled)

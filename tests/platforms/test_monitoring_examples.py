@@ -200,7 +200,7 @@ def test_the_pods_that_are_scraped_are_those_of_the_manifests() -> None:
 def test_every_service_is_scraped() -> None:
     """On the port of the registry."""
     (targets,) = yaml.safe_load((EXAMPLES / "prometheus" / "targets.yml").read_text("utf-8"))
-    services = registry.load(project_here()).services.values()
+    services = registry.load(project_here()).regular
     assert targets["targets"] == [f"127.0.0.1:{service.port}" for service in services]
 
 

@@ -62,7 +62,7 @@ def test_clients_settings_are_made_like_the_first_entry(known: Registry) -> None
     """Only the prefix in the address changes: a command may well contain the name."""
     entry = {"command": "postgres", "args": ["https://host/postgres/mcp"]}
     settings = json.loads(proxies.clients(json.dumps({"mcpServers": {"postgres": entry}}), known))
-    assert list(settings["mcpServers"]) == list(SERVICES)
+    assert list(settings["mcpServers"]) == [service.name for service in known.regular]
     fetch = {"command": "postgres", "args": ["https://host/fetch/mcp"]}
     assert settings["mcpServers"]["fetch"] == fetch
 
@@ -89,7 +89,7 @@ def test_clients_have_an_entry_for_each_service(client: str) -> None:
     """Each on its own path of one host, over https, with a key that is not in the file."""
     text = (SHIPPED / "clients" / f"{client}.json").read_text(encoding="utf-8")
     entries = json.loads(text)["mcpServers"]
-    assert set(entries) == set(SERVICES)
+    assert set(entries) == {name for name, row in SERVICES.items() if not row.is_optional}
     for name, entry in entries.items():
         assert f"https://mcp.example.org/{name}/mcp" in json.dumps(entry)
     for credentials in re.findall(r"Bearer ([^\"]*)", text):

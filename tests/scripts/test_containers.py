@@ -170,9 +170,9 @@ def test_roots_in_the_folder_that_containers_have_are_taken(
         "MCP_FILESYSTEM_ROOTS": "docs=/srv/files,work=/srv/filesystem",
     }
     with pytest.raises(DeployError, match="serve /srv/filesystem, which"):
-        Docker(project, known)._prepare(Request(command="up"), values)
+        Docker(project, known)._prepare(Request(command="up"), known.regular, values)
     values["MCP_FILESYSTEM_ROOTS"] = "docs=/srv/files/docs,work=/srv/files/work:write"
-    Docker(project, known)._prepare(Request(command="up"), values)
+    Docker(project, known)._prepare(Request(command="up"), known.regular, values)
     assert " build " in fake_docker.read_text()
 
 
@@ -330,12 +330,13 @@ def test_up_hands_compose_everything_it_asks_for(
         deployment = Docker(project, known)
         deployment.up(Request(command="up"), values=values)
         rows = list(deployment.rows())
+    # Of every container that it is asked about, the stand-in says that it runs.
     up = [row for row in rows if row.name != "database"]
     assert [(row.name, row.status, row.tools) for row in up] == [
         (name, "healthy", "3") for name in known.services
     ]
     calls = [line.partition(" up ")[2] for line in fake_docker.read_text().splitlines()]
-    services = " ".join(service.container for service in known.services.values())
+    services = " ".join(service.container for service in known.regular)
     database = [] if given else ["--detach --no-build mcp-database"]
     assert list(filter(None, calls)) == [*database, f"--detach --no-build {services}"]
     url = settings_of(project.secrets / "containers.json")["DATABASE_URL"]
@@ -468,7 +469,7 @@ def test_paths_of_containers_are_not_looked_for_here(
         "MCP_FILESYSTEM_FOLDER": str(project.root),
         "MCP_HTTP_LOGGING__AUDIT_FILE": "",
     }
-    Docker(project, known)._prepare(Request(command="up"), values)
+    Docker(project, known)._prepare(Request(command="up"), known.regular, values)
     assert " build " in fake_docker.read_text()
     inside = Contents(project, known, values).inside(known.services["monitoring"])
     assert inside["MCP_MONITORING_HOST_PROC"]

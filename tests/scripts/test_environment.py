@@ -102,7 +102,7 @@ def test_workers_are_for_services_that_can_have_several_processes(
     assert several == {"postgres", "github"}
     environment.say_who_has_one_process(list(known.services.values()), values)
     told = capsys.readouterr().out
-    assert told.endswith("what has one process: fetch, filesystem, monitoring.\n")
+    assert told.endswith("what has one process: fetch, filesystem, monitoring, bridge.\n")
     environment.say_who_has_one_process(list(known.services.values()), {})
     assert capsys.readouterr().out == ""
 
@@ -274,7 +274,7 @@ def test_monitoring_is_told_where_every_service_answers(project: Project, known:
     values = {"MCP_POSTGRES_PORT": "9001", "MCP_HTTP_TLS__CERTIFICATE": "c.pem"}
     mine = environment.of_service(project, known, service, values, None)
     told = dict(pair.split("=") for pair in mine["MCP_MONITORING_SERVICES"].split(","))
-    assert list(told) == list(known.services)
+    assert list(told) == [service.name for service in known.regular]
     assert told["postgres"] == "https://127.0.0.1:9001"
     values["MCP_MONITORING_SERVICES"] = "postgres=http://db.example.org:1"
     mine = environment.of_service(project, known, service, values, None)
