@@ -11,7 +11,10 @@ ToolError
 │   └── BridgeBusy            too many requests wait for it, or too many children run
 ├── LimitExceeded
 │   └── AnswerTooLarge        its answer was longer than a line may be
-└── ServerError               it answered with a JSON-RPC error
+├── ServerError               it answered with a JSON-RPC error
+│   └── BadAnswer             it answered with something that is neither result nor error
+└── ToolFailed
+    └── HookFailed            a hook of the operator's broke
 ```
 
 Facts, where known: `server` (its name), `exit_code`, `signal`, `last_stderr`.
@@ -21,7 +24,7 @@ Facts, where known: `server` (its name), `exit_code`, `signal`, `last_stderr`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import (
     Busy,
@@ -29,7 +32,11 @@ from core.errors import (
     LimitExceeded,
     TimeLimitExceeded,
     ToolError,
+    ToolFailed,
 )
+
+if TYPE_CHECKING:
+    from services.bridge.children.process import End
 
 
 class ChildDied(DependencyUnavailable):
@@ -75,6 +82,20 @@ class ServerError(ToolError):
     code = "SERVER_ERROR"
 
 
+class BadAnswer(ServerError):
+    """The server answered with something that is neither a result nor an error of MCP."""
+
+    code = "BAD_ANSWER"
+    default_hint = "Tell the operator; the log has the beginning of what the server sent."
+
+
+class HookFailed(ToolFailed):
+    """A hook broke, so that the call neither went on nor came back."""
+
+    code = "HOOK_FAILED"
+    default_hint = "Tell the operator, whose log has the details."
+
+
 class RemoteError(Exception):
     """A JSON-RPC error that the other side answered.
 
@@ -89,3 +110,14 @@ class RemoteError(Exception):
         self.code = code
         self.message = message
         self.data = data
+
+
+def facts_of(server: str, end: End | None) -> dict[str, Any]:
+    """Return the facts that an error about a child has: its name, and how its process ended."""
+    facts: dict[str, Any] = {"server": server}
+    if end is not None:
+        known = {"exit_code": end.code, "signal": end.signal}
+        facts |= {name: value for name, value in known.items() if value is not None}
+        if end.stderr:
+            facts["last_stderr"] = end.stderr[-1]
+    return facts

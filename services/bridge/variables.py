@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
 _OWN = ("MCP_HTTP_", "MCP_BRIDGE_")
 _LINE = re.compile(r"(?:export\s+)?([^=\s]+)\s*=\s*(.*)")
 
-_OWN_CREDENTIALS = frozenset(
+OWN_CREDENTIALS = frozenset(
     ("authorization", "proxy-authorization", "x-api-key", "cookie", "x-openwebui-user-jwt")
 )
 _CODE_PREFIXES = tuple(
@@ -106,7 +106,7 @@ def require_header(name: str) -> str:
     """
     if not _HEADER.fullmatch(name):
         raise ValueError("this is not the name of a header")
-    if name.lower() in _OWN_CREDENTIALS:
+    if name.lower() in OWN_CREDENTIALS:
         raise ValueError(
             "this header is for the bridge itself and is not handed on; let callers send what "
             "the server needs in another one, such as X-GitHub-Token"
