@@ -12,23 +12,25 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from core.content import PromptResult, ResourceContents
-from core.context import Context
+from core.content import ForeignResult, PromptResult, ResourceContents
+from core.context import Caller, Context
 from core.errors import InvalidParams, did_you_mean
 from core.grants import PROMPTS, RESOURCES, Grant
 from core.models import NoArguments, input_schema_of
+from core.protocol.revisions import V2025_03_26
 from core.tools import NAME_PATTERN, Tool, invalid_arguments
 
-Completer = Callable[[str, Mapping[str, str], Context], Awaitable[Sequence[str]]]
+Completer = Callable[[str, Mapping[str, str], Context], Awaitable[Sequence[str] | ForeignResult]]
 """Completes an argument: what is typed so far, the other arguments, the context → values."""
 
-ResourceData = str | bytes | ResourceContents
+ResourceData = str | bytes | ResourceContents | ForeignResult
 ResourceHandler = Callable[[Context], Awaitable[ResourceData]]
 TemplateHandler = Callable[[dict[str, str], Context], Awaitable[ResourceData]]
-PromptHandler = Callable[[Any, Context], Awaitable[str | PromptResult]]
+PromptHandler = Callable[[Any, Context], Awaitable[str | PromptResult | ForeignResult]]
 AnyHandler = Callable[..., Awaitable[Any]]
 """A handler as it is registered: the context may be left out."""
 
+MAX_KEPT = 2000
 _VARIABLE = re.compile(r"\{(\+?[a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
@@ -86,6 +88,14 @@ class ResourceTemplate:
             return None
         as_written = {name[1:] for name in _VARIABLE.findall(self.uri_template) if name[0] == "+"}
         return {k: v if k in as_written else unquote(v) for k, v in found.groupdict().items()}
+
+    def reader(self, variables: dict[str, str]) -> ResourceHandler:
+        """Return what reads the resource with these variables."""
+
+        async def read(context: Context) -> ResourceData:
+            return await self.handler(variables, context)
+
+        return read
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `resources/templates/list` entry."""
@@ -173,6 +183,32 @@ class Catalogue:
         self.prompts: dict[str, Prompt] = {}
         self.withheld: dict[str, Withheld] = {}
         self.version = 0
+        self.kept: dict[Any, Any] = {}
+        self._kept_version = 0
+
+    async def load(self) -> None:
+        """Wait until the entries are known; here they are from the beginning."""
+
+    async def take(self, method: str, params: dict[str, Any], caller: Caller) -> None:
+        """Hear of a session's log level or subscription, before it is noted; nothing to do here.
+
+        Raises:
+            SuiteError: The subscription is refused.
+        """
+
+    def keep(self, key: Any, value: Any) -> None:
+        """Keep what was worked out from the entries until they change.
+
+        At the limit everything is forgotten: tokens may come with any number of grants.
+        """
+        if len(self.kept) >= MAX_KEPT or self._kept_version != self.version:
+            self.kept.clear()
+            self._kept_version = self.version
+        self.kept[key] = value
+
+    def recall(self, key: Any) -> Any:
+        """Return what `keep` kept, None when the entries have changed since."""
+        return self.kept.get(key) if self._kept_version == self.version else None
 
     def add_tool(self, tool: Tool) -> None:
         """Add a tool; ValueError when its name is taken."""
@@ -238,6 +274,66 @@ class Catalogue:
             seen.prompts = dict(self.prompts)
         seen.withheld, seen.version = dict(self.withheld), self.version
         return seen
+
+    def capabilities(self, revision: str) -> dict[str, Any]:
+        """Return what the server declares in a revision, which is what it has handlers for."""
+        declared: dict[str, Any] = {"tools": {"listChanged": True}, "logging": {}}
+        if self.prompts:
+            declared["prompts"] = {"listChanged": True}
+        if self.resources or self.templates:
+            declared["resources"] = {"subscribe": True, "listChanged": True}
+        if revision >= V2025_03_26 and self.has_completions():
+            declared["completions"] = {}
+        return declared
+
+    def offers(self, method: str) -> bool:
+        """Return whether the capability behind a method is declared."""
+        if method.startswith("prompts/"):
+            return bool(self.prompts)
+        if method.startswith("resources/"):
+            return bool(self.resources or self.templates)
+        if method == "completion/complete":
+            return self.has_completions()
+        return True
+
+    def reader_of(self, uri: str) -> tuple[ResourceHandler, str | None] | None:
+        """Return what reads a resource, and its media type; None for an unknown URI."""
+        resource = self.resources.get(uri)
+        if resource is not None:
+            return resource.handler, resource.mime_type
+        for template in self.templates.values():
+            variables = template.match(uri)
+            if variables is not None:
+                return template.reader(variables), template.mime_type
+        return None
+
+    def listed_as(self, uri: str) -> str | None:
+        """Return the URI or template that a resource is listed by; None for an unknown URI."""
+        if uri in self.resources:
+            return uri
+        matching = (name for name, t in self.templates.items() if t.match(uri) is not None)
+        return next(matching, None)
+
+    def completer_of(self, ref: Mapping[str, Any], argument: str) -> Completer | None:
+        """Return what completes an argument; None where nothing does.
+
+        Args:
+            ref: `type` is `ref/prompt` with a name, or `ref/resource` with the URI of a template.
+
+        Raises:
+            InvalidParams: There is no such prompt or template.
+        """
+        if ref["type"] == "ref/prompt":
+            prompt = self.prompts.get(str(ref.get("name")))
+            if prompt is not None:
+                return prompt.completions.get(argument)
+        else:
+            template = self.templates.get(str(ref.get("uri")))
+            if template is not None:
+                return template.completions.get(argument)
+            if str(ref.get("uri")) in self.resources:
+                return None
+        raise InvalidParams("ref names no prompt or resource template of this server.")
 
     def entries(self, what: str) -> list[dict[str, Any]]:
         """Return the list entries of `tools`, `resources`, `templates` or `prompts`."""

@@ -80,6 +80,18 @@ class ToolResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignResult:
+    """A result that another MCP server made, for a tool, a prompt, a resource or a completion.
+
+    Attributes:
+        members: The result object in the shape of the newest revision, without what belongs to
+            the request it answered (`resultType`, caching, who the server is).
+    """
+
+    members: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptMessage:
     """One message of a prompt.
 

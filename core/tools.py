@@ -58,6 +58,7 @@ class Tool:
         dump: What the handler returned → JSON bytes of `structuredContent`.
         time_limit_s: Seconds a call may take; None for the server's default.
         header_params: Argument name → header suffix (`x-mcp-header`, 2026-07-28).
+        entry: How another server lists it, which is how it is listed here.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Tool:
     meta: Mapping[str, Any] = field(default_factory=dict)
     time_limit_s: float | None = None
     header_params: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    entry: Mapping[str, Any] | None = None
 
     @property
     def reads_only(self) -> bool:
@@ -82,6 +84,8 @@ class Tool:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `tools/list` entry of the newest revision."""
+        if self.entry is not None:
+            return dict(self.entry)
         entry: dict[str, Any] = {"name": self.name}
         if self.title is not None:
             entry["title"] = self.title
@@ -180,6 +184,49 @@ def build_tool(
         meta=meta or {},
         time_limit_s=time_limit_s,
         header_params=header_params_of(schema),
+    )
+
+
+def foreign_tool(
+    entry: Mapping[str, Any], handler: Handler, *, time_limit_s: float | None = None
+) -> Tool:
+    """Return a tool that another server lists and runs.
+
+    Args:
+        entry: As that server lists it, which is how it is listed here; `inputSchema` gets the
+            type that clients ask for where it lacks one.
+        handler: `async (arguments, context)`; gets the arguments unchecked and returns a
+            `core.content.ForeignResult`.
+    """
+    schema = entry.get("inputSchema")
+    schema = {"type": "object", **(schema if isinstance(schema, Mapping) else {})}
+    output, hints = entry.get("outputSchema"), entry.get("annotations")
+    try:
+        header_params = header_params_of(schema)
+    except ValueError:  # clients leave such a tool out; nobody will send its headers
+        header_params = {}
+    return Tool(
+        name=entry["name"],
+        description=str(entry.get("description") or ""),
+        handler=handler,
+        input_schema=schema,
+        output_schema=output if isinstance(output, Mapping) else None,
+        parse=_unchecked,
+        dump=_dumper(entry["name"], None),
+        annotations=_annotations_of(hints if isinstance(hints, Mapping) else {}),
+        time_limit_s=time_limit_s,
+        header_params=header_params,
+        entry={**entry, "inputSchema": schema},
+    )
+
+
+def _annotations_of(hints: Mapping[str, Any]) -> Annotations:
+    """Return hints with the defaults of the specification for those that are not given."""
+    return Annotations(
+        read_only=hints.get("readOnlyHint") is True,
+        destructive=hints.get("destructiveHint") is not False,
+        idempotent=hints.get("idempotentHint") is True,
+        open_world=hints.get("openWorldHint") is not False,
     )
 
 

@@ -12,15 +12,23 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json, to_json
 
 from core import grants
-from core.catalogue import Catalogue, ResourceData
-from core.content import Block, PromptMessage, PromptResult, ResourceContents, ToolResult, text
+from core.catalogue import Catalogue, Completer, ResourceData
+from core.content import (
+    Block,
+    ForeignResult,
+    PromptMessage,
+    PromptResult,
+    ResourceContents,
+    ToolResult,
+    text,
+)
 from core.context import LOG_LEVELS, Caller, Context, Principal
 from core.errors import (
     BadCursor,
@@ -39,13 +47,12 @@ from core.errors import (
     did_you_mean,
     wire_of,
 )
-from core.grants import Grant
 from core.observability import tracing
 from core.protocol.calls import CallCancelled, CallKey, Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
-from core.protocol.encode import Encoder, blocks_for, is_wrapped, tool_for
+from core.protocol.encode import Encoder, is_wrapped, messages_for, tool_for
 from core.protocol.messages import JSON, RequestId, encode_error, encode_result
-from core.protocol.revisions import MODERN, SUPPORTED, V2025_03_26, negotiated
+from core.protocol.revisions import MODERN, SHARED_METHODS, SUPPORTED, negotiated
 from core.questions import Answers, InputRequired
 from core.sealing import Sealer
 from core.tools import Tool
@@ -56,13 +63,13 @@ WELL = frozenset({"ok", "cancelled"})
 PAGE_SIZE = 200
 STATE_LIFETIME_S = 600
 MAX_COMPLETIONS = 100
-MAX_VIEWS = 1000
-MAX_PAGES_KEPT = 2000
 LISTEN_KINDS = {
     "toolsListChanged": TOOLS,
     "promptsListChanged": PROMPTS,
     "resourcesListChanged": RESOURCES,
 }
+_NEEDING_ENTRIES = (SHARED_METHODS - {"tools/call"}) | {"initialize", "server/discover"}
+"""Methods whose answer waits until the catalogue is known; a call that cannot is a tool's error."""
 _LISTS = {
     "tools/list": ("tools", "tools"),
     "prompts/list": ("prompts", "prompts"),
@@ -91,12 +98,14 @@ class Outcome(NamedTuple):
         structured: The output model as JSON.
         blocks: Further content blocks.
         error: Why it failed; told to the model.
+        foreign: The whole result, where another server made it.
     """
 
     structured: bytes | None = None
     blocks: Sequence[Block] = ()
     is_error: bool = False
     error: ToolError | None = None
+    foreign: JSON | None = None
 
 
 class Meter(Protocol):
@@ -162,6 +171,9 @@ class Dispatcher:
         time_limit_s: For calls whose tool sets none of its own.
         max_result_bytes: Largest structured result.
         clock: Seconds since the epoch, for what expires.
+
+    Attributes:
+        choose: Which catalogue a caller has, where sessions have some of their own.
     """
 
     def __init__(
@@ -192,9 +204,8 @@ class Dispatcher:
         self._max_result_bytes = max_result_bytes
         self._clock = clock
         self.service = service
+        self.choose: Callable[[Caller], Catalogue] | None = None
         self._label = label
-        self._views: dict[Grant, Catalogue] = {}
-        self._pages: dict[tuple[str, str, Grant], tuple[int, bytes]] = {}
         self._methods: dict[str, Method] = {
             "tools/call": self._call_tool,
             "tools/list": self._lister("tools/list"),
@@ -231,7 +242,9 @@ class Dispatcher:
         key = (caller.session, id_) if caller.session else None
         try:
             work = self._methods.get(method) if method in allowed else None
-            if work is None or not self.offers(method):
+            if method in _NEEDING_ENTRIES:
+                await self.catalogue.load()
+            if work is None or not self.catalogue.offers(method):
                 raise MethodNotFound(f"Method not found: {method[:100]!r}.")
             with tracing.call(method, params, revision=caller.revision, session=caller.session):
                 return Reply(encode_result(id_, await work(params, caller, key)), 200)
@@ -250,32 +263,29 @@ class Dispatcher:
         """Return an error as a reply."""
         return Reply(encode_error(id_, error, modern=modern), wire_of(error).status)
 
-    def offers(self, method: str) -> bool:
-        """Return whether the capability behind a method is declared."""
-        offered = self.catalogue
-        if method.startswith("tools/"):
-            return True
-        if method.startswith("prompts/"):
-            return bool(offered.prompts)
-        if method.startswith("resources/"):
-            return bool(offered.resources or offered.templates)
-        if method == "completion/complete":
-            return offered.has_completions()
-        return True
-
     # -- who may use what -----------------------------------------------------------------------
 
-    def seen_by(self, principal: Principal) -> Catalogue:
+    def introduce(self, identity: Identity) -> None:
+        """Say from now on that the server is another one."""
+        self.identity = identity
+        self.encoder = Encoder(identity.info)
+        self.catalogue.version += 1
+
+    def seen_by(self, principal: Principal, catalogue: Catalogue | None = None) -> Catalogue:
         """Return what a caller may use, as a catalogue."""
+        catalogue = catalogue or self.catalogue
         grant = principal.grant
         if grant.is_everything:
-            return self.catalogue
-        view = self._views.get(grant)
-        if view is None or view.version != self.catalogue.version:
-            view = self.catalogue.seen_by(grant, self.service)
-            _make_room(self._views, MAX_VIEWS)
-            self._views[grant] = view
+            return catalogue
+        view: Catalogue | None = catalogue.recall(grant)
+        if view is None:
+            view = catalogue.seen_by(grant, self.service)
+            catalogue.keep(grant, view)
         return view
+
+    def offered_to(self, caller: Caller) -> Catalogue:
+        """Return the catalogue of a caller: its session's own, where it has one."""
+        return self.catalogue if self.choose is None else self.choose(caller)
 
     def require(self, principal: Principal, name: str, *, reads: bool = True) -> None:
         """Refuse what a caller's grant does not allow: a tool, resources or prompts.
@@ -375,10 +385,11 @@ class Dispatcher:
         Raises:
             UnknownTool: There is none of that name, which the audit log is told.
         """
-        tool = self.catalogue.tools.get(name) if type(name) is str else None
+        offered = self.offered_to(caller)
+        tool = offered.tools.get(name) if type(name) is str else None
         if tool is None:
             self.note_unknown_tool(caller, arguments)
-            why = self.seen_by(caller.principal).why_no_tool(str(name))
+            why = self.seen_by(caller.principal, offered).why_no_tool(str(name))
             raise UnknownTool(why.message, hint=why.hint or "tools/list names all tools.")
         return tool
 
@@ -391,6 +402,10 @@ class Dispatcher:
     async def _call_tool(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         arguments = params.get("arguments")
         arguments = {} if arguments is None else arguments
+        try:
+            await self.catalogue.load()
+        except ToolError as error:
+            return self._tool_result(None, _failed(error), caller)
         tool = self.tool_named(params.get("name"), caller, arguments)
         try:
             answers = self._answers("tools/call", params, caller)
@@ -406,18 +421,26 @@ class Dispatcher:
             progress_token=_progress_token(params),
             answers=answers,
         )
+        return self._tool_result(tool, outcome, caller)
+
+    def _tool_result(self, tool: Tool | None, outcome: Outcome, caller: Caller) -> bytes:
+        if outcome.foreign is not None:
+            return self.encoder.foreign_tool_result(outcome.foreign, caller.revision)
         return self.encoder.tool_result(
             structured=outcome.structured,
             blocks=outcome.blocks,
             is_error=outcome.is_error,
             revision=caller.revision,
-            wrapped=is_wrapped(tool.output_schema),
+            wrapped=tool is not None and is_wrapped(tool.output_schema),
         )
 
     def _outcome(self, tool: Tool, result: Any) -> Outcome:
         blocks: Sequence[Block] = ()
         is_error = False
         structured = result
+        if isinstance(result, ForeignResult):
+            is_error = result.members.get("isError") is True
+            return Outcome(is_error=is_error, foreign=result.members)
         if isinstance(result, ToolResult):
             structured, blocks, is_error = result.structured, result.content, result.is_error
             if structured is None:
@@ -446,15 +469,16 @@ class Dispatcher:
 
     def _first_page(self, what: str, member: str, caller: Caller) -> bytes:
         name = (what, caller.revision, caller.principal.grant)
-        kept = self._pages.get(name)
-        if kept is None or kept[0] != self.catalogue.version:
-            kept = (self.catalogue.version, self._page(what, member, caller, 0))
-            _make_room(self._pages, MAX_PAGES_KEPT)
-            self._pages[name] = kept
-        return kept[1]
+        catalogue = self.offered_to(caller)
+        page: bytes | None = catalogue.recall(name)
+        if page is None:
+            page = self._page(what, member, caller, 0)
+            catalogue.keep(name, page)
+        return page
 
     def _page(self, what: str, member: str, caller: Caller, offset: int) -> bytes:
-        entries, revision = self.seen_by(caller.principal).entries(what), caller.revision
+        seen, revision = self.seen_by(caller.principal, self.offered_to(caller)), caller.revision
+        entries = seen.entries(what)
         page = entries[offset : offset + PAGE_SIZE]
         if what == "tools":
             page = [tool_for(entry, revision) for entry in page]
@@ -510,32 +534,30 @@ class Dispatcher:
     async def _get_prompt(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         self._require_for_request(caller.principal, grants.PROMPTS)
         name = params.get("name")
-        prompt = self.catalogue.prompts.get(name) if type(name) is str else None
+        known = self.offered_to(caller).prompts
+        prompt = known.get(name) if type(name) is str else None
         if prompt is None:
             raise UnknownPrompt(
-                f"Unknown prompt: {str(name)[:100]!r}. "
-                f"{did_you_mean(str(name), self.catalogue.prompts)}".strip()
+                f"Unknown prompt: {str(name)[:100]!r}. {did_you_mean(str(name), known)}".strip()
             )
         arguments = params.get("arguments")
         parsed = prompt.parse({} if arguments is None else arguments)
         result = await self._run(prompt.handler, parsed, params, caller, key, "prompts/get")
         if isinstance(result, str):
             result = PromptResult([PromptMessage("user", result)])
-        members: JSON = {"messages": [m.to_dict() for m in result.messages]}
-        for message in members["messages"]:
-            message["content"] = blocks_for([message["content"]], caller.revision)[0]
-        if result.description is not None:
-            members["description"] = result.description
+        if isinstance(result, ForeignResult):
+            members = dict(result.members)
+        else:
+            members = {"messages": [m.to_dict() for m in result.messages]}
+            if result.description is not None:
+                members["description"] = result.description
+        members["messages"] = messages_for(members.get("messages"), caller.revision)
         return self.encoder.result(members, modern=caller.modern)
 
     def _resource_in(self, params: JSON) -> tuple[str, Any]:
         """Return the name of what is read, which is no caller's text, and the URI as argument."""
         uri = params.get("uri")
-        known = uri if type(uri) is str and uri in self.catalogue.resources else None
-        for template in self.catalogue.templates.values() if known is None else ():
-            if template.match(str(uri)) is not None:
-                known = template.uri_template
-                break
+        known = self.catalogue.listed_as(str(uri))
         return known or UNKNOWN, {"uri": uri}
 
     def _prompt_in(self, params: JSON) -> tuple[str, Any]:
@@ -560,31 +582,27 @@ class Dispatcher:
         uri = params.get("uri")
         if type(uri) is not str:
             raise InvalidParams("resources/read needs the member uri, a string.")
-        resource = self.catalogue.resources.get(uri)
-        if resource is not None:
+        found = self.offered_to(caller).reader_of(uri)
+        if found is not None:
+            handler, mime_type = found
 
             async def read(_: Any, context: Context) -> ResourceData:
-                return await resource.handler(context)
+                return await handler(context)
 
             data = await self._run(read, None, params, caller, key, "resources/read")
-            return self._contents(uri, data, resource.mime_type, caller)
-        for template in self.catalogue.templates.values():
-            variables = template.match(uri)
-            if variables is not None:
-                data = await self._run(
-                    template.handler, variables, params, caller, key, "resources/read"
-                )
-                return self._contents(uri, data, template.mime_type, caller)
+            return self._contents(uri, data, mime_type, caller)
         raise ResourceNotFound("There is no resource with this URI.", uri=uri)
 
     def _contents(
         self, uri: str, data: ResourceData, mime_type: str | None, caller: Caller
     ) -> bytes:
-        if not isinstance(data, ResourceContents):
-            data = ResourceContents(uri, data, mime_type)
-        return self.encoder.result(
-            {"contents": [data.to_dict()]}, modern=caller.modern, cacheable=True
-        )
+        if isinstance(data, ForeignResult):
+            members = dict(data.members)
+        else:
+            if not isinstance(data, ResourceContents):
+                data = ResourceContents(uri, data, mime_type)
+            members = {"contents": [data.to_dict()]}
+        return self.encoder.result(members, modern=caller.modern, cacheable=True)
 
     async def _run(
         self,
@@ -626,14 +644,17 @@ class Dispatcher:
         chosen = chosen if type(chosen) is dict else {}
         if type(value) is not str or not all(type(v) is str for v in chosen.values()):
             raise InvalidParams("Completion values have to be strings.")
-        completer = self._completions(params.get("ref"), caller.principal).get(argument["name"])
+        completer = self._completer(params.get("ref"), argument["name"], caller)
         values: list[str] = []
         if completer is not None:
 
-            async def complete(_: Any, context: Context) -> list[str]:
-                return list(await completer(value, chosen, context))
+            async def complete(_: Any, context: Context) -> Any:
+                return await completer(value, chosen, context)
 
-            values = await self._run(complete, None, params, caller, key, "complete")
+            found = await self._run(complete, None, params, caller, key, "complete")
+            if isinstance(found, ForeignResult):
+                return self.encoder.result(dict(found.members), modern=caller.modern)
+            values = list(found)
         completion: JSON = {
             "values": values[:MAX_COMPLETIONS],
             "total": len(values),
@@ -641,43 +662,23 @@ class Dispatcher:
         }
         return self.encoder.result({"completion": completion}, modern=caller.modern)
 
-    def _completions(self, ref: Any, principal: Principal) -> Mapping[str, Any]:
+    def _completer(self, ref: Any, argument: str, caller: Caller) -> Completer | None:
         kind = ref.get("type") if type(ref) is dict else None
         if kind == "ref/prompt":
-            self._require_for_request(principal, grants.PROMPTS)
-            prompt = self.catalogue.prompts.get(str(ref.get("name")))
-            if prompt is not None:
-                return prompt.completions
+            self._require_for_request(caller.principal, grants.PROMPTS)
         elif kind == "ref/resource":
-            self.require_resources(principal)
-            template = self.catalogue.templates.get(str(ref.get("uri")))
-            if template is not None:
-                return template.completions
-            if str(ref.get("uri")) in self.catalogue.resources:
-                return {}
+            self.require_resources(caller.principal)
         else:
             raise InvalidParams("ref.type has to be ref/prompt or ref/resource.")
-        raise InvalidParams("ref names no prompt or resource template of this server.")
+        return self.offered_to(caller).completer_of(ref, argument)
 
     # -- who we are -----------------------------------------------------------------------------
-
-    def capabilities(self, revision: str) -> JSON:
-        """Return what this server declares, which is what it has handlers for."""
-        offered = self.catalogue
-        declared: JSON = {"tools": {"listChanged": True}, "logging": {}}
-        if offered.prompts:
-            declared["prompts"] = {"listChanged": True}
-        if offered.resources or offered.templates:
-            declared["resources"] = {"subscribe": True, "listChanged": True}
-        if revision >= V2025_03_26 and offered.has_completions():
-            declared["completions"] = {}
-        return declared
 
     async def _initialize(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         revision = negotiated(params.get("protocolVersion"))
         result: JSON = {
             "protocolVersion": revision,
-            "capabilities": self.capabilities(revision),
+            "capabilities": self.catalogue.capabilities(revision),
             "serverInfo": self.identity.info,
         }
         if self.identity.instructions is not None:
@@ -687,7 +688,7 @@ class Dispatcher:
     async def _discover(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         result: JSON = {
             "supportedVersions": list(SUPPORTED),
-            "capabilities": self.capabilities(MODERN),
+            "capabilities": self.catalogue.capabilities(MODERN),
         }
         if self.identity.instructions is not None:
             result["instructions"] = self.identity.instructions
@@ -744,12 +745,6 @@ class Dispatcher:
         arguments = json.dumps(params.get("arguments") or {}, sort_keys=True)
         digest = hashlib.sha256(arguments.encode("utf-8", "surrogatepass")).hexdigest()
         return [method, str(name), digest, caller.principal.name, caller.principal.person]
-
-
-def _make_room(kept: dict[Any, Any], limit: int) -> None:
-    """Forget everything at the limit; tokens may come with any number of grants."""
-    if len(kept) >= limit:
-        kept.clear()
 
 
 def log_rank_of(params: JSON) -> int:

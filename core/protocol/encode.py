@@ -78,17 +78,53 @@ class Encoder:
         result += b',"isError":true' if is_error else b',"isError":false'
         return result + self.tail(modern)
 
+    def foreign_tool_result(self, members: JSON, revision: str) -> bytes:
+        """Return a `tools/call` result that another server made, in the shape of a revision.
+
+        Structured content is repeated as text where that server has left it at that.
+        """
+        modern = revision == MODERN
+        given = members.get("content")
+        content = [as_block(block) for block in given] if type(given) is list else []
+        members = {**members, "isError": members.get("isError") is True}
+        structured = members.get("structuredContent")
+        if structured is not None and not content:
+            content = [{"type": "text", "text": to_json(structured).decode()}]
+        if "structuredContent" in members and revision < V2025_06_18:
+            del members["structuredContent"]
+        elif structured is not None and type(structured) is not dict and not modern:
+            members["structuredContent"] = {"result": structured}
+        members["content"] = blocks_for(content, revision)
+        return self.result(members, modern=modern)
+
+
+def as_block(block: Any) -> Block:
+    """Return a content block as it is, and anything else as text."""
+    if type(block) is dict and type(block.get("type")) is str:
+        return block
+    return {"type": "text", "text": to_json(block).decode()}
+
 
 def blocks_for(blocks: Sequence[Block], revision: str) -> list[Block]:
     """Return content blocks with those that the revision lacks turned into text."""
     return [_block_for(block, revision) for block in blocks]
 
 
+def messages_for(messages: Any, revision: str) -> list[JSON]:
+    """Return messages of a prompt, with blocks that the revision lacks turned into text."""
+    given = messages if type(messages) is list else []
+    return [
+        {**message, "content": _block_for(as_block(message.get("content")), revision)}
+        for message in given
+        if type(message) is dict
+    ]
+
+
 def _block_for(block: Block, revision: str) -> Block:
     if block["type"] == "audio" and revision < V2025_03_26:
-        return {"type": "text", "text": f"[audio, {block['mimeType']}]"}
+        return {"type": "text", "text": f"[audio, {block.get('mimeType')}]"}
     if block["type"] == "resource_link" and revision < V2025_06_18:
-        return {"type": "text", "text": f"{block['name']}: {block['uri']}"}
+        return {"type": "text", "text": f"{block.get('name')}: {block.get('uri')}"}
     return block
 
 

@@ -104,12 +104,15 @@ async def answer_legacy(
 ) -> Reply:
     """Answer a legacy request: what changes the session here, everything else as always."""
     change = _SESSION_METHODS.get(method)
-    if change is None or session is None or not runtime.dispatcher.offers(method):
+    catalogue = runtime.dispatcher.catalogue
+    if change is None or session is None or not catalogue.offers(method):
         return await runtime.dispatcher.answer(id_, method, params, caller, LEGACY_METHODS)
     try:
         if method == "resources/subscribe":
             runtime.dispatcher.require_resources(caller.principal)
-        await runtime.sessions.note(session, *change(runtime, session, params))
+        noted = change(runtime, session, params)
+        await catalogue.take(method, params, caller)
+        await runtime.sessions.note(session, *noted)
     except ReplicasUnreachable:
         raise
     except SuiteError as error:

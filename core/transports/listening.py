@@ -65,7 +65,7 @@ def _honoured(runtime: Runtime, params: JSON, principal: Principal) -> JSON:
     wanted = params.get("notifications")
     if type(wanted) is not dict:
         raise InvalidParams("subscriptions/listen needs the member notifications, an object.")
-    declared = runtime.dispatcher.capabilities(MODERN)
+    declared = runtime.dispatcher.catalogue.capabilities(MODERN)
     honoured: JSON = {}
     for kind in LISTEN_KINDS:
         flag = wanted.get(kind, False)

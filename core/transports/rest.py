@@ -11,15 +11,17 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from core.catalogue import Catalogue
 from core.errors import PathNotFound
 from core.models import inline_references
 from core.observability import tracing
 from core.protocol.dispatch import Identity, Outcome
+from core.protocol.encode import as_block
+from core.protocol.messages import JSON
 from core.protocol.revisions import LATEST_LEGACY
-from core.tools import Tool
+from core.tools import NAME_PATTERN, Tool
 from core.transports.callers import plain_caller
 from core.transports.exchange import Exchange
 from core.transports.http import HTTPRequest
@@ -38,6 +40,7 @@ class RESTDoor:
     async def __call__(self, request: HTTPRequest) -> None:
         """Call one tool."""
         request.require_method("POST")  # first: a 405 tells nobody which tools there are
+        await self._runtime.dispatcher.catalogue.load()
         tool = self._tool(request)
         request.require_json()
         arguments = await self._runtime.bodies.read_json(request)
@@ -62,6 +65,8 @@ class RESTDoor:
 
 async def _send(request: HTTPRequest, outcome: Outcome) -> None:
     status = 422 if outcome.is_error else 200
+    if outcome.foreign is not None:
+        outcome = _opened(outcome, outcome.foreign)
     if outcome.error is not None:
         await request.refuse(outcome.error)
     elif outcome.structured is not None:
@@ -74,8 +79,31 @@ async def _send(request: HTTPRequest, outcome: Outcome) -> None:
         detail = " ".join(block.get("text", "") for block in outcome.blocks)
         error = {"code": "TOOL_ERROR", "message": detail}
         await request.respond_json(status, to_json({"error": error, "detail": detail}))
+    elif outcome.blocks and all(block["type"] == "text" for block in outcome.blocks):
+        await _send_text(request, "\n".join(str(block.get("text")) for block in outcome.blocks))
     else:
         await request.respond_json(status, to_json({"content": list(outcome.blocks)}))
+
+
+def _opened(outcome: Outcome, result: JSON) -> Outcome:
+    """Return an outcome with the parts of a result that another server made."""
+    structured = result.get("structuredContent")
+    blocks = [as_block(block) for block in result.get("content") or ()]
+    is_whole = structured is not None and not outcome.is_error
+    return Outcome(to_json(structured) if is_whole else None, blocks, outcome.is_error)
+
+
+async def _send_text(request: HTTPRequest, text: str) -> None:
+    """Answer with a tool's text: as JSON where it is a JSON object or array."""
+    try:
+        is_json = type(from_json(text)) in (dict, list)
+    except ValueError:
+        is_json = False
+    if is_json:
+        await request.respond_json(200, text.encode())
+    else:
+        kind = (b"content-type", b"text/plain; charset=utf-8")
+        await request.respond(200, text.encode("utf-8", "replace"), (kind,))
 
 
 _ERROR_SCHEMA = {
@@ -131,7 +159,9 @@ def openapi_document(
         },
         "servers": [{"url": prefix or "/"}],
         "paths": {
-            PREFIX + tool.name: {"post": _operation(tool)} for tool in catalogue.tools.values()
+            PREFIX + tool.name: {"post": _operation(tool)}
+            for tool in catalogue.tools.values()
+            if NAME_PATTERN.fullmatch(tool.name)
         },
     }
     if with_key:
@@ -154,7 +184,8 @@ def _operation(tool: Tool) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "The tool's result."}
     schema = inline_references(dict(tool.output_schema or {"type": "object"}))
     success["content"] = {"application/json": {"schema": schema}}
-    if tool.output_schema is None:  # one picture or sound is sent as it is
+    if tool.output_schema is None:  # text, and one picture or sound, is sent as it is
+        success["content"] = {"application/json": {}, "text/plain": {"schema": {"type": "string"}}}
         success["content"] |= {f"{kind}/*": {} for kind in MEDIA_BLOCKS}
     failures = {
         status: {
@@ -165,8 +196,8 @@ def _operation(tool: Tool) -> dict[str, Any]:
     }
     return {
         "operationId": tool.name,
-        "summary": tool.description,
-        "description": tool.description,
+        "summary": tool.description or tool.name,
+        "description": tool.description or tool.name,
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _closed(tool.input_schema)}},

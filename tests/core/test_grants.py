@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.catalogue import MAX_KEPT
 from core.context import Principal
 from core.grants import EVERYTHING, PROMPTS, RESOURCES, Grant, is_scope
-from core.protocol.dispatch import MAX_VIEWS
 from core.protocol.revisions import META_CAPABILITIES, META_VERSION, MODERN
 from core.security.auth import Authenticator
 from core.transports.http import HTTPRequest
@@ -366,7 +366,7 @@ async def test_lists_follow_the_catalogue_for_every_grant(wire: Wire, callers: A
 
 async def test_any_number_of_grants_takes_bounded_room(wire: Wire, callers: AsGranted) -> None:
     """Tokens may name any scopes; lists are kept ready for so many of them."""
-    for number in range(MAX_VIEWS + 50):
+    for number in range(MAX_KEPT + 50):
         callers.grant = Grant(("demo:add", f"demo:x{number}"))
         assert (await wire.ask("GET", "/tools")).status == 200
-    assert len(wire.server.root.dispatcher._views) <= MAX_VIEWS
+    assert len(wire.server.catalogue.kept) <= MAX_KEPT
