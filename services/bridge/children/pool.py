@@ -1,0 +1,457 @@
+"""All children of one bridged server: who has which, and that each of them ends.
+
+```
+                      lease                       release, idle, crash, end_session
+Want ── key_of ──▶ Key ─┬─ a member is there ──▶ Lease ──▶ …
+                        └─ none: a spare, else a new process, where there is room
+tick ── deadlines, pings, idle ones stopped, spares kept, the shared one restarted
+```
+
+Everything happens on one loop, and a table changes only between two awaits; so nothing is locked.
+Starting is a task of the pool's, never of the caller's: callers come and go while a child opens.
+Whoever is parted with leaves the tables at once, and its process is stopped behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from core.protocol.messages import JSON
+from services.bridge.children.backoff import Backoffs, Failure
+from services.bridge.children.child import Child, Face, Owner
+from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of, key_of
+from services.bridge.children.member import Member
+from services.bridge.children.members import Members
+from services.bridge.children.status import State, Status, children_status
+from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted, facts_of
+
+if TYPE_CHECKING:
+    from services.bridge.children.process import End
+    from services.bridge.specs import ServerSpec
+
+__all__ = ["Lease", "Pool", "Status", "Want"]
+
+GIVES_WAY_S = 30.0
+"""Seconds without use after which a child gives way to somebody who has none."""
+logger = logging.getLogger(__name__)
+
+
+class Lease:
+    """A child for the time of one call.
+
+    Attributes:
+        child: The child; it may end at any time, which its requests tell.
+    """
+
+    __slots__ = ("_member", "_released", "child")
+
+    child: Child
+
+    def __init__(self, member: Member, released: Callable[[Member, bool], None]) -> None:
+        self._member = member
+        self._released = released
+        member.held[self] = None
+
+    def release(self, *, finished: bool = True) -> None:
+        """Give the child back; a second time does nothing.
+
+        Args:
+            finished: False when the call was given up and the child may still work on it. A child
+                that one call has to itself is then stopped: what it asks later would reach the
+                next caller.
+        """
+        if self in self._member.held:
+            del self._member.held[self]
+            self._released(self._member, finished)
+
+
+class Pool:
+    """The children of one server.
+
+    At most `max_children` processes run. One is kept free for the shared child, whose lists are
+    everybody's, so that own ones are one fewer (and one at least).
+
+    Args:
+        spec: The server.
+        owner: Who answers what children ask, and hears what they tell.
+        own_face: What the shared child is told of its client: the bridge itself.
+        is_open: Whether the client of a session has a stream open; such a session is not idle.
+        start_child: As `Child.start`.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        owner: Owner,
+        own_face: Face,
+        is_open: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
+        start_child: Callable[..., Awaitable[Child]] = Child.start,
+    ) -> None:
+        self._spec = spec
+        self._owner = owner
+        self._own_face = own_face
+        self._is_open = is_open
+        self._clock = clock
+        self._start_child = start_child
+        self._modern = era_of(spec)
+        self._max_own = max(1, spec.max_children - 1)
+        self._is_closed = False
+        self._members = Members()
+        self._backoffs = Backoffs()
+        self._own_wanted_at = -math.inf
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._restarts = 0
+        self._last_end: str | None = None
+        self._last_stderr: tuple[str, ...] = ()
+
+    # --- for callers ---------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the server's children until the block is left; then none is left either."""
+        self._keep_up(self._clock())
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop every child, those that are being started too, and wait until all are gone."""
+        self._is_closed = True
+        for member in self._members:
+            self._stop(member, "stopped")
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def lease(self, want: Want) -> Lease:
+        """Return the child that is right for a caller, started or waited for where it has to be.
+
+        Raises:
+            ChildNotStarted: It does not start or open, or did not a moment ago.
+            ChildDied: It ended while it was opened, or keeps ending.
+            BridgeBusy: There are too many children already, all of them in use.
+        """
+        key = key_of(want, self._spec.isolation, self._modern)
+        if key is None:
+            await self.prototype()
+            key = key_of(want, self._spec.isolation, self._modern)
+            assert key is not None, "an opened child has told its era"
+        return await self._lease(key, want.face)
+
+    async def prototype(self) -> Child:
+        """Return the child whose lists and identity are shown.
+
+        Raises:
+            ChildNotStarted, ChildDied: As `lease`.
+        """
+        lease = await self._lease(SHARED, self._own_face)
+        lease.release()
+        return lease.child
+
+    def end_session(self, session: str) -> None:
+        """Stop the child of a session that has ended, also in the middle of a call."""
+        for member in self._members:
+            if member.key.kind == "session" and member.key.session == session:
+                self._stop(member, "its session has ended")
+
+    def tick(self, now: float) -> None:
+        """Look at everything that has a time (monotonic seconds)."""
+        for member in self._members:
+            self._look_at(member, now)
+        self._keep_up(now)
+        self._keep_spares(now)
+        self._backoffs.forget_past(now, self._spec.start_timeout_s)
+
+    def status(self) -> Status:
+        """Return what is to be known of the server and its children now."""
+        now = self._clock()
+        pulses = [each.pulse for each in self._members if each.pulse is not None]
+        pulses.sort(key=lambda pulse: pulse.heard_at, reverse=True)
+        return Status(
+            state=self._state(),
+            children=children_status(self._members, now),
+            spares=len(self._members.spares),
+            restarts=self._restarts,
+            last_end=self._last_end,
+            last_stderr=self._last_stderr,
+            next_try_s=self._next_try_s(now),
+            last_ping_ms=next((each.ping_ms for each in pulses if each.ping_ms is not None), None),
+            last_answer_s=round(now - pulses[0].heard_at, 1) if pulses else None,
+        )
+
+    def _state(self) -> State:
+        shared = self._members.shared
+        if shared is not None:
+            return "up" if shared.is_open else "starting"
+        if SHARED in self._backoffs:
+            return "down"
+        return "up" if any(member.is_open for member in self._members) else "idle"
+
+    def _next_try_s(self, now: float) -> float | None:
+        if self._members.shared is not None or SHARED not in self._backoffs:
+            return None
+        return round(self._backoffs.wait_s(SHARED, now), 1)
+
+    # --- leases --------------------------------------------------------------------------------
+
+    async def _lease(self, key: Key, face: Face) -> Lease:
+        member = self._members.take(key) or await self._new(key, face)
+        lease = Lease(member, self._given_back)
+        if not member.is_open:
+            await self._until_open(member, lease)
+        assert member.child is not None, "an open member has its child"
+        lease.child = member.child
+        return lease
+
+    async def _new(self, key: Key, face: Face) -> Member:
+        """Return a member for a want that has none."""
+        if key != SHARED and not key.environment:
+            self._own_wanted_at = self._clock()
+        while (member := self._members.take(key)) is None:
+            self._refuse_too_early(key)
+            if self._has_room(key):
+                return self._begin(key, face)
+            await self._make_room()
+        return member
+
+    async def _until_open(self, member: Member, lease: Lease) -> None:
+        try:
+            await member.ready.wait()
+            if member.error is not None:
+                raise _once_more(member.error)
+        except BaseException:
+            lease.release()
+            raise
+
+    def _given_back(self, member: Member, finished: bool) -> None:
+        member.used_at = self._clock()
+        if member.key.kind != "call" or member.is_gone:
+            return
+        if finished:
+            self._members.rest(member)
+        else:
+            self._stop(member, "its call was given up")
+
+    # --- room ----------------------------------------------------------------------------------
+
+    def _has_room(self, key: Key) -> bool:
+        if key == SHARED or self._members.spare_for(key) is not None:
+            return True
+        return self._members.others + len(self._stopping) < self._max_own
+
+    async def _make_room(self) -> None:
+        """Have somebody give way, and wait until a process is gone.
+
+        Raises:
+            BridgeBusy: All are in use, or were a moment ago.
+        """
+        if not self._stopping:
+            self._stop(self._dispensable(self._clock()), "another client needs its place")
+        if self._stopping:  # else what gave way had no process yet
+            await asyncio.wait(self._stopping, return_when=asyncio.FIRST_COMPLETED)
+
+    def _dispensable(self, now: float) -> Member:
+        """Return a spare, or the own child that is idle longest.
+
+        Raises:
+            BridgeBusy: None has been idle for `GIVES_WAY_S`.
+        """
+        if self._members.spares:
+            return self._members.spares[-1]
+        idle = {m: self._idle_s(m, now) for m in self._members if m.is_open and m.key != SHARED}
+        longest = max(idle, key=lambda member: idle[member], default=None)
+        if longest is None or idle[longest] < GIVES_WAY_S:
+            raise BridgeBusy(
+                f"The server {self._spec.name} has {self._spec.max_children} processes, which is "
+                "its limit, and all of them are in use.",
+                hint="Try again later; the operator sets max_children (MCP_BRIDGE_MAX_CHILDREN).",
+                server=self._spec.name,
+                retry_after_s=GIVES_WAY_S,
+            )
+        return longest
+
+    def _idle_s(self, member: Member, now: float) -> float:
+        session = member.key.session
+        if member.held or (session and self._is_open(session)):
+            member.used_at = now
+        return now - member.used_at
+
+    # --- starting ------------------------------------------------------------------------------
+
+    def _refuse_too_early(self, key: Key) -> None:
+        """Refuse a start that comes too soon after one that failed.
+
+        Raises:
+            ChildDied, ChildNotStarted: The last failure, and when the next start is.
+        """
+        if self._is_closed:
+            raise ChildNotStarted(
+                f"The server {self._spec.name} is being stopped.",
+                hint="Try again in a few seconds.",
+                server=self._spec.name,
+            )
+        self._backoffs.refuse_too_early(key, self._clock())
+
+    def _begin(self, key: Key, face: Face) -> Member:
+        member = self._members.spare_for(key)
+        if member is None:
+            member = Member(key, face, keeper=self, now=self._clock())
+        else:
+            self._members.remove(member)
+            member.give_to(key, face)
+        self._members.add(member)
+        if key in self._backoffs:
+            self._restarts += 1
+        self._run(self._bring_up(member))
+        return member
+
+    async def _bring_up(self, member: Member) -> None:
+        try:
+            if member.child is None:
+                await self._spawn(member)
+            if member.key != SPARE:
+                await self._open(member)
+        except (ChildNotStarted, ChildDied) as error:
+            self._not_started(member, error)
+        except Exception:
+            logger.exception("%s: a child could not be started", self._spec.name)
+            message = f"The server {self._spec.name} could not be started; the log has why."
+            self._not_started(member, ChildNotStarted(message, server=self._spec.name))
+        finally:
+            member.ready.set()
+
+    async def _spawn(self, member: Member) -> None:
+        environment = dict(member.key.environment)
+        member.child = await self._start_child(self._spec, environment=environment, owner=member)
+        if member.is_gone:
+            await member.child.stop("stopped")
+            raise ChildNotStarted(
+                f"The server {self._spec.name} was stopped while it started.",
+                server=self._spec.name,
+            )
+
+    async def _open(self, member: Member) -> None:
+        assert member.child is not None, "opened before it was started"
+        await member.child.open(member.face)
+        self._modern = member.child.modern
+        member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
+
+    def _not_started(self, member: Member, error: Failure) -> None:
+        member.error = error
+        if not member.is_gone:  # else it was the pool that did not want it any more
+            self._failed(member, error, lived_s=0.0)
+            self._stop(member, "did not open")
+
+    # --- keeping -------------------------------------------------------------------------------
+
+    def _keep_up(self, now: float) -> None:
+        """Start an eager server's shared child when it is not there."""
+        if self._spec.start == "lazy" or self._is_closed or self._members.shared is not None:
+            return
+        if self._backoffs.wait_s(SHARED, now) <= 0:
+            self._begin(SHARED, self._own_face)
+
+    def _keep_spares(self, now: float) -> None:
+        """Have as many spares as are useful: none when nobody has wanted an own child lately."""
+        is_wanted = now - self._own_wanted_at < self._spec.idle_timeout_s and not self._is_closed
+        wanted = self._spec.spares if is_wanted else 0
+        for spare in self._members.spares[wanted:]:
+            self._stop(spare, "idle")
+        while len(self._members.spares) < wanted and self._may_begin_spare(now):
+            self._begin(SPARE, self._own_face)
+
+    def _may_begin_spare(self, now: float) -> bool:
+        return self._backoffs.wait_s(SPARE, now) <= 0 and self._has_room(SPARE)
+
+    def _look_at(self, member: Member, now: float) -> None:
+        child, pulse = member.child, member.pulse
+        if child is None:
+            return
+        child.tick(now)
+        if pulse is None or member.is_gone:
+            return
+        pulse.look()
+        if pulse.is_lost:
+            child.process.kill("does not answer")
+        elif pulse.is_due(now):
+            self._run(pulse.ping(now))
+        if self._may_idle(member) and self._idle_s(member, now) >= self._spec.idle_timeout_s:
+            self._stop(member, "idle")
+
+    def _may_idle(self, member: Member) -> bool:
+        return member.key != SHARED or self._spec.start == "lazy"
+
+    # --- parting -------------------------------------------------------------------------------
+
+    def _stop(self, member: Member, why: str) -> None:
+        """Part with a member and see its process out."""
+        self._part_with(member)
+        if member.child is not None and member.child.is_alive:
+            task = self._run(_stopped(member.child, why))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    def _part_with(self, member: Member) -> None:
+        member.is_gone = True
+        self._members.remove(member)
+
+    def _failed(self, member: Member, error: Failure, *, lived_s: float) -> None:
+        """Note that a child ended by itself, or could not be started."""
+        self._last_end = error.message
+        if member.child is not None:
+            self._last_stderr = member.child.process.stderr_tail
+        self._backoffs.failed(member.key, error, now=self._clock(), lived_s=lived_s)
+        logger.warning("%s", error.message)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- what members tell ---------------------------------------------------------------------
+
+    async def asked(self, child: Child, method: str, params: JSON) -> JSON:
+        """Hand a child's request on."""
+        return await self._owner.asked(child, method, params)
+
+    def told(self, child: Child, method: str, params: JSON) -> None:
+        """Hand a child's notification on."""
+        self._owner.told(child, method, params)
+
+    def ended(self, member: Member, child: Child, end: End) -> None:
+        """Part with a child that ended by itself, and have another when it is everybody's.
+
+        One that ends while it is opened is told of by `_bring_up`.
+        """
+        if not member.is_gone and (member.is_open or member.key == SPARE):
+            self._part_with(member)
+            lived_s = self._clock() - member.opened_at
+            self._failed(member, _died(self._spec.name, end), lived_s=lived_s)
+        self._owner.ended(child, end)
+        self._keep_up(self._clock())
+
+
+async def _stopped(child: Child, why: str) -> None:
+    await child.stop(why)
+
+
+def _died(server: str, end: End) -> ChildDied:
+    """Return what is told to who asks for a child that ended a moment ago."""
+    return ChildDied(
+        f"The server {server} has ended. It {end.sentence()}.", **facts_of(server, end)
+    )
+
+
+def _once_more(error: Failure) -> Failure:
+    """Return an error of its own for each of those who waited; raising marks an exception."""
+    return type(error)(error.message, hint=error.hint, **error.facts)
