@@ -22,6 +22,7 @@ from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED, Changes
 from core.protocol.dispatch import Dispatcher, Identity
 from core.protocol.sessions import Session, Sessions
 from core.sealing import Sealer
+from core.security.floods import Floods
 from core.security.guard import Route
 from core.security.rate_limit import RateLimit
 from core.settings import Settings
@@ -37,6 +38,7 @@ from core.transports.runtime import Runtime
 from core.transports.sse import MessagesDoor, SSEDoor
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import OpenStreams
+from core.transports.websocket import WebSocketDoor
 
 Routes = dict[str, Route]
 
@@ -54,6 +56,7 @@ class Shared:
     streams: OpenStreams
     exchanges: Exchanges
     bodies: Bodies
+    floods: Floods
 
 
 class Endpoint:
@@ -180,6 +183,7 @@ class Endpoint:
             streams=self._shared.streams,
             exchanges=self._shared.exchanges,
             bodies=self._shared.bodies,
+            floods=self._shared.floods,
             backplane=self.backplane,
             elsewhere=self._elsewhere,
             on_session_end=self._end_session,
@@ -190,6 +194,7 @@ class Endpoint:
         table: dict[str, tuple[Any, dict[str, bool]]] = {
             "/mcp": (streamable, {"rpc_errors": True}),
             "/sse": (SSEDoor(runtime, sse_sessions, streamable), {"rpc_errors": True}),
+            "/ws": (WebSocketDoor(runtime), {"rpc_errors": True}),
             "/messages": (MessagesDoor(runtime, sse_sessions), {"rpc_errors": True}),
             "/health": (pages.health, {"public": True, "probe": True}),
             "/tools": (pages.tools, {}),

@@ -18,7 +18,7 @@ SuiteError                      code, message, hint, retryable, facts
 │   ├── Malformed 400 · HeadTooLarge 431 · HeadTooSlow 408
 │   ├── BodyTooLarge 413 · BodyTooSlow 408 · UnsupportedMediaType 415 · NotAcceptable 406
 │   ├── Unauthorized 401 · InsufficientScope 403 · OriginRefused 403 · HostRefused 421
-│   ├── PathNotFound 404
+│   ├── PathNotFound 404 · UpgradeRequired 426
 │   ├── MethodNotAllowed 405 · SessionRequired 400 · SessionNotFound 404 · StreamTaken 409
 │   └── TooManyRequests 429 · ServerBusy 503 · KeysUnavailable 503 · ReplicasUnreachable 503
 └── ToolError                   a result with `isError: true`: the model reads it and can act on it
@@ -283,6 +283,12 @@ class MethodNotAllowed(TransportError):
     code = "METHOD_NOT_ALLOWED"
 
 
+class UpgradeRequired(TransportError):
+    """The path speaks WebSocket, and the request asks for something else."""
+
+    code = "UPGRADE_REQUIRED"
+
+
 class SessionRequired(TransportError):
     """The request needs a session id and has none."""
 
@@ -506,6 +512,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     HostRefused: Wire(-32600, 421),
     PathNotFound: Wire(-32600, 404),
     MethodNotAllowed: Wire(-32600, 405),
+    UpgradeRequired: Wire(-32600, 426),
     SessionRequired: Wire(-32600, 400),
     SessionNotFound: Wire(-32600, 404),
     StreamTaken: Wire(-32600, 409),

@@ -360,6 +360,7 @@ class MCPServer:
             streams=self._streams,
             exchanges=self._exchanges,
             bodies=self._bodies,
+            floods=self._floods,
         )
         self.root = Endpoint(
             self._shared, self._identity, service=self.name, backplane=self.backplane

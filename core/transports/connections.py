@@ -17,6 +17,9 @@ and what still arrives is read and forgotten for a while (RFC 9112, 9.6).
 Requests that a peer sends before it has read its answers wait as bytes, but for a few: each costs a
 hundred times its size once it is parsed.
 
+A request for a WebSocket is one like the others until its door switches the connection. What comes
+behind its head waits until then, and is HTTP again when the door has refused.
+
 Sources: RFC 9112; nginx's `client_header_timeout`, `send_timeout`, `lingering_close`.
 """
 
@@ -33,7 +36,7 @@ import termios
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httptools
 from pydantic_core import to_json
@@ -73,6 +76,9 @@ BYTES_ACKED_AT = 120
 MAX_FORGOTTEN_BYTES = 64 * 1024 * 1024
 """Of bodies that nobody reads, because their requests have been answered already."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n"
+SWITCH = "mcp.switch"
+"""ASGI extension of a request that may become a WebSocket: the `Connection`."""
 NEVER = math.inf
 logger = logging.getLogger(__name__)
 
@@ -115,6 +121,23 @@ class Limits:
             body_s=section.body_time_limit_s,
             idle_s=section.http_keepalive_s,
         )
+
+
+class Successor(Protocol):
+    """What has taken over a connection that does not speak HTTP any more."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it wants nothing more for now."""
+
+    def receive(self, data: bytes) -> None:
+        """Take what has arrived."""
+
+    def expire(self) -> None:
+        """Note that the connection's deadline has passed."""
+
+    def lost(self) -> None:
+        """Note that the connection is closed."""
 
 
 class Connections:
@@ -195,6 +218,8 @@ class Connection(HttpToolsProtocol):
         self._is_deaf = False
         self._refusal: bytes | None = None
         self._client_certificate: dict[str, Any] | None = None
+        self._may_switch = False
+        self._successor: Successor | None = None
 
     # -- what arrives -----------------------------------------------------------------------------
 
@@ -216,7 +241,14 @@ class Connection(HttpToolsProtocol):
     @property
     def has_enough(self) -> bool:
         """Whether nothing more is to be read now."""
-        return bool(self._unread)
+        return bool(self._unread) or (self._successor is not None and self._successor.is_full)
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether what arrives has to wait as bytes."""
+        if self._successor is not None:
+            return self._successor.is_full
+        return self._may_switch or len(self.pipeline) >= MAX_QUEUED
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, as far as the peer has not asked for too much already."""
@@ -227,14 +259,15 @@ class Connection(HttpToolsProtocol):
 
     def _read(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE):
-            if len(self.pipeline) >= MAX_QUEUED and not self._is_deaf:
-                self._unread = data[start:]
+            if self._is_full and not self._is_deaf:
+                self._unread += data[start:]
+                self.flow.pause_reading()
                 return
             self._take(data[start : start + SLICE])
 
-    def _read_on(self) -> None:
+    def read_on(self) -> None:
         """Go on with what had to wait; read more once no request waits."""
-        if len(self.pipeline) < MAX_QUEUED:
+        if not self._is_full:
             unread, self._unread = self._unread, b""
             self._read(unread)
         if not self.pipeline:
@@ -243,6 +276,9 @@ class Connection(HttpToolsProtocol):
     def _take(self, data: bytes) -> None:
         if self._is_deaf:
             self._forget(len(data))
+            return
+        if self._successor is not None:
+            self._successor.receive(data)
             return
         self._parse(data)
         if self._is_deaf:
@@ -255,7 +291,7 @@ class Connection(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Feed the parser, which stops behind a request that wants to switch protocols.
 
-        There is nothing to switch to, so HTTP goes on (RFC 9110, 7.8).
+        Where that cannot be, HTTP goes on (RFC 9110, 7.8).
         """
         rest = data
         while rest:
@@ -264,6 +300,9 @@ class Connection(HttpToolsProtocol):
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as switch:
                 rest = rest[switch.args[0] :]
+                if self._may_switch:
+                    self._unread = rest
+                    return
             except httptools.HttpParserError as error:
                 self._refuse(_problem(error))
                 return
@@ -298,9 +337,42 @@ class Connection(HttpToolsProtocol):
             _put_host_of_target(self.url, headers)
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # RFC 9110, 10.1.1
+        if self.parser.should_upgrade() and self._asks_for_socket():
+            self._may_switch = True
+            extensions: dict[str, Any] = {**(self._client_certificate or {}), SWITCH: self}
+            self.scope["extensions"] = extensions
         super().on_headers_complete()
         if self.owner.draining:
             self.cycle.keep_alive = False
+
+    def _asks_for_socket(self) -> bool:
+        """Return whether a request may switch: one alone, without a body (RFC 6455, 4.1)."""
+        headers = dict(self.headers)
+        return (
+            headers.get(b"upgrade", b"").lower() == b"websocket"
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and not self._is_answering
+            and not headers.keys() & {b"content-length", b"transfer-encoding", b"expect"}
+        )
+
+    def switch(self, headers: Iterable[tuple[bytes, bytes]], successor: Successor) -> None:
+        """Answer the one request that there is with 101; what comes now is the successor's.
+
+        Args:
+            headers: Names in lower case; values without line ends.
+        """
+        lines = [b"%b: %b\r\n" % line for line in (*self.server_state.default_headers, *headers)]
+        self._may_switch = False
+        self._successor = successor
+        self.cycle.response_started = self.cycle.response_complete = True
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            successor.lost()
+            return
+        self.deadline = NEVER
+        self.transport.write(b"".join((SWITCHING, *lines, b"\r\n")))
+        self.read_on()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin to answer a request; its body has its time also if no door reads it."""
@@ -389,10 +461,10 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self.deadline = time.monotonic() + self._limits.linger_s
             return
-        self._is_answering = False
+        self._is_answering = self._may_switch = False
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        self._read_on()
+        self.read_on()
         if self._is_answering:
             return
         if self._refusal is not None:
@@ -454,6 +526,8 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         self._unread = b""
         super().connection_lost(exc)
+        if self._successor is not None:
+            self._successor.lost()
 
     def _unanswered(self) -> Iterable[RequestResponseCycle]:
         if self._answered is not None and not self._answered.response_complete:
@@ -474,6 +548,8 @@ class Connection(HttpToolsProtocol):
         """Note that it does again."""
         super().resume_writing()
         self.unsent = 0
+        if self._successor is not None:
+            self.read_on()
 
     def check(self, now: float) -> None:
         """End the connection if its time is over.
@@ -499,6 +575,8 @@ class Connection(HttpToolsProtocol):
     def _expire(self) -> None:
         if self.transport.is_closing():
             self.transport.abort()
+        elif self._successor is not None and not self._is_deaf:
+            self._successor.expire()
         elif self._in_head and not self._is_deaf:
             limit_s = self._limits.head_s
             self._refuse(HeadTooSlow(f"The headers did not arrive within {limit_s:g} s."))
@@ -510,7 +588,9 @@ class Connection(HttpToolsProtocol):
             self.deadline = time.monotonic() + self._limits.linger_s
 
     def shutdown(self) -> None:
-        """Close the connection, after the answer that is being made."""
+        """Close the connection, after the answer that is being made; a successor ends itself."""
+        if self._successor is not None:
+            return
         if self._is_deaf and not self._is_answering:
             self.transport.close()
         else:

@@ -9,6 +9,7 @@ from core.backplane import Backplane
 from core.protocol.changes import Changes
 from core.protocol.dispatch import Dispatcher
 from core.protocol.sessions import Sessions
+from core.security.floods import Floods
 from core.settings import Settings
 from core.transports.bodies import Bodies
 from core.transports.elsewhere import Elsewhere
@@ -27,6 +28,7 @@ class Runtime:
         streams: Every open event stream.
         exchanges: Every POST that is being answered.
         bodies: Reads request bodies.
+        floods: Count what an address sends.
         backplane: What replicas share.
         elsewhere: What other replicas have, and what they want of this one.
         on_session_end: Told the key of a session whose one stream has closed.
@@ -39,6 +41,7 @@ class Runtime:
     streams: OpenStreams
     exchanges: Exchanges
     bodies: Bodies
+    floods: Floods
     backplane: Backplane
     elsewhere: Elsewhere
     on_session_end: Callable[[str], None]

@@ -18,7 +18,6 @@ Source: https://modelcontextprotocol.io/specification/2024-11-05/basic/transport
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Coroutine
 from typing import Any
@@ -26,69 +25,30 @@ from urllib.parse import parse_qs
 
 from pydantic_core import to_json
 
-from core.context import Caller, Principal
+from core.context import Principal
 from core.errors import (
     InvalidRequest,
     ServerBusy,
     SessionNotFound,
     SessionRequired,
-    SuiteError,
 )
-from core.protocol import modern
-from core.protocol.calls import CallCancelled
-from core.protocol.dispatch import Reply
 from core.protocol.messages import (
     JSON,
     MAX_BATCH,
     Kind,
-    claims_modern,
-    encode_error,
-    id_of,
     kind_of,
-    params_of,
 )
-from core.protocol.revisions import MODERN_METHODS, V2024_11_05
+from core.protocol.revisions import V2024_11_05
 from core.protocol.sessions import Session
 from core.transports.callers import (
-    answer_legacy,
-    modern_caller,
-    opening_of,
-    session_caller,
     subscribe,
-    take,
 )
-from core.transports.exchange import stopping
+from core.transports.conversations import Conversation
 from core.transports.http import HTTPRequest, prefix_of
 from core.transports.posted import Posted, Sender
 from core.transports.runtime import Runtime
 from core.transports.streamable import StreamableDoor
 from core.transports.streams import EventStream, frame
-
-
-class _StreamChannel:
-    """The one stream of a session: its channel for calls, and its streams for everything else."""
-
-    can_request = True
-    is_open = True
-
-    def __init__(self, stream: EventStream, session: Session) -> None:
-        self.stream = stream
-        self._session = session
-
-    async def notify(self, message: bytes) -> None:
-        await self.stream.send(frame(message))
-
-    async def send_request(self, method: str, params: dict[str, Any]) -> Any:
-        return await self._session.ask(method, params, self.notify)
-
-    async def pause(self, retry_ms: int) -> None:
-        """Do nothing: this transport cannot resume."""
-
-    def push(self, message: bytes) -> None:
-        self.stream.push(frame(message))
-
-    def close(self) -> None:
-        self.stream.close()
 
 
 class SSEDoor:
@@ -112,7 +72,7 @@ class SSEDoor:
         key = secrets.token_hex(16) + (f"@{home}" if home else "")
         session = Session(key, key, request.principal.name, revision=V2024_11_05, home=home)
         stream = EventStream(request, self._runtime.streams)
-        session.streams = _StreamChannel(stream, session)
+        conversation = Conversation(self._runtime, session, stream)
         self._sessions[key] = session
         try:
             await stream.open()
@@ -126,10 +86,7 @@ class SSEDoor:
             await stream.wait()
         finally:
             del self._sessions[key]
-            if session.subscriber is not None:
-                self._runtime.changes.remove(session.subscriber)
-            session.close()
-            self._runtime.on_session_end(key)
+            conversation.end()
 
     def _announcement(self, principal: Principal) -> bytes:
         dispatcher = self._runtime.dispatcher
@@ -193,61 +150,14 @@ class MessagesDoor:
         return self._take(posted, self._session(id_, posted.principal), messages)
 
     async def _take(self, request: Sender, session: Session, messages: list[JSON]) -> None:
+        conversation = session.streams
+        assert isinstance(conversation, Conversation)
         for item in messages:
             kind = kind_of(item)
             if kind is Kind.REQUEST:
-                await self._answer(request, session, item)
+                await conversation.answer(request, item)
             else:
-                await take(self._runtime, session, item, kind)
-
-    async def _answer(self, request: Sender, session: Session, message: JSON) -> None:
-        channel = session.streams
-        assert isinstance(channel, _StreamChannel)
-        channel.stream.begin_answer()
-        try:
-            reply = await self._work(request, session, channel, message)
-            await channel.notify(reply.body)
-        except CallCancelled:
-            pass
-        except asyncio.CancelledError:
-            await channel.notify(stopping(message["id"]).body)
-            raise
-        finally:
-            channel.stream.end_answer()
-
-    async def _work(
-        self, request: Sender, session: Session, channel: _StreamChannel, message: JSON
-    ) -> Reply:
-        id_, method = message["id"], message["method"]
-        request.trace["method"] = method
-        try:
-            params = params_of(message)
-            if claims_modern(message):
-                caller = self._modern_caller(request, session, channel, method, params)
-                return await self._runtime.dispatcher.answer(
-                    id_, method, params, caller, MODERN_METHODS
-                )
-            if method == "initialize":
-                session.begin(*opening_of(params))
-        except SuiteError as error:
-            return Reply(encode_error(id_of(message), error), 200)
-        caller = session_caller(request, session, channel)
-        return await answer_legacy(self._runtime, id_, method, params, caller, session)
-
-    def _modern_caller(
-        self,
-        request: Sender,
-        session: Session,
-        channel: _StreamChannel,
-        method: str,
-        params: JSON,
-    ) -> Caller:
-        meta = modern.check_meta(params)
-        modern.check_version(meta, None, header_required=False)
-        modern.check_method(method)
-        caller = modern_caller(request, meta, channel)
-        caller.session = session.key
-        return caller
+                await conversation.take(item, kind)
 
 
 def _session_id(request: HTTPRequest) -> str:

@@ -42,7 +42,7 @@ def frame(data: bytes, *, event: bytes = b"message", id_: bytes | None = None) -
 
 
 class EventStream:
-    """A `text/event-stream` answer.
+    """A `text/event-stream` answer, or what else stays open and carries messages (sockets).
 
     What is sent before `open` has written the head waits for it, in order. A client that lets 1,000
     events or 8 MiB pile up is cut off: its connection is closed and what waited is dropped.
@@ -86,11 +86,22 @@ class EventStream:
         """Send the head of the answer, and then what waits for it."""
         if not self.closed:
             self._owner.add(self)
-        await self.request.begin(200, [*STREAM_HEADERS, *headers])
+        await self._begin(headers)
         self._is_open = True
         self._owner.held += self._held
         if self._waiting or self.closed:
             self._start_writing()
+
+    async def _begin(self, headers: Iterable[Header]) -> None:
+        await self.request.begin(200, [*STREAM_HEADERS, *headers])
+
+    def framed(self, message: bytes) -> bytes:
+        """Return a JSON-RPC message as it travels here."""
+        return frame(message)
+
+    def ping(self) -> None:
+        """Show that the connection is alive."""
+        self.push(PING)
 
     async def send(self, data: bytes) -> None:
         """Write, waiting for a slow client."""
@@ -140,9 +151,15 @@ class EventStream:
 
     async def _write(self, data: bytes) -> None:
         try:
-            await self.request.write(data)
+            await self._write_out(data)
         finally:
             self._hold(-len(data))
+
+    async def _write_out(self, data: bytes) -> None:
+        await self.request.write(data)
+
+    async def _end(self) -> None:
+        await self.request.write(self.farewell, more=False)
 
     def close(self) -> None:
         """End the answer, after what waits to be written."""
@@ -162,15 +179,15 @@ class EventStream:
             self.leave()
 
     def leave(self) -> None:
-        """End the answer because the server stops, unless a call has yet to answer here.
-
-        The client is asked to come back after one to three seconds, so that not all of them come
-        at once.
-        """
+        """End the answer because the server stops, unless a call has yet to answer here."""
         if not self._answers and not self.closed:
-            retry_ms = random.randrange(1000, 3000)  # noqa: S311  no secret
-            self.push(b": the server is stopping\nretry: %d\n\n" % retry_ms)
+            self._say_goodbye()
             self.close()
+
+    def _say_goodbye(self) -> None:
+        """Ask the client to come back after one to three seconds: not all of them at once."""
+        retry_ms = random.randrange(1000, 3000)  # noqa: S311  no secret
+        self.push(b": the server is stopping\nretry: %d\n\n" % retry_ms)
 
     async def finish(self) -> None:
         """End the answer and wait until that is written."""
@@ -183,8 +200,12 @@ class EventStream:
         try:
             await self.request.disconnected()
         finally:
-            self.closed = True
-            self._owner.discard(self)
+            self.forget()
+
+    def forget(self) -> None:
+        """Note that nobody reads it any more."""
+        self.closed = True
+        self._owner.discard(self)
 
     def _start_writing(self) -> None:
         if self._drain is None and self._is_open:
@@ -196,7 +217,7 @@ class EventStream:
                 data, self._waiting = b"".join(self._waiting), []
                 await self._write(data)
             if self.closed:
-                await self.request.write(self.farewell, more=False)
+                await self._end()
         finally:
             self._hold(-sum(map(len, self._waiting)))
             self._waiting.clear()
@@ -247,10 +268,10 @@ class OpenStreams:
                 del self._of_payer[stream.payer]
 
     def tick(self, now: float) -> None:
-        """Send a comment on streams that have been silent for a while."""
+        """Send a sign of life on streams that have been silent for a while."""
         quiet_since = now - self._keepalive_interval_s
         for stream in [s for s in self._streams if s.last_write <= quiet_since]:
-            stream.push(PING)
+            stream.ping()
 
     async def end_unless(self, is_welcome: Callable[[HTTPRequest], Awaitable[bool]]) -> None:
         """End the streams whose callers would not be let in any more."""
