@@ -43,7 +43,8 @@ TLS_FILES = {
 }
 USER_ID = 10001
 """User and group that the images run as."""
-_AUDIT_INSIDE = "/var/lib/mcp/audit.jsonl"
+_STATE_INSIDE = "/var/lib/mcp"
+_AUDIT_INSIDE = f"{_STATE_INSIDE}/audit.jsonl"
 _GIT_TIME_LIMIT_S = 5
 
 
@@ -198,13 +199,11 @@ class Contents:
         wanted = [s for s in services if environment.wants(s, self._values)]
         urls = {s.name: f"{scheme}://{s.container}:{s.port}" for s in wanted}
         others = service.services_variable
-        waiting = service.is_optional and not environment.wants(service, self._values)
-        mounted = [
-            m
-            for m in service.mounts
-            if m.setting and (self._values.get(m.variable) or (m.default and waiting))
-        ]
+        mounted = [m for m in service.mounts if m.setting and self._values.get(m.variable)]
+        waiting = {} if environment.wants(service, self._values) else service.files
         return {
+            # It was named, and waits for what it is to serve; nothing is there.
+            **{name: f"{_STATE_INSIDE}/{Path(m.target).name}" for name, m in waiting.items()},
             **({others: environment.listed(urls)} if others else {}),
             **{m.setting: m.target for m in mounted if m.setting},
         }

@@ -25,8 +25,8 @@ from scripts.deploy import console
 from scripts.deploy.config_file import AUDIT_FILE, completed, merged, said
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project, named_path
-from scripts.deploy.placeholders import named_for
 from scripts.deploy.registry import Registry, Service
+from scripts.deploy.server_files import variables_for
 
 ENV_FILE_VARIABLE = "MCP_ENV_FILE"
 DEFAULT_ENV_FILE = Path("config") / "secrets.env"
@@ -150,7 +150,7 @@ def keep_shell(project: Project, registry: Registry, *, remember: bool) -> None:
     named = {name for service in services for name in service.environment} | {*COMPOSE_VARIABLES}
     named |= {name + FILE_SUFFIX for name in named}
     files = {**shell, **usual_files(project, registry, shell)}
-    named |= {name for service in services for name in named_for(project, service, files)}
+    named |= {name for service in services for name in variables_for(project, service, files)}
     ours = {
         name: value
         for name, value in shell.items()
@@ -315,7 +315,7 @@ def of_service(
         )
         and name not in registry.variables
     }
-    mine |= {n: values[n] for n in named_for(project, service, values) if values.get(n)}
+    mine |= {n: values[n] for n in variables_for(project, service, values) if values.get(n)}
     if service.is_optional and not wants(service, mine):
         # It was named, and waits for what it is to serve.
         mine |= {name: str(project.root / (m.default or "")) for name, m in service.files.items()}

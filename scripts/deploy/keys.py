@@ -30,6 +30,7 @@ from scripts.deploy.errors import DeployError
 from scripts.deploy.key_words import KeysRequest
 from scripts.deploy.paths import Project, named_path
 from scripts.deploy.registry import Registry
+from scripts.deploy.server_files import server_names
 
 OWN_NAME = "deploy"
 FILE_MODE = 0o640
@@ -286,7 +287,7 @@ def run(
         return 0
     if request.action == "create":
         for scope in request.scopes:
-            _check_scope(scope, registry)
+            _check_scope(scope, _services(project, registry, values))
         _say_what_fits_nothing(request.scopes, _open_doors(registry, running))
         with file.undone_unless_seen():
             _give(request.name, file.create(request))
@@ -356,13 +357,21 @@ def _say_when(path: Path, used: Mapping[str, Path | None]) -> None:
 # --- scopes -------------------------------------------------------------------------------------
 
 
-def _check_scope(scope: str, registry: Registry) -> None:
+def _services(project: Project, registry: Registry, values: environment.Values) -> list[str]:
+    """Return what a scope can name: services, and the servers that one of them serves."""
+    found = list(registry.services)
+    for service in registry.services.values():
+        found += server_names(project, service, values)
+    return found
+
+
+def _check_scope(scope: str, services: Sequence[str]) -> None:
     service = scope.partition(":")[0]
     if not is_scope(scope):
         raise DeployError(f"{scope!r} is not a scope; {SCOPE_RULE}.", exit_code=2)
-    if not any(fnmatchcase(name, service) for name in registry.services):
-        known = f"Services are: {', '.join(registry.services)}."
-        guess = did_you_mean(service, registry.services)
+    if not any(fnmatchcase(name, service) for name in services):
+        known = f"Services are: {', '.join(services)}."
+        guess = did_you_mean(service, services)
         raise DeployError(f"{scope!r} names no service.", guess or known, exit_code=2)
 
 

@@ -90,7 +90,7 @@ def _optional(service: Service, services: list[Service]) -> Iterator[tuple[Path,
     if own:
         component["configMapGenerator"] = [{"name": service.container, "files": own}]
     for file in own:
-        yield FOLDER / f"components/{name}/{file}", "{}\n"
+        yield FOLDER / f"components/{name}/{file}", '{"mcpServers": {}}\n'
     yield FOLDER / f"components/{name}/kustomization.yaml", _text([component])
     yield FOLDER / f"components/{name}/{name}.yaml", _text(_objects(service, services))
     yield from _component(f"{name}-ingress-hosts", [service], _host_ingress)

@@ -121,8 +121,10 @@ def _of_file(file: Path) -> tuple[Target, ...]:
         return ()
     rows = _rows(data, file)
     try:
+        # What runs only where somebody wants it may well be absent: that is no finding.
+        always = {name: row for name, row in rows.items() if "wanted_by" not in row}
         return parse(
-            ",".join(f"{name}=http://127.0.0.1:{row['port']}" for name, row in rows.items())
+            ",".join(f"{name}=http://127.0.0.1:{row['port']}" for name, row in always.items())
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"{file.name}: {error}") from None

@@ -16,7 +16,8 @@ from scripts.deploy.registry import Registry
 def project(tmp_path: Path) -> Project:
     """A clone with nothing in it but the configuration."""
     shutil.copytree(project_here().root / "config", tmp_path / "config")
-    (tmp_path / "config" / "secrets.env").unlink(missing_ok=True)
+    for own in ("secrets.env", "mcp.yaml", "mcp-servers.json"):
+        (tmp_path / "config" / own).unlink(missing_ok=True)
     made = Project(tmp_path)
     made.make_folders()
     return made
