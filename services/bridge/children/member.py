@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from core.protocol.messages import JSON
-from services.bridge.children.child import Child, Face
+from services.bridge.children.child import Child, Face, Owner
 from services.bridge.children.isolation import Key
 from services.bridge.children.pinging import Pulse
+from services.bridge.errors import ChildNotStarted
 
 if TYPE_CHECKING:
     from services.bridge.children.backoff import Failure
     from services.bridge.children.process import End
+    from services.bridge.specs import ServerSpec
 
-
-class Keeper(Protocol):
-    """What a member tells its pool, or hands on to the pool's owner."""
-
-    async def asked(self, child: Child, method: str, params: JSON) -> JSON:
-        """As `Owner.asked`."""
-        ...
-
-    def told(self, child: Child, method: str, params: JSON) -> None:
-        """As `Owner.told`."""
-        ...
-
-    def ended(self, member: Member, child: Child, end: End) -> None:
-        """Hear that a member's process has ended."""
-        ...
+StartChild = Callable[..., Awaitable[Child]]
+"""As `Child.start`."""
 
 
 class Member:
     """A child and its place in the pool; towards the child, its owner.
+
+    Args:
+        owner: The pool's, to whom everything is handed on that the child says.
+        ended: Hears that the process has ended.
 
     Attributes:
         key: Whom it is for.
@@ -48,7 +42,8 @@ class Member:
     """
 
     __slots__ = (
-        "_keeper",
+        "_ended",
+        "_owner",
         "child",
         "error",
         "face",
@@ -62,7 +57,15 @@ class Member:
         "used_at",
     )
 
-    def __init__(self, key: Key, face: Face, *, keeper: Keeper, now: float) -> None:
+    def __init__(
+        self,
+        key: Key,
+        face: Face,
+        owner: Owner,
+        *,
+        ended: Callable[[Member, End], None],
+        now: float,
+    ) -> None:
         self.key = key
         self.face = face
         self.child: Child | None = None
@@ -73,13 +76,29 @@ class Member:
         self.held: dict[object, None] = {}
         self.used_at = self.opened_at = now
         self.pulse: Pulse | None = None
-        self._keeper = keeper
+        self._owner = owner
+        self._ended = ended
 
     def give_to(self, key: Key, face: Face) -> None:
         """Make a spare somebody's own."""
         self.key = key
         self.face = face
         self.ready.clear()
+
+    async def start(self, spec: ServerSpec, start_child: StartChild) -> Child:
+        """Start the process; when the pool has parted with it meanwhile, stop it again.
+
+        Raises:
+            ChildNotStarted: One of the two.
+        """
+        environment = dict(self.key.environment)
+        child = self.child = await start_child(spec, environment=environment, owner=self)
+        if self.is_gone:
+            await child.stop("stopped")
+            raise ChildNotStarted(
+                f"The server {spec.name} was stopped while it started.", server=spec.name
+            )
+        return child
 
     def opened(self, now: float, *, ping_interval_s: float) -> None:
         """Note that it can be spoken to."""
@@ -90,12 +109,13 @@ class Member:
 
     async def asked(self, child: Child, method: str, params: JSON) -> JSON:
         """Hand a request of the child's on."""
-        return await self._keeper.asked(child, method, params)
+        return await self._owner.asked(child, method, params)
 
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Hand a notification of the child's on."""
-        self._keeper.told(child, method, params)
+        self._owner.told(child, method, params)
 
     def ended(self, child: Child, end: End) -> None:
-        """Tell the pool that the process has ended."""
-        self._keeper.ended(self, child, end)
+        """Tell the pool that the process has ended, then the pool's owner."""
+        self._ended(self, end)
+        self._owner.ended(child, end)

@@ -19,16 +19,15 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from core.protocol.messages import JSON
 from services.bridge.children.backoff import Backoffs, Failure
 from services.bridge.children.child import Child, Face, Owner
 from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of, key_of
-from services.bridge.children.member import Member
+from services.bridge.children.member import Member, StartChild
 from services.bridge.children.members import Members
-from services.bridge.children.status import State, Status, children_status
+from services.bridge.children.status import Status, status_of
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted, facts_of
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease", "Pool", "Status", "Want"]
 
-GIVES_WAY_S = 30.0
+GIVES_WAY_S = 30
 """Seconds without use after which a child gives way to somebody who has none."""
 logger = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ class Pool:
         own_face: Face,
         is_open: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
-        start_child: Callable[..., Awaitable[Child]] = Child.start,
+        start_child: StartChild = Child.start,
     ) -> None:
         self._spec = spec
         self._owner = owner
@@ -173,33 +172,14 @@ class Pool:
 
     def status(self) -> Status:
         """Return what is to be known of the server and its children now."""
-        now = self._clock()
-        pulses = [each.pulse for each in self._members if each.pulse is not None]
-        pulses.sort(key=lambda pulse: pulse.heard_at, reverse=True)
-        return Status(
-            state=self._state(),
-            children=children_status(self._members, now),
-            spares=len(self._members.spares),
+        return status_of(
+            self._members,
+            self._backoffs,
+            now=self._clock(),
             restarts=self._restarts,
             last_end=self._last_end,
             last_stderr=self._last_stderr,
-            next_try_s=self._next_try_s(now),
-            last_ping_ms=next((each.ping_ms for each in pulses if each.ping_ms is not None), None),
-            last_answer_s=round(now - pulses[0].heard_at, 1) if pulses else None,
         )
-
-    def _state(self) -> State:
-        shared = self._members.shared
-        if shared is not None:
-            return "up" if shared.is_open else "starting"
-        if SHARED in self._backoffs:
-            return "down"
-        return "up" if any(member.is_open for member in self._members) else "idle"
-
-    def _next_try_s(self, now: float) -> float | None:
-        if self._members.shared is not None or SHARED not in self._backoffs:
-            return None
-        return round(self._backoffs.wait_s(SHARED, now), 1)
 
     # --- leases --------------------------------------------------------------------------------
 
@@ -304,7 +284,7 @@ class Pool:
     def _begin(self, key: Key, face: Face) -> Member:
         member = self._members.spare_for(key)
         if member is None:
-            member = Member(key, face, keeper=self, now=self._clock())
+            member = Member(key, face, self._owner, ended=self._ended, now=self._clock())
         else:
             self._members.remove(member)
             member.give_to(key, face)
@@ -316,10 +296,11 @@ class Pool:
 
     async def _bring_up(self, member: Member) -> None:
         try:
-            if member.child is None:
-                await self._spawn(member)
+            child = member.child or await member.start(self._spec, self._start_child)
             if member.key != SPARE:
-                await self._open(member)
+                await child.open(member.face)
+                member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
+                self._modern = child.modern
         except (ChildNotStarted, ChildDied) as error:
             self._not_started(member, error)
         except Exception:
@@ -328,22 +309,6 @@ class Pool:
             self._not_started(member, ChildNotStarted(message, server=self._spec.name))
         finally:
             member.ready.set()
-
-    async def _spawn(self, member: Member) -> None:
-        environment = dict(member.key.environment)
-        member.child = await self._start_child(self._spec, environment=environment, owner=member)
-        if member.is_gone:
-            await member.child.stop("stopped")
-            raise ChildNotStarted(
-                f"The server {self._spec.name} was stopped while it started.",
-                server=self._spec.name,
-            )
-
-    async def _open(self, member: Member) -> None:
-        assert member.child is not None, "opened before it was started"
-        await member.child.open(member.face)
-        self._modern = member.child.modern
-        member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
 
     def _not_started(self, member: Member, error: Failure) -> None:
         member.error = error
@@ -404,8 +369,19 @@ class Pool:
         member.is_gone = True
         self._members.remove(member)
 
+    def _ended(self, member: Member, end: End) -> None:
+        """Part with a child that ended by itself, and have another when it is everybody's.
+
+        One that ends while it is opened is told of by `_bring_up`.
+        """
+        if not member.is_gone and (member.is_open or member.key == SPARE):
+            self._part_with(member)
+            lived_s = self._clock() - member.opened_at
+            self._failed(member, _died(self._spec.name, end), lived_s=lived_s)
+        self._keep_up(self._clock())
+
     def _failed(self, member: Member, error: Failure, *, lived_s: float) -> None:
-        """Note that a child ended by itself, or could not be started."""
+        """Note that a child could not be started, or ended by itself."""
         self._last_end = error.message
         if member.child is not None:
             self._last_stderr = member.child.process.stderr_tail
@@ -417,28 +393,6 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    # --- what members tell ---------------------------------------------------------------------
-
-    async def asked(self, child: Child, method: str, params: JSON) -> JSON:
-        """Hand a child's request on."""
-        return await self._owner.asked(child, method, params)
-
-    def told(self, child: Child, method: str, params: JSON) -> None:
-        """Hand a child's notification on."""
-        self._owner.told(child, method, params)
-
-    def ended(self, member: Member, child: Child, end: End) -> None:
-        """Part with a child that ended by itself, and have another when it is everybody's.
-
-        One that ends while it is opened is told of by `_bring_up`.
-        """
-        if not member.is_gone and (member.is_open or member.key == SPARE):
-            self._part_with(member)
-            lived_s = self._clock() - member.opened_at
-            self._failed(member, _died(self._spec.name, end), lived_s=lived_s)
-        self._owner.ended(child, end)
-        self._keep_up(self._clock())
 
 
 async def _stopped(child: Child, why: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from services.bridge.children.isolation import Kind
-from services.bridge.children.member import Member
+from services.bridge.children.backoff import Backoffs
+from services.bridge.children.isolation import SHARED, Kind
+from services.bridge.children.members import Members
 
 State = Literal["up", "starting", "down", "idle"]
 
@@ -59,18 +60,48 @@ class Status:
     last_answer_s: float | None
 
 
-def children_status(members: Iterable[Member], now: float) -> tuple[ChildStatus, ...]:
-    """Return the facts of all that are open, the oldest first."""
-    opened = sorted((each for each in members if each.is_open), key=lambda each: each.opened_at)
-    return tuple(
-        ChildStatus(
-            pid=member.child.pid,
-            kind=member.key.kind,
-            in_flight=member.child.in_flight,
-            age_s=round(now - member.opened_at, 1),
-            idle_s=0.0 if member.held else round(now - member.used_at, 1),
-            rss_bytes=member.child.process.rss_bytes(),
-        )
-        for member in opened
-        if member.child is not None
+def status_of(
+    members: Members,
+    backoffs: Backoffs,
+    *,
+    now: float,
+    restarts: int,
+    last_end: str | None,
+    last_stderr: tuple[str, ...],
+) -> Status:
+    """Return what is to be known of a pool now; three members are told as they are given."""
+    pulses = [each.pulse for each in members if each.pulse is not None]
+    pulses.sort(key=lambda pulse: pulse.heard_at, reverse=True)
+    is_held_up = members.shared is None and SHARED in backoffs
+    return Status(
+        state=_state(members, backoffs),
+        children=tuple(_children(members, now)),
+        spares=len(members.spares),
+        restarts=restarts,
+        last_end=last_end,
+        last_stderr=last_stderr,
+        next_try_s=round(backoffs.wait_s(SHARED, now), 1) if is_held_up else None,
+        last_ping_ms=next((each.ping_ms for each in pulses if each.ping_ms is not None), None),
+        last_answer_s=round(now - pulses[0].heard_at, 1) if pulses else None,
     )
+
+
+def _state(members: Members, backoffs: Backoffs) -> State:
+    if members.shared is not None:
+        return "up" if members.shared.is_open else "starting"
+    if SHARED in backoffs:
+        return "down"
+    return "up" if any(member.is_open for member in members) else "idle"
+
+
+def _children(members: Members, now: float) -> Iterator[ChildStatus]:
+    for member in sorted(members, key=lambda each: each.opened_at):
+        if member.is_open and member.child is not None:
+            yield ChildStatus(
+                pid=member.child.pid,
+                kind=member.key.kind,
+                in_flight=member.child.in_flight,
+                age_s=round(now - member.opened_at, 1),
+                idle_s=0.0 if member.held else round(now - member.used_at, 1),
+                rss_bytes=member.child.process.rss_bytes(),
+            )
