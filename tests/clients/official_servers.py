@@ -41,3 +41,11 @@ def fetch(*options: str) -> list[str]:
     if not program.exists():
         missing("the official fetch server", HOW)
     return [str(program), *options]
+
+
+def git(repository: Path) -> list[str]:
+    """Return the command of `mcp-server-git` on a repository."""
+    program = CACHE / "python-server-git" / "bin" / "mcp-server-git"
+    if not program.exists():
+        missing("the official git server", HOW)
+    return [str(program), "--repository", str(repository)]

@@ -1,7 +1,8 @@
 """Drive the demo server with a 1.x release of the Python client and print what it saw as JSON.
 
 Runs in the environment of that release, so it imports nothing of ours. Arguments: the address, the
-transport (`http` or `sse`), and `--pause` to wait for a line on standard input between two calls.
+transport (`http` or `sse`), and `--pause` to wait for a line on standard input between two calls,
+or `--calls JSON` to make these calls (`[[tool, arguments], …]`) as a client that answers nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 mcp: Any = importlib.import_module("mcp")
@@ -24,9 +26,10 @@ Exceptions: Any = importlib.import_module("mcp.shared.exceptions")
 class Run:
     """One session with the server, and what came of it."""
 
-    def __init__(self, url: str, transport: str) -> None:
+    def __init__(self, url: str, transport: str, calls: list[Any] | None) -> None:
         self.url = url
         self.transport = transport
+        self.calls = calls
         self.seen: dict[str, Any] = {"progress": [], "logs": [], "problems": {}}
         self.session_id: Callable[[], str | None] = lambda: None
         self.session: Any = None
@@ -48,6 +51,8 @@ class Run:
             "elicitation_callback": self.elicit,
             "logging_callback": self.log,
         }
+        if self.calls is not None:
+            wanted = {}
         callbacks = {name: function for name, function in wanted.items() if name in known}
         self.session = await stack.enter_async_context(mcp.ClientSession(*streams, **callbacks))
         begun = await self.session.initialize()
@@ -156,6 +161,12 @@ class Run:
         result = await self.session.complete(ref, {"name": "language", "value": "E"})
         return list(result.completion.values)
 
+    async def given(self, calls: list[Any]) -> None:
+        """List the tools and make the calls that were given."""
+        await self.step("tools", self.tools)
+        for number, (tool, arguments) in enumerate(calls):
+            await self.step(f"call {number}", partial(self.call, tool, arguments))
+
     async def everything(self) -> None:
         """Take every step."""
         await self.step("tools", self.tools)
@@ -184,9 +195,9 @@ def _result(result: Any) -> dict[str, Any]:
     }
 
 
-async def main(url: str, transport: str, pause: bool) -> None:
+async def main(url: str, transport: str, pause: bool, calls: list[Any] | None) -> None:
     """Run and print."""
-    run = Run(url, transport)
+    run = Run(url, transport, calls)
     async with AsyncExitStack() as stack:
         await run.open(stack)
         if pause:
@@ -197,6 +208,8 @@ async def main(url: str, transport: str, pause: bool) -> None:
             await run.step("count", run.count)
             await run.step("elicited", lambda: run.call("ask_name"))
             run.seen["session_after"] = run.session_id()
+        elif calls is not None:
+            await run.given(calls)
         else:
             await run.everything()
     _say(run.seen)
@@ -209,4 +222,5 @@ def _say(value: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    asyncio.run(main(sys.argv[1], sys.argv[2], "--pause" in sys.argv))
+    given = json.loads(sys.argv[-1]) if "--calls" in sys.argv else None
+    asyncio.run(main(sys.argv[1], sys.argv[2], "--pause" in sys.argv, given))

@@ -1,7 +1,8 @@
 """Drive the demo server with the 2.x Python client and print what it saw as JSON.
 
 Arguments: the address, the transport (`http` or `sse`), the mode (`auto`, `legacy` or a revision),
-and `--pause` to wait for a line on standard input between two calls.
+and `--pause` to wait for a line on standard input between two calls, or `--calls JSON` to make
+these calls (`[[tool, arguments], …]`) as a client that answers nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -54,6 +56,19 @@ class Run:
             self.seen[name] = {"code": error.error.code, "message": error.error.message}
         except Exception as error:
             self.seen["problems"][name] = f"{type(error).__name__}: {error}"
+
+    async def given(self, client: Client, calls: list[Any]) -> None:
+        """List the tools and make the calls that were given."""
+
+        async def tools() -> list[str]:
+            return [tool.name for tool in (await client.list_tools()).tools]
+
+        async def call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            return _result(await client.call_tool(tool, arguments))
+
+        await self.step("tools", tools)
+        for number, (tool, arguments) in enumerate(calls):
+            await self.step(f"call {number}", partial(call, tool, arguments))
 
     async def everything(self, client: Client) -> None:
         """Take every step."""
@@ -152,22 +167,26 @@ def _result(result: Any) -> dict[str, Any]:
     }
 
 
-async def main(url: str, transport: str, mode: str, pause: bool) -> None:
+async def main(
+    url: str, transport: str, mode: str, pause: bool, calls: list[Any] | None = None
+) -> None:
     """Run and print."""
     run = Run()
-    client = Client(
-        sse_client(url) if transport == "sse" else url,
-        mode=mode,
-        sampling_callback=run.sample,
-        list_roots_callback=run.roots,
-        elicitation_callback=run.elicit,
-        logging_callback=run.log,
-        log_level="debug" if mode != "legacy" else None,
-    )
-    async with client:
+    answers: dict[str, Any] = {
+        "sampling_callback": run.sample,
+        "list_roots_callback": run.roots,
+        "elicitation_callback": run.elicit,
+        "logging_callback": run.log,
+        "log_level": "debug" if mode != "legacy" else None,
+    }
+    where = sse_client(url) if transport == "sse" else url
+    async with Client(where, mode=mode, **({} if calls is not None else answers)) as client:
         run.seen["revision"] = client.protocol_version
         run.seen["server"] = client.server_info.name if client.server_info else None
-        await (run.around_restart(client) if pause else run.everything(client))
+        if calls is not None:
+            await run.given(client, calls)
+        else:
+            await (run.around_restart(client) if pause else run.everything(client))
     _say(run.seen)
 
 
@@ -178,4 +197,5 @@ def _say(value: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], "--pause" in sys.argv))
+    given = json.loads(sys.argv[-1]) if "--calls" in sys.argv else None
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], "--pause" in sys.argv, given))

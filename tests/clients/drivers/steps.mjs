@@ -1,10 +1,15 @@
 // What both TypeScript drivers do with a connected client; prints what it saw as one JSON line.
 // Arguments of the drivers: the folder with node_modules, the address, the transport (http or sse),
-// the mode, and --pause to wait for a line on standard input between two calls.
+// the mode, and --pause to wait for a line on standard input between two calls, or --calls JSON to
+// make these calls ([[tool, arguments], …]) as a client that answers nothing.
 
 import { createInterface } from 'node:readline';
 
 export const seen = { progress: [], logs: [], problems: {} };
+
+const at = process.argv.indexOf('--calls');
+export const given = at < 0 ? null : JSON.parse(process.argv[at + 1]);
+export const capabilities = given ? {} : { elicitation: {}, sampling: {}, roots: {} };
 
 export const answers = {
   elicit: async () => ({ action: 'accept', content: { name: 'Ada' } }),
@@ -55,7 +60,13 @@ export async function run(client, { pause, modern, count, sessionId }) {
   const onprogress = (p) => seen.progress.push([p.progress, p.total, p.message ?? null]);
   // The pauses are long, because this client loses progress that arrives together with the result.
   const counting = async () => result(await count({ name: 'count', arguments: { steps: 3, pause_ms: 150 } }, { onprogress }));
-  if (pause) {
+  const names = async () => (await client.listTools()).tools.map((tool) => tool.name);
+  if (given) {
+    await step('tools', names);
+    for (const [number, [tool, args]] of given.entries()) {
+      await step(`call ${number}`, () => call(tool, args));
+    }
+  } else if (pause) {
     await step('before', () => call('add', { a: 1, b: 1 }));
     say({ paused: true, session: sessionId() ?? null });
     const lines = createInterface({ input: process.stdin });
@@ -66,7 +77,7 @@ export async function run(client, { pause, modern, count, sessionId }) {
     await step('elicited', () => call('ask_name'));
     seen.session_after = sessionId() ?? null;
   } else {
-    await step('tools', async () => (await client.listTools()).tools.map((tool) => tool.name));
+    await step('tools', names);
     await step('add', () => call('add', { a: 2, b: 3 }));
     await step('count', counting);
     await step('fail', () => call('fail'));

@@ -1,7 +1,7 @@
 // Drive the demo server with the 1.x TypeScript SDK.
 
 import { createRequire } from 'node:module';
-import { answers, run, seen } from './steps.mjs';
+import { answers, capabilities, given, run, seen } from './steps.mjs';
 
 const [folder, address, transportName] = process.argv.slice(2);
 const require = createRequire(`${folder}/`);
@@ -14,12 +14,14 @@ const Transport = transportName === 'sse' ? SSEClientTransport : StreamableHTTPC
 const transport = new Transport(new URL(address));
 const client = new Client(
   { name: 'typescript-1', version: '1' },
-  { capabilities: { elicitation: {}, sampling: {}, roots: {} } },
+  { capabilities },
 );
-client.setRequestHandler(types.ElicitRequestSchema, answers.elicit);
-client.setRequestHandler(types.CreateMessageRequestSchema, answers.sample);
-client.setRequestHandler(types.ListRootsRequestSchema, answers.roots);
-client.setNotificationHandler(types.LoggingMessageNotificationSchema, answers.log);
+if (!given) {
+  client.setRequestHandler(types.ElicitRequestSchema, answers.elicit);
+  client.setRequestHandler(types.CreateMessageRequestSchema, answers.sample);
+  client.setRequestHandler(types.ListRootsRequestSchema, answers.roots);
+  client.setNotificationHandler(types.LoggingMessageNotificationSchema, answers.log);
+}
 await client.connect(transport);
 seen.server = client.getServerVersion()?.name;
 seen.revision = transport.protocolVersion ?? transport._protocolVersion ?? null;

@@ -1,7 +1,7 @@
 // Drive the demo server with the 2.x TypeScript client, in the mode legacy, auto or pin.
 
 import { createRequire } from 'node:module';
-import { answers, run, seen } from './steps.mjs';
+import { answers, capabilities, given, run, seen } from './steps.mjs';
 
 const [folder, address, transportName, modeName] = process.argv.slice(2);
 const require = createRequire(`${folder}/`);
@@ -12,12 +12,14 @@ const transport = new Transport(new URL(address));
 const mode = modeName === 'pin' ? { pin: '2026-07-28' } : modeName;
 const client = new Client(
   { name: 'typescript-2', version: '1' },
-  { capabilities: { elicitation: {}, sampling: {}, roots: {} }, versionNegotiation: { mode } },
+  { capabilities, versionNegotiation: { mode } },
 );
-client.setRequestHandler('elicitation/create', answers.elicit);
-client.setRequestHandler('sampling/createMessage', answers.sample);
-client.setRequestHandler('roots/list', answers.roots);
-client.setNotificationHandler('notifications/message', answers.log);
+if (!given) {
+  client.setRequestHandler('elicitation/create', answers.elicit);
+  client.setRequestHandler('sampling/createMessage', answers.sample);
+  client.setRequestHandler('roots/list', answers.roots);
+  client.setNotificationHandler('notifications/message', answers.log);
+}
 await client.connect(transport);
 seen.server = client.getServerVersion()?.name;
 seen.revision = client.getNegotiatedProtocolVersion?.() ?? null;
