@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +36,7 @@ class ServerProcess:
         environment: Settings, over a plain environment.
         port: A free one when not given.
         verify: How to speak TLS with it; plain HTTP when not given.
+        arguments: More of its command line.
 
     Attributes:
         url: Where it listens.
@@ -49,12 +51,13 @@ class ServerProcess:
         port: int | None = None,
         module: str = "tests.servers.demo",
         verify: ssl.SSLContext | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
         self.url = f"{'https' if verify else 'http'}://127.0.0.1:{self.port}"
         self._verify = verify or True
         self.output = state_dir / f"server-{self.port}.log"
-        self._module = module
+        self._command = [sys.executable, "-m", module, "--port", str(self.port), *arguments]
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MCP_")},
             "MCP_HTTP_SERVER__STATE_DIR": str(state_dir),
@@ -67,7 +70,7 @@ class ServerProcess:
         """Start it and wait until it is ready."""
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, "--port", str(self.port)],
+                self._command,
                 cwd=ROOT,
                 env=self._environment,
                 stdout=output,
