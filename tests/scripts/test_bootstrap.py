@@ -134,9 +134,13 @@ def test_the_lock_of_everything_holds_the_others(name: str) -> None:
     assert {package: everything.get(package) for package in _pins(name)} == _pins(name)
 
 
-@pytest.mark.parametrize("name", sorted(bootstrap.LOCKS))
-def test_locks_hold_hashes_and_no_addresses(name: str) -> None:
+IMAGE_LOCKS = [str(path) for path in project_here().root.glob("services/*/image.lock")]
+
+
+@pytest.mark.parametrize("file", [*sorted(bootstrap.LOCKS.values()), *IMAGE_LOCKS])
+def test_locks_hold_hashes_and_no_addresses(file: str) -> None:
     """They are the same for every index and every machine."""
-    text = (project_here().root / bootstrap.LOCKS[name]).read_text()
-    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(_pins(name)) > 0
+    text = (project_here().root / file).read_text()
+    pins = re.findall(r"^[a-z0-9][a-z0-9._-]*==", text, re.MULTILINE)
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(pins) > 0
     assert not re.search(r"https?://|file:|--index|--find-links|/(?:tmp|home|root|opt)/", text)
