@@ -95,6 +95,8 @@ def _health(door: Door) -> str:
 
 def _tools(door: Door) -> str:
     tools = door.json("GET", "/tools")["tools"]
+    if _has_tools_of_others(door, tools):
+        return f"{len(tools)} tools of the server behind it"
     unclear = [tool["name"] for tool in tools if "outputSchema" not in tool]
     if not tools or unclear:
         raise CallFailed(f"no output schema: {', '.join(unclear)}" if tools else "no tools")
@@ -104,6 +106,8 @@ def _tools(door: Door) -> str:
 def _tool_call(door: Door) -> str:
     check = door.service.check
     assert check is not None, "the step is left out for services without a check"
+    if check.if_offered and _has_tools_of_others(door, door.json("GET", "/tools")["tools"]):
+        return "none: what a tool of another server does, its owner knows"
     result = door.rpc("tools/call", name=check.tool, arguments=check.arguments)
     text = result["content"][0]["text"] if result.get("content") else ""
     if check.errors:
@@ -111,6 +115,15 @@ def _tool_call(door: Door) -> str:
     if result.get("isError"):
         raise CallFailed(text)
     return f"{check.tool}: {text}"
+
+
+def _has_tools_of_others(door: Door, tools: list[Any]) -> bool:
+    check = door.service.check
+    return (
+        check is not None
+        and check.if_offered
+        and check.tool not in {tool["name"] for tool in tools}
+    )
 
 
 def _refusal(text: str, expected: tuple[str, ...]) -> str:
@@ -124,7 +137,7 @@ def _refusal(text: str, expected: tuple[str, ...]) -> str:
 def _openapi(door: Door) -> str:
     document = door.json("GET", "/openapi.json")
     operations = [path for path in document["paths"] if path.startswith("/tools/")]
-    if not operations:
+    if not operations and not (door.service.check and door.service.check.if_offered):
         raise CallFailed("no operation for any tool")
     return f"OpenAPI {document['openapi']}, {len(operations)} operations"
 

@@ -28,11 +28,14 @@ class Check(_Row):
 
     Attributes:
         errors: Codes with one of which the call has to end, where it is a refusal that shows it.
+        if_offered: The service may have tools of others instead: then none is called, as nobody
+            knows what it does, and none needs an output schema.
     """
 
     tool: str
     arguments: dict[str, Any] = {}
     errors: tuple[str, ...] = ()
+    if_offered: bool = False
 
 
 class Mount(_Row):

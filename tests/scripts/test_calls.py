@@ -53,3 +53,32 @@ def test_a_call_that_has_to_be_refused_fails_otherwise(known: Registry, result: 
     """An answer would mean that the rule is not in force."""
     with pytest.raises(CallFailed):
         call(known, result, "ADDRESS_REFUSED")
+
+
+@dataclass(frozen=True)
+class Offering(Answering):
+    """A door that offers tools by these names, none of them with an output schema."""
+
+    names: tuple[str, ...] = ()
+
+    def json(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Return the list of tools."""
+        return {"tools": [{"name": name} for name in self.names]}
+
+
+def behind_the_bridge(known: Registry, *names: str) -> Offering:
+    """Return the door of a bridge that offers tools by these names."""
+    return Offering(known.services["bridge"], Endpoint("127.0.0.1", 1), FINE, names)
+
+
+def test_a_tool_of_another_server_is_not_called(known: Registry) -> None:
+    """It may delete files. With a file of servers there is one that is the bridge's own."""
+    assert "42" in STEPS["tool call"](behind_the_bridge(known, "list_servers"))
+    assert "none" in STEPS["tool call"](behind_the_bridge(known, "delete_everything"))
+
+
+def test_tools_of_another_server_need_no_output_schema(known: Registry) -> None:
+    """Most have none; those of this suite have to."""
+    assert "1 tools" in STEPS["tools"](behind_the_bridge(known, "echo"))
+    with pytest.raises(CallFailed, match="no output schema: list_servers"):
+        STEPS["tools"](behind_the_bridge(known, "list_servers"))
