@@ -186,8 +186,12 @@ class Catalogue:
         self.kept: dict[Any, Any] = {}
         self._kept_version = 0
 
-    async def load(self) -> None:
-        """Wait until the entries are known; here they are from the beginning."""
+    async def load(self, caller: Caller) -> None:
+        """Wait until the entries are known; here they are from the beginning.
+
+        Raises:
+            ToolError: They cannot be found out now.
+        """
 
     async def take(self, method: str, params: dict[str, Any], caller: Caller) -> None:
         """Hear of a session's log level or subscription, before it is noted; nothing to do here.

@@ -161,6 +161,9 @@ class Context:
 
     Cancellation arrives as `asyncio.CancelledError` at the handler's next `await`: when the client
     cancels or leaves, and when the tool's time limit has passed. Clean up in `finally`.
+
+    Attributes:
+        meta: `_meta` of the request, as it came and unchecked; None where the door has none.
     """
 
     __slots__ = (
@@ -169,6 +172,7 @@ class Context:
         "_last_progress",
         "_last_progress_at",
         "caller",
+        "meta",
         "progress_token",
         "started_at",
         "time_limit_s",
@@ -181,16 +185,23 @@ class Context:
         progress_token: str | int | None = None,
         answers: Answers | None = None,
         time_limit_s: float = 50.0,
+        meta: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caller = caller
         self.progress_token = progress_token
         self.time_limit_s = time_limit_s
+        self.meta = meta
         self._answers = answers
         self._clock = clock
         self._last_progress: float | None = None
         self._last_progress_at = 0.0
         self.started_at = clock()
+
+    @property
+    def answers(self) -> Mapping[str, Any]:
+        """What the client has answered so far, unchecked, in 2026-07-28."""
+        return self._answers.raw if self._answers is not None else {}
 
     @property
     def principal(self) -> Principal:

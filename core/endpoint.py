@@ -81,16 +81,18 @@ class Endpoint:
         service: str,
         backplane: Backplane,
         name: str = "",
+        catalogue: Catalogue | None = None,
     ) -> None:
         self.name = name
         self.mount = f"/{name}" if name else ""
         self.service = service
         self.backplane = backplane
-        self.catalogue = Catalogue()
+        self.catalogue = catalogue or Catalogue()
         self.changes = Changes(backplane)
         self.on_session_end: Callable[[str], None] = lambda key: None
         self._shared = shared
         self._background: set[asyncio.Task[None]] = set()
+        self._stream_sessions: dict[str, Session] = {}
         server = shared.settings.server
         sealer = shared.sealer.within(name) if name else shared.sealer
         self.sessions = Sessions(
@@ -143,7 +145,17 @@ class Endpoint:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    def tell(self, key: str, message: bytes) -> None:
+        """Send a message that belongs to no request to one session, where it has a stream."""
+        session = self.session(key)
+        if session is not None and session.streams is not None:
+            session.streams.push(message)
+
     # -- sessions ---------------------------------------------------------------------------------
+
+    def session(self, key: str) -> Session | None:
+        """Return a session that is in memory, whichever its transport is."""
+        return self._stream_sessions.get(key) or self.sessions.get(key)
 
     def _cancel(self, session: str, id_: str | int) -> None:
         self._shared.calls.cancel((session, id_))
@@ -189,13 +201,12 @@ class Endpoint:
             on_session_end=self._end_session,
         )
         streamable = StreamableDoor(runtime)
-        sse_sessions: dict[str, Session] = {}
         public = settings.auth.public_openapi
         table: dict[str, tuple[Any, dict[str, bool]]] = {
             "/mcp": (streamable, {"rpc_errors": True}),
-            "/sse": (SSEDoor(runtime, sse_sessions, streamable), {"rpc_errors": True}),
+            "/sse": (SSEDoor(runtime, self._stream_sessions, streamable), {"rpc_errors": True}),
             "/ws": (WebSocketDoor(runtime), {"rpc_errors": True}),
-            "/messages": (MessagesDoor(runtime, sse_sessions), {"rpc_errors": True}),
+            "/messages": (MessagesDoor(runtime, self._stream_sessions), {"rpc_errors": True}),
             "/health": (pages.health, {"public": True, "probe": True}),
             "/tools": (pages.tools, {}),
             "/openapi.json": (pages.openapi, {"public": public, "personal": True}),

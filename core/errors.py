@@ -11,6 +11,7 @@ SuiteError                      code, message, hint, retryable, facts
 │   │   ├── UnknownTool · UnknownPrompt · BadCursor · BadRequestState
 │   ├── ResourceNotFound        -32602 (2026-07-28), -32002 (older revisions)
 │   ├── InternalError           -32603
+│   ├── ForeignError            whatever the server behind this one said
 │   ├── HeaderMismatch          -32020
 │   ├── MissingClientCapability -32021
 │   └── UnsupportedVersion      -32022
@@ -164,6 +165,24 @@ class InternalError(ProtocolError):
 
     code = "INTERNAL_ERROR"
     default_hint = "The server's log has the details under this correlation id."
+
+
+class ForeignError(ProtocolError):
+    """What another server answered in place of a result, handed on as it is.
+
+    Args:
+        jsonrpc: Its JSON-RPC code.
+        data: Its `data`; None when it has none.
+    """
+
+    code = "FOREIGN_ERROR"
+
+    def __init__(
+        self, message: str, *, jsonrpc: int = -32603, data: Any = None, **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.jsonrpc = jsonrpc
+        self.data = data
 
 
 class HeaderMismatch(ProtocolError):
@@ -495,6 +514,7 @@ _WIRE: dict[type[SuiteError], Wire] = {
     InvalidParams: Wire(-32602, 200),
     ResourceNotFound: Wire(-32602, 200),
     InternalError: Wire(-32603, 200),
+    ForeignError: Wire(-32603, 200),
     HeaderMismatch: Wire(-32020, 400),
     MissingClientCapability: Wire(-32021, 400),
     UnsupportedVersion: Wire(-32022, 400),

@@ -79,6 +79,7 @@ class MCPServer:
         settings: The defaults under the environment when not given.
         default_port: Where it listens unless the settings say otherwise.
         backplane: What replicas share; this process only when not given.
+        catalogue: What it offers, where that is not registered but found out.
 
     Attributes:
         root: The endpoint at the root.
@@ -98,6 +99,7 @@ class MCPServer:
         settings: Settings | None = None,
         default_port: int = 8000,
         backplane: Backplane | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -110,6 +112,7 @@ class MCPServer:
         info |= {"description": description} if description else {}
         self._identity = Identity(info, instructions)
         self._given_backplane = backplane
+        self._given_catalogue = catalogue
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._doors: dict[str, Door] = {}
         self._ticker = Ticker()
@@ -363,7 +366,11 @@ class MCPServer:
             floods=self._floods,
         )
         self.root = Endpoint(
-            self._shared, self._identity, service=self.name, backplane=self.backplane
+            self._shared,
+            self._identity,
+            service=self.name,
+            backplane=self.backplane,
+            catalogue=self._given_catalogue,
         )
         self.endpoints: dict[str, Endpoint] = {}
         title = self._identity.info.get("title", self.name)
@@ -408,7 +415,9 @@ class MCPServer:
 
     # -- further endpoints ------------------------------------------------------------------------
 
-    def add_endpoint(self, name: str, info: Mapping[str, Any]) -> Endpoint:
+    def add_endpoint(
+        self, name: str, info: Mapping[str, Any], catalogue: Catalogue | None = None
+    ) -> Endpoint:
         """Add a catalogue with doors of its own below `/NAME`; also while the server runs.
 
         What it offers is kept by this process: replicas of it do not know each other.
@@ -428,6 +437,7 @@ class MCPServer:
             name=name,
             service=name,
             backplane=MemoryBackplane(self._journal(f"{self.name}-{name}")),
+            catalogue=catalogue,
         )
         self.endpoints[name] = endpoint
         self._route_anew()

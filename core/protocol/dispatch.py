@@ -242,9 +242,10 @@ class Dispatcher:
         key = (caller.session, id_) if caller.session else None
         try:
             work = self._methods.get(method) if method in allowed else None
+            offered = self.offered_to(caller)
             if method in _NEEDING_ENTRIES:
-                await self.catalogue.load()
-            if work is None or not self.catalogue.offers(method):
+                await offered.load(caller)
+            if work is None or not offered.offers(method):
                 raise MethodNotFound(f"Method not found: {method[:100]!r}.")
             with tracing.call(method, params, revision=caller.revision, session=caller.session):
                 return Reply(encode_result(id_, await work(params, caller, key)), 200)
@@ -318,6 +319,7 @@ class Dispatcher:
         key: CallKey | None = None,
         progress_token: str | int | None = None,
         answers: Answers | None = None,
+        meta: JSON | None = None,
     ) -> Outcome:
         """Call a tool within all limits; what the model should read comes back as an outcome.
 
@@ -337,7 +339,11 @@ class Dispatcher:
                 raise InvalidArguments("The arguments have to be a JSON object.")
             parsed = tool.parse(arguments)
             context = Context(
-                caller, progress_token=progress_token, answers=answers, time_limit_s=limit_s
+                caller,
+                progress_token=progress_token,
+                answers=answers,
+                time_limit_s=limit_s,
+                meta=meta,
             )
             result = await self.calls.run(
                 tool.handler,
@@ -403,7 +409,7 @@ class Dispatcher:
         arguments = params.get("arguments")
         arguments = {} if arguments is None else arguments
         try:
-            await self.catalogue.load()
+            await self.offered_to(caller).load(caller)
         except ToolError as error:
             return self._tool_result(None, _failed(error), caller)
         tool = self.tool_named(params.get("name"), caller, arguments)
@@ -420,6 +426,7 @@ class Dispatcher:
             key=key,
             progress_token=_progress_token(params),
             answers=answers,
+            meta=params.get("_meta"),
         )
         return self._tool_result(tool, outcome, caller)
 
@@ -619,6 +626,7 @@ class Dispatcher:
             progress_token=_progress_token(params),
             answers=self._answers(method, params, caller),
             time_limit_s=self._time_limit_s,
+            meta=params.get("_meta"),
         )
         try:
             if method == "resources/read":  # a read does what a tool call does, and counts as one
@@ -678,7 +686,7 @@ class Dispatcher:
         revision = negotiated(params.get("protocolVersion"))
         result: JSON = {
             "protocolVersion": revision,
-            "capabilities": self.catalogue.capabilities(revision),
+            "capabilities": self.offered_to(caller).capabilities(revision),
             "serverInfo": self.identity.info,
         }
         if self.identity.instructions is not None:
@@ -688,7 +696,7 @@ class Dispatcher:
     async def _discover(self, params: JSON, caller: Caller, key: CallKey | None) -> bytes:
         result: JSON = {
             "supportedVersions": list(SUPPORTED),
-            "capabilities": self.catalogue.capabilities(MODERN),
+            "capabilities": self.offered_to(caller).capabilities(MODERN),
         }
         if self.identity.instructions is not None:
             result["instructions"] = self.identity.instructions
@@ -734,10 +742,8 @@ class Dispatcher:
             key: {"method": question.method, "params": question.params(caller.revision)}
             for key, question in needed.questions.items()
         }
-        members: JSON = {
-            "inputRequests": asked,
-            "requestState": self._sealer.seal("request-state", to_json(state)),
-        }
+        members: JSON = {"inputRequests": asked} if asked else {}
+        members["requestState"] = self._sealer.seal("request-state", to_json(state))
         return self.encoder.result(members, modern=True, kind="input_required")
 
     def _bound_to(self, method: str, params: JSON, caller: Caller) -> list[str | None]:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from core.errors import (
+    ForeignError,
     HeaderMismatch,
     InvalidParams,
     InvalidRequest,
@@ -157,6 +158,10 @@ def encode_result(id_: RequestId, result: bytes) -> bytes:
 
 def encode_error(id_: RequestId | None, error: SuiteError, *, modern: bool = False) -> bytes:
     """Return an error response; the id is null where none could be read."""
+    if isinstance(error, ForeignError):
+        foreign: JSON = {"code": error.jsonrpc, "message": error.message}
+        foreign |= {} if error.data is None else {"data": error.data}
+        return to_json({"jsonrpc": "2.0", "id": id_, "error": foreign})
     data: JSON = dict(error.facts)
     if not isinstance(error, _DATA_IS_SPECIFIED):
         data |= {"code": error.code, "retryable": error.retryable}

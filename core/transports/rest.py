@@ -40,11 +40,11 @@ class RESTDoor:
     async def __call__(self, request: HTTPRequest) -> None:
         """Call one tool."""
         request.require_method("POST")  # first: a 405 tells nobody which tools there are
-        await self._runtime.dispatcher.catalogue.load()
+        caller = plain_caller(request, LATEST_LEGACY, session=None)
+        await self._runtime.dispatcher.catalogue.load(caller)
         tool = self._tool(request)
         request.require_json()
         arguments = await self._runtime.bodies.read_json(request)
-        caller = plain_caller(request, LATEST_LEGACY, session=None)
         exchange = Exchange(request, self._runtime.streams)
         with tracing.call("tools/call", {}, revision=caller.revision):
             work = self._runtime.dispatcher.run_tool(tool, arguments, caller)
