@@ -1,7 +1,8 @@
 """What `deploy.sh` reads in a file of servers: their names, and the variables that they ask for.
 
 A service gets no variable of the operator's but those that are named for it. What such a file
-writes as `${NAME}`, `${NAME:-default}` or `${env:NAME}`, or lists under `inheritEnv`, is named.
+writes as `${NAME}`, `${NAME:-default}` or `${env:NAME}`, or lists under `inheritEnv`, is named; so
+is what that setting lists for all of them.
 Whether the file is right is for the service to say.
 """
 
@@ -45,6 +46,8 @@ def variables_for(project: Project, service: Service, values: Values) -> set[str
     texts = [values.get(name, "") for name in service.wanted_by if name not in service.files]
     texts += map(_text, _files(project, service, values))
     asked = {name for text in texts for name in names_in(text)} - _EVERYWHERE
+    if service.files:
+        asked.update(_NAME.findall(values.get(f"{service.prefix}INHERIT_ENV", "")))
     return {name for name in asked if not name.startswith(_OURS)}
 
 

@@ -132,6 +132,7 @@ def test_it_gets_the_variables_that_its_file_asks_for_and_no_other(
     assert "OTHER" not in mine
     asked = variables_for(project, bridge, {**values, "MCP_BRIDGE_COMMAND": "run ${HOME} ${PATH}"})
     assert asked == {"CITY", "WEATHER_TOKEN", "ZONE"}
+    assert variables_for(project, bridge, {"MCP_BRIDGE_INHERIT_ENV": "A, B"}) == {"A", "B"}
     fetch = environment.of_service(project, known, known.services["fetch"], values, None)
     assert not {"CITY", "WEATHER_TOKEN", "ZONE"} & fetch.keys()
     inside = Contents(project, known, values).inside(bridge)
