@@ -6,7 +6,8 @@ Every server has a registry of its own, so that two servers in one process (as i
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -18,7 +19,11 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -67,6 +72,24 @@ class _Histogram(Collector):
         for values, child in self._children.items():
             buckets = list(zip(names, accumulate(child.counts), strict=True))
             family.add_metric(values, buckets, child.total)
+        yield family
+
+
+class _Readings(Collector):
+    """Numbers that are read when the metrics are, one for each value of a label."""
+
+    def __init__(
+        self,
+        family: Callable[[], GaugeMetricFamily | CounterMetricFamily],
+        service: str,
+        read: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._family, self._service, self._read = family, service, read
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        family = self._family()
+        for value, number in self._read().items():
+            family.add_metric([self._service, value], number)
         yield family
 
 
@@ -153,6 +176,22 @@ class Metrics:
         """Add a gauge that is read when the metrics are."""
         gauge = Gauge(name, description, ["service"], registry=self.registry)
         gauge.labels(self._service).set_function(read)
+
+    def observe_each(
+        self,
+        name: str,
+        description: str,
+        label: str,
+        read: Callable[[], Mapping[str, float]],
+    ) -> None:
+        """Add a metric with a label, read when the metrics are; one that ends in _total counts up.
+
+        Args:
+            read: Returns the number of each value of the label, of which there are few.
+        """
+        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        family = partial(kind, name, description, labels=["service", label])
+        self.registry.register(_Readings(family, self._service, read))
 
     def request_done(
         self,

@@ -342,7 +342,7 @@ def _refused(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key in _REFUSED:
             yield key, _REFUSED[key]
         elif key not in _OF_CLIENTS and _snake(key) not in ServerEntry.model_fields:
-            yield key, f"no such key. {did_you_mean(_snake(key), _KNOWN)}".strip()
+            yield key, f"no such key. {did_you_mean(key, _known_beside(key))}".strip()
         elif _snake(key) in seen:
             yield key, "stands twice, in camelCase and in snake_case"
         seen.add(_snake(key))
@@ -351,12 +351,15 @@ def _refused(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "command", "one program only; put what follows it into args"
 
 
+def _known_beside(key: str) -> list[str]:
+    """Return the keys that there are, spelt as a key is."""
+    names = list(ServerEntry.model_fields)
+    return names if "_" in key else list(map(_camel, names))
+
+
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(word.capitalize() for word in rest)
-
-
-_KNOWN = [spelt for name in ServerEntry.model_fields for spelt in {_camel(name): 0, name: 0}]
 
 
 # --- what its texts mean -------------------------------------------------------------------------

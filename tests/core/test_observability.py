@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.observability import health
 from core.observability.health import Component, Health
 from core.observability.logs import LineWriter, QueueingHandler, correlation_id
+from core.observability.metrics import Metrics
 from core.settings import LoggingSection
 from tests.servers.demo import SECRET
 from tests.servers.processes import ServerProcess
@@ -97,6 +98,19 @@ async def test_strangers_cannot_make_new_time_series(wire: Wire) -> None:
     for n in range(1, 30):
         await probe(n)
     assert lines((await wire.ask("GET", "/metrics")).body) == before
+
+
+def test_a_metric_of_a_service_may_have_a_label_whose_values_come_and_go() -> None:
+    """They are those of the moment in which it is read; a name that ends in _total is a counter."""
+    metrics, servers = Metrics("bridge"), {"git": 2.0}
+    metrics.observe_each("bridge_children", "Processes.", "server", lambda: servers)
+    metrics.observe_each("bridge_restarts_total", "Restarts.", "server", lambda: {"git": 7})
+    text = metrics.render().decode()
+    assert 'bridge_children{server="git",service="bridge"} 2.0' in text
+    assert "# TYPE bridge_restarts_total counter" in text
+    assert 'bridge_restarts_total{server="git",service="bridge"} 7.0' in text
+    del servers["git"]
+    assert "bridge_children{" not in metrics.render().decode()
 
 
 async def test_metrics_can_be_switched_off() -> None:
