@@ -15,6 +15,7 @@ header_environment ─────────┘         └── secrets_of �
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from core.settings.files import read_secret_file
 from services.bridge.errors import ChildNotStarted
 from services.bridge.specs import ServerSpec
 
+logger = logging.getLogger(__name__)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PLAIN = """
     PATH HOME USER LOGNAME SHELL LANG TZ TERM TMPDIR
@@ -99,8 +101,9 @@ def _secrets(spec: ServerSpec) -> dict[str, str]:
         try:
             found[variable] = read_secret_file(file)
         except SettingsError as error:
+            logger.error("%s was not started: its secret %s: %s", spec.name, variable, error)
             raise ChildNotStarted(
-                f"{spec.name} was not started: its secret {variable} cannot be had: {error}",
+                f"{spec.name} was not started: its secret {variable} cannot be read.",
                 server=spec.name,
             ) from error
     return found

@@ -160,7 +160,8 @@ class ServerFile:
 
     Args:
         defaults: What holds where an entry does not say.
-        on_change: Gets all servers of a new version; `difference` tells what is new about them.
+        on_change: Gets all servers of a new version before they are taken; `difference` tells what
+            is new about them. A `SettingsError` of its own refuses the version.
 
     Attributes:
         problem: What is wrong with the newest version; None when nothing is.
@@ -206,16 +207,15 @@ class ServerFile:
             if not self.path.exists():
                 raise SettingsError(f"{self.path} is gone")
             read = read_servers(self.path, self._defaults, self._environ)
+            if difference(self.servers, read.servers) != Difference((), (), ()):
+                self._on_change(read.servers)
+                logger.info("the servers are %s", ", ".join(read.servers) or "none")
         except SettingsError as error:
             self.problem = str(error)
             logger.error("the servers stay as they were: %s", error)
             return
         self.problem = None
-        is_new = difference(self.servers, read.servers) != Difference((), (), ())
         self._take(read)
-        if is_new:
-            logger.info("the servers are %s", ", ".join(self.servers) or "none")
-            self._on_change(self.servers)
 
     def _take(self, read: Read) -> None:
         self.servers, self.warnings = read.servers, read.warnings

@@ -285,9 +285,9 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
         raise SettingsError(f"{place.named(())}: {problem}")
     if not isinstance(entry, Mapping):
         raise SettingsError(f"{place.named(())}: expected a table with a command")
-    written = {_snake(key): key for key in entry}
-    if entry.get("disabled") is True:
+    if entry.get("disabled") is True:  # whatever else it says
         return None
+    written = {_snake(key): key for key in entry}
     problems = [f"{place.named((key,))}: {told}" for key, told in _refused(entry)]
     if problems:
         raise SettingsError(*problems)
@@ -298,7 +298,7 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         raise SettingsError(*(_told(detail, written, place) for detail in details)) from None
-    return _spec(name, read, written, place)
+    return None if read.disabled else _spec(name, read, written, place)
 
 
 def nearest_name(name: str) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from core.settings import SettingsError
+from core.settings import PROJECT_ROOT, SettingsError
 from services.bridge.server_file import Difference, ServerFile, Servers, difference, read_servers
 from services.bridge.specs import ServerOptions, ServerSpec
 
 ONE = {"mcpServers": {"git": {"command": "git-server"}}}
+EXAMPLE = PROJECT_ROOT / "config" / "mcp-servers.example.json"
 TWO = {"mcpServers": {**ONE["mcpServers"], "time": {"command": "time-server"}}}
 
 
@@ -38,10 +39,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 class _Watch:
     """A watched file, and what its owner has heard."""
 
-    def __init__(self, path: Path, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.heard: list[Servers] = []
-        self.file = ServerFile(path, ServerOptions(), self.heard.append, environ or {})
+        self.file = ServerFile(path, ServerOptions(), self._hear, {})
         self._now = 0.0
+
+    def _hear(self, servers: Servers) -> None:
+        if "unwanted" in servers:
+            raise SettingsError("hook nowhere: not installed")
+        self.heard.append(servers)
 
     def look(self, times: int = 2) -> None:
         """Let so many seconds pass, with a look at the file in each."""
@@ -128,6 +134,12 @@ def test_differences_name_what_is_new_gone_and_otherwise(write: Callable[..., Pa
     assert difference(old, new) == Difference(("d",), ("c",), ("b",))
 
 
+def test_the_example_that_is_shipped_is_right() -> None:
+    """People begin with it."""
+    read = read_servers(EXAMPLE, ServerOptions(), {"HOME": "/home/mcpuser"})
+    assert {"everything", "memory"} <= set(read.servers)
+
+
 # --- watching ------------------------------------------------------------------------------------
 
 
@@ -158,6 +170,15 @@ def test_a_broken_version_keeps_the_last_good_one(write: Callable[..., Path]) ->
     watch.look()
     assert watch.file.problem is None
     assert len(watch.heard) == 1
+
+
+def test_a_version_that_its_owner_refuses_is_broken(write: Callable[..., Path]) -> None:
+    """What only shows when servers are made of it, such as a hook that is not installed."""
+    watch = _Watch(write(ONE))
+    write({"mcpServers": {"unwanted": {"command": "x"}}})
+    watch.look()
+    assert watch.file.problem == "hook nowhere: not installed"
+    assert list(watch.file.servers) == ["git"]
 
 
 def test_a_file_that_is_removed_stops_nothing(write: Callable[..., Path]) -> None:

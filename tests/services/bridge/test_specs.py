@@ -158,6 +158,7 @@ def test_a_disabled_entry_is_no_server() -> None:
     place = Place(FOLDER, {}, ".".join)
     entry = {"command": "x", "disabled": True, "env": {"A": "${NONE}"}}
     assert parse_entry("git", entry, ServerOptions(), place) is None
+    assert parse_entry("git", {"command": "x", "disabled": "yes"}, ServerOptions(), place) is None
 
 
 @pytest.mark.parametrize(
