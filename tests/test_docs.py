@@ -47,7 +47,9 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 NAMED_FILE = re.compile(
     r"`((?:core|services|scripts|docs|config|examples|tests|benchmarks)/[\w./-]+|[\w-]+\.(?:sh|lock))`"
 )
-MADE_BY_THE_READER = re.compile(r"config/secrets\.env|config/mcp\.yaml|.*\bweather\b.*")
+MADE_BY_THE_READER = re.compile(
+    r"config/secrets\.env|config/mcp\.yaml|config/mcp-servers\.json|.*\bweather\b.*"
+)
 """Files that a document tells its reader to make."""
 
 
