@@ -600,6 +600,29 @@ async def test_the_python_library_is_spoken_to_as_2026_07_28_where_that_is_wante
         assert not child.oddities
 
 
+async def test_a_server_on_the_typescript_library_that_refuses_legacy_revisions_is_served() -> None:
+    """What others wrote of 2026-07-28: found by its refusal, listened to, asked and logging."""
+    owner = Owner()
+    spec = ServerSpec(name="typescript", command=tuple(_typescript()))
+    async with opened(spec, RICH, owner) as child:
+        assert (child.modern, child.info["name"]) == (True, "typescript")
+        logs: list[JSON] = []
+        numbers = {"a": 2, "b": 3}
+        added = await call(child, "add", numbers, log_level="info", on_log=logs.append)
+        assert added == {"content": [{"type": "text", "text": "5"}]}
+        assert logs == [{"level": "info", "data": "2 and 3"}]
+        await call(child, "grow")
+        await until(lambda: owner.heard)
+        assert owner.heard == [("notifications/tools/list_changed", {})]
+        assert "another" in [tool["name"] for tool in (await child.lists()).tools]
+        assert not child.oddities
+
+
+def _typescript() -> list[str]:
+    node, *_ = official_servers.everything()
+    return [node, str(HERE / "typescript_child.mjs"), str(CACHE / "node-servers")]
+
+
 async def test_the_official_everything_server_is_served_whole() -> None:
     """Questions, progress, subscriptions, levels and lists, against a server nobody here wrote."""
     owner = Owner()
