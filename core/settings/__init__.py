@@ -1,4 +1,4 @@
-"""Settings: defaults, under a YAML or TOML file, under the environment.
+"""Settings: defaults, under a YAML, TOML or JSON file, under the environment.
 
 `Settings` has the sections of every server (`MCP_HTTP_<SECTION>__<KEY>`); each service adds a
 `ServiceSettings` of its own (`MCP_<SERVICE>_<KEY>`). One file may hold both, for all services.
@@ -8,7 +8,7 @@ sections.py   what can be set: every section, key, default and description
 base.py       the base of sections, and the error
 loading.py    from sources to a checked, frozen object; what is wrong is told all at once
 variables.py  which environment variable is which setting, and what their texts mean
-files.py      YAML and TOML, read strictly
+files.py      YAML, TOML and JSON, read strictly
 rules.py      what has to fit together: files that exist, keys where strangers can call
 check.py      `python -m core.settings --check`: what holds, where it came from, what is wrong
 ```

@@ -84,7 +84,7 @@ class Loadable(BaseModel):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Return the defaults under a YAML or TOML file under the environment.
+        """Return the defaults under a YAML, TOML or JSON file under the environment.
 
         Raises:
             SettingsError: The file cannot be read, or a key or value in it is wrong.
