@@ -14,6 +14,7 @@ Python library 1.3 ends when it is sent a method that it does not know.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,8 @@ __all__ = ["Child", "Face", "Lists", "Owner"]
 MAX_PAGES: Final = 1_000
 MAX_ENTRIES: Final = 10_000
 RESOURCE_NOT_FOUND: Final = -32002
+LATE_LOGS_S: Final = 5.0
+"""For so long, log messages of a request that was given up may still be on their way."""
 _UNKNOWN: Final = Identity("", {}, {}, None)
 
 
@@ -111,6 +114,7 @@ class Child:
         self._started = False
         self._end: End | None = None
         self._logs: list[Callable[[JSON], None]] = []
+        self._unclear_until = -math.inf
         self._connection = Connection(spec.name, self, redact=redact)
 
     @classmethod
@@ -268,8 +272,9 @@ class Child:
         )
         self.in_flight += 1
         self.last_used = time.monotonic()
-        if on_log is not None and log_level is not None:
-            self._logs.append(on_log)
+        log = on_log or _unheard
+        if log_level is not None:
+            self._logs.append(log)
         try:
             result = await self._connection.request(
                 method, said, timeout_s=timeout_s, max_s=max_s, on_progress=on_progress
@@ -279,11 +284,15 @@ class Child:
         except RemoteError as error:
             self.requests_done += 1
             raise _alike(method, error) from None
+        except (asyncio.CancelledError, RequestTimeout):
+            if log_level is not None:
+                self._unclear_until = time.monotonic() + LATE_LOGS_S
+            raise
         finally:
             self.in_flight -= 1
             self.last_used = time.monotonic()
-            if on_log in self._logs:
-                self._logs.remove(on_log)
+            if log_level is not None:
+                self._logs.remove(log)
 
     def notify(self, method: str, params: JSON) -> None:
         """Send a notification, if the child's era has it and it knows of what it is about."""
@@ -357,7 +366,7 @@ class Child:
         if heard is None or self._era is None:
             return
         if method == "notifications/message" and self._era.modern:
-            if len(self._logs) == 1:
+            if len(self._logs) == 1 and time.monotonic() >= self._unclear_until:
                 self._logs[0](heard)
             return
         self._owner.told(self, method, heard)
@@ -378,6 +387,11 @@ class Child:
             return await open_modern(connection, face, until=until, timeout_s=timeout_s)
         try:
             return await open_legacy(connection, face, until=until, timeout_s=timeout_s)
+        except RequestTimeout as silent:
+            if protocol == "legacy":
+                raise
+            hint = "if it speaks 2026-07-28 only, its protocol has to be set to modern"
+            raise NotOpened(f"{_why(silent)}; {hint}") from silent
         except RemoteError as refused:
             if protocol == "legacy":
                 raise
@@ -429,6 +443,10 @@ class Child:
         said = era.params(method, params, capabilities=None, client=None, log_level=None)
         timeout_s = self._spec.request_timeout_s
         return era.result(method, await self._connection.request(method, said, timeout_s=timeout_s))
+
+
+def _unheard(params: JSON) -> None:
+    """Take the log messages of a request whose caller has not said where they go."""
 
 
 def _entries(listed: object, key: str) -> Iterator[tuple[str, JSON]]:

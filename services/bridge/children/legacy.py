@@ -176,7 +176,10 @@ async def open_legacy(
         RemoteError: It refused; so do children that speak only 2026-07-28.
         RequestTimeout, ChildDied, BadAnswer, AnswerTooLarge: As for `Connection.request`.
     """
-    offer = {"protocolVersion": revision, "capabilities": face.capabilities}
+    offer = {
+        "protocolVersion": revision,
+        "capabilities": _capabilities(face.capabilities, revision),
+    }
     # The schema wants both members of it, and the official libraries refuse to do without.
     offer["clientInfo"] = {"name": "unknown", "version": "0", **face.info}
     left_s = max(until - time.monotonic(), 0)
@@ -194,6 +197,16 @@ async def open_legacy(
         raise NotOpened(f"it answers initialize with the revision {answered!r}, which is unknown")
     identity = identity_of(answered, said, said.get("serverInfo"))
     return Legacy(connection, identity, face, timeout_s=timeout_s)
+
+
+def _capabilities(declared: JSON, revision: str) -> JSON:
+    """Return a client's capabilities as far as a revision has them."""
+    if revision >= V2025_11_25:
+        return declared
+    known = {name: {} if name == "sampling" else value for name, value in declared.items()}
+    form = "elicitation" in declared and _can_elicit(declared["elicitation"], "form")
+    known.pop("elicitation", None)
+    return {**known, "elicitation": {}} if form and revision >= V2025_06_18 else known
 
 
 def _can_elicit(capability: Any, mode: str) -> bool:

@@ -145,9 +145,28 @@ async def test_older_revisions_are_taken_as_the_child_answers_them(revision: str
 
 async def test_a_child_that_refuses_and_names_an_older_revision_is_offered_that() -> None:
     """2024-11-05, lifecycle: the error for an unsupported version names those supported."""
-    async with opened(own("legacy", "--only", "2024-11-05")) as child:
+    async with opened(own("legacy", "--only", "2024-11-05"), RICH) as child:
         assert child.revision == "2024-11-05"
-        assert (await seen(child, "initialize"))[1]["protocolVersion"] == "2024-11-05"
+        offer = (await seen(child, "initialize"))[1]
+        assert offer["protocolVersion"] == "2024-11-05"
+        assert offer["capabilities"] == {"roots": {}, "sampling": {}}
+
+
+@pytest.mark.parametrize(
+    ("revision", "elicitation", "offered"),
+    [
+        ("2025-06-18", {"form": {}, "url": {}}, {"sampling": {}, "elicitation": {}}),
+        ("2025-06-18", {"url": {}}, {"sampling": {}}),
+        ("2025-03-26", {}, {"sampling": {}}),
+    ],
+)
+async def test_an_older_revision_is_offered_the_capabilities_that_it_has(
+    revision: str, elicitation: JSON, offered: JSON
+) -> None:
+    """Elicitation came with 2025-06-18; its modes, and tools of sampling, with 2025-11-25."""
+    face = Face(capabilities={"sampling": {"tools": {}}, "elicitation": elicitation})
+    async with opened(own("legacy", "--only", revision), face) as child:
+        assert (await seen(child, "initialize"))[1]["capabilities"] == offered
 
 
 @pytest.mark.parametrize("refuses", ["unsupported", "unknown", "params"])
@@ -169,7 +188,10 @@ async def test_a_modern_child_is_found_however_it_refuses_initialize(
         (own("legacy", "--revision", "2031-01-01"), "revision '2031-01-01', which is unknown"),
         (own("legacy", "--revision", "2026-07-28"), "revision '2026-07-28', which is unknown"),
         (own("legacy", "--dies"), "exited with status 3.*no config file"),
-        (own("legacy", "--silent", start_timeout_s=0.3), "did not answer initialize in 0.3"),
+        (
+            own("legacy", "--silent", start_timeout_s=0.3),
+            r"initialize in 0\.3.*to modern",
+        ),
         (own("legacy", "--refuses", protocol="legacy"), r"Unsupported protocol version, -32602"),
         (own("modern", "--no-discover"), r"\(Method not found, -32601\); then it refused"),
         (own("modern", "--versions", "2027-01-01"), "revisions 2027-01-01, of which 2026-07-28"),
@@ -492,6 +514,8 @@ async def test_log_messages_are_told_while_it_is_clear_whose_they_are() -> None:
         assert len(logs) == 2
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+        await call(child, "log", {"times": 2}, log_level="info", on_log=logs.append)
+        assert len(logs) == 2, "they might be late ones of the call that was cancelled"
     assert owner.heard == []
 
 
