@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from benchmarks.bridges import children, servers
 from benchmarks.bridges.children import Direct, direct
+from benchmarks.bridges.servers import Peer
 from benchmarks.bridges.visitor import Kind, NotAnswered, Visitor
 from benchmarks.load import Load, generator, measure
 from benchmarks.processes import Server
@@ -216,7 +217,7 @@ def all_rows(child: str, options: argparse.Namespace) -> Iterator[list[Row]]:
             server = stack.enter_context(servers.ours(child))
             for kind in DOORS:
                 add(servers.OURS, server, kind)
-        for peer in () if options.without_peers else servers.PEERS:
+        for peer in options.peers:
             add(peer.name, stack.enter_context(servers.peer(peer, child)), "session")
         yield rows
 
@@ -351,11 +352,18 @@ def show_conditions(options: argparse.Namespace) -> None:
         f"{generator()}"
     )
     if not options.without_peers:
-        print(f"peers: {', '.join(servers.versions_of_peers())}")
+        how = "as pip installs them" if options.plain_peers else "with uvicorn[standard]"
+        print(f"peers: {', '.join(servers.versions_of_peers())}; those in Python {how}")
     print(
         f"{options.rounds} rounds; {IN_FLIGHT} connections for {options.seconds} s, then one for "
         f"1 s; medians"
     )
+
+
+def _peers(options: argparse.Namespace) -> tuple[Peer, ...]:
+    if options.without_peers:
+        return ()
+    return servers.plain_peers() if options.plain_peers else servers.fast_peers()
 
 
 def main() -> None:
@@ -367,14 +375,14 @@ def main() -> None:
     parser.add_argument("--child", choices=children.NAMES, help="both by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help=f"with {IN_FLIGHT} connections")
+    parser.add_argument("--plain-peers", action="store_true", help="peers as pip installs them")
     parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--without-ours", action="store_true")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 1
         options.child = options.child or children.MINIMAL
-    if not options.without_peers:
-        servers.install()
+    options.peers = _peers(options)
     show_conditions(options)
     started = time.monotonic()
     for child in [options.child] if options.child else children.NAMES:

@@ -1,7 +1,8 @@
 """The bridges that are compared, each as a process in front of a child; versions stand here.
 
 Others keep their defaults, also in what they log, except that each serves sessions (supergateway
-has to be told) and that fastmcp answers with JSON, which is its fastest.
+has to be told) and that fastmcp answers with JSON, which is its fastest. Those in Python get
+`uvicorn[standard]`, which none of them asks for; `plain_peers` are as pip installs them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bridges import children
-from benchmarks.peers import CACHE, peer_python, python_environment, versions
+from benchmarks.peers import CACHE, python_environment
 from benchmarks.processes import Server, free_port, our_server, running
 
-UVICORN = "uvicorn[standard]==0.54.0"
-MCP_PROXY = ("mcp-proxy==0.13.0", "mcp==1.30.0", UVICORN)
-STREAMABLE_PROXY = ("mcp-streamablehttp-proxy==0.2.0", UVICORN)
+UVICORN = "uvicorn{}==0.54.0"
+PACKAGES = {
+    "mcp-proxy": ("mcp-proxy==0.13.0", "mcp==1.30.0"),
+    "mcp-streamablehttp-proxy": ("mcp-streamablehttp-proxy==0.2.0",),
+    "fastmcp": ("fastmcp==4.1.2", "mcp==2.3.0"),
+}
+"""Peer in Python → what is installed for it."""
+
 OURS = "ours"
 
 
@@ -35,44 +42,51 @@ class Peer:
     command: Callable[[int, list[str]], list[str]]
 
 
-def _program(environment: str, requirements: tuple[str, ...], name: str) -> str:
-    python_environment(environment, requirements)
-    return str(CACHE / environment / "bin" / name)
+def fast_peers() -> tuple[Peer, ...]:
+    """Return the peers with the fastest uvicorn; what is missing is installed."""
+    return _peers("[standard]")
 
 
-def _mcp_proxy(port: int, child: list[str]) -> list[str]:
-    program = _program("bridges-mcp-proxy", MCP_PROXY, "mcp-proxy")
-    return [program, "--port", str(port), "--", *child]
+def plain_peers() -> tuple[Peer, ...]:
+    """Return the peers as pip installs them; what is missing is installed."""
+    return _peers("")
 
 
-def _streamable_proxy(port: int, child: list[str]) -> list[str]:
-    name = "mcp-streamablehttp-proxy"
-    return [_program(f"bridges-{name}", STREAMABLE_PROXY, name), "--port", str(port), *child]
+def _peers(extra: str) -> tuple[Peer, ...]:
+    folders = {name: f"bridges-{name}{extra and '-fast'}" for name in PACKAGES}
+    pythons = {
+        name: python_environment(folder, (*PACKAGES[name], UVICORN.format(extra)))
+        for name, folder in folders.items()
+    }
+    programs = {name: CACHE / folder / "bin" / name for name, folder in folders.items()}
+    return (
+        Peer("mcp-proxy", partial(_mcp_proxy, programs["mcp-proxy"])),
+        Peer("supergateway", partial(_supergateway, children.node_packages())),
+        Peer(
+            "mcp-streamablehttp-proxy",
+            partial(_streamable_proxy, programs["mcp-streamablehttp-proxy"]),
+        ),
+        Peer("fastmcp", partial(_fastmcp, pythons["fastmcp"])),
+    )
 
 
-def _supergateway(port: int, child: list[str]) -> list[str]:
-    script = children.node_packages() / "node_modules/supergateway/dist/index.js"
+def _mcp_proxy(program: Path, port: int, child: list[str]) -> list[str]:
+    return [str(program), "--port", str(port), "--", *child]
+
+
+def _streamable_proxy(program: Path, port: int, child: list[str]) -> list[str]:
+    return [str(program), "--port", str(port), *child]
+
+
+def _supergateway(packages: Path, port: int, child: list[str]) -> list[str]:
+    script = packages / "node_modules/supergateway/dist/index.js"
     options = ["--outputTransport", "streamableHttp", "--stateful", "--port", str(port)]
     return [children.node(), str(script), "--stdio", shlex.join(child), *options]
 
 
-def _fastmcp(port: int, child: list[str]) -> list[str]:
+def _fastmcp(python: str, port: int, child: list[str]) -> list[str]:
     script = Path(__file__).resolve().parent / "peer_fastmcp.py"
-    return [peer_python(), str(script), str(port), *child]
-
-
-PEERS = (
-    Peer("mcp-proxy", _mcp_proxy),
-    Peer("supergateway", _supergateway),
-    Peer("mcp-streamablehttp-proxy", _streamable_proxy),
-    Peer("fastmcp", _fastmcp),
-)
-
-
-def install() -> None:
-    """Install every peer, so that no measurement waits for it."""
-    for peer in PEERS:
-        peer.command(0, [])
+    return [python, str(script), str(port), *child]
 
 
 @contextmanager
@@ -96,7 +110,6 @@ def versions_of_peers() -> list[str]:
     """Return name and version of each peer."""
     manifest = json.loads((children.PLACE / "node" / "package.json").read_text(encoding="utf-8"))
     return [
-        *(" ".join(pin.split("==")) for pin in (MCP_PROXY[0], STREAMABLE_PROXY[0])),
+        *(" ".join(packages[0].split("==")) for packages in PACKAGES.values()),
         f"supergateway {manifest['dependencies']['supergateway']}",
-        versions(peer_python(), "fastmcp"),
     ]
