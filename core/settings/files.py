@@ -82,7 +82,7 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file}: {error}") from None
     except json.JSONDecodeError as error:
-        raise SettingsError(f"{file}, line {error.lineno}: {error.msg}") from None
+        raise SettingsError(f"{file}, line {error.lineno}: {_json_problem(error)}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -156,6 +156,11 @@ def _from_json(file: Path, content: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SettingsError(f"{file}: expected sections with keys at the top level")
     return values
+
+
+def _json_problem(error: json.JSONDecodeError) -> str:
+    is_comment = error.doc[error.pos :].lstrip().startswith(("//", "/*"))
+    return "JSON has no comments" if is_comment else error.msg
 
 
 # --- YAML ----------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def _parsed(
                 servers[name] = spec
     if problems:
         raise SettingsError(*problems)
-    return Read(servers, tuple(_open_secrets(file, entries)), _env_files(file, entries))
+    used = {name: entries[name] for name in servers}
+    return Read(servers, tuple(_open_secrets(file, used)), _env_files(file, used))
 
 
 def _namer(file: ConfigFile, above: tuple[str, ...]) -> Callable[[tuple[str, ...]], str]:

@@ -15,6 +15,7 @@ Sources: https://code.claude.com/docs/en/mcp, https://code.visualstudio.com/docs
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -30,7 +31,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails
 
 from core.errors import did_you_mean
 from core.settings import MAX_BYTES, MAX_COUNT, MAX_SECONDS, SettingsError
@@ -56,11 +57,6 @@ TAKEN = frozenset(
     """.split()  # noqa: SIM905 - the list that ruff asks for fills a page
 )
 """Names that are paths of every server, or the scope of the bridge itself."""
-
-
-def _snake(key: str) -> str:
-    """Return a key as the options are named: `idleTimeoutS` → `idle_timeout_s`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()
 
 
 def require_text(value: str) -> str:
@@ -245,7 +241,11 @@ class ServerSpec:
         (time limits, patterns), so that each change means new children.
         """
         said = {each.name: getattr(self, each.name) for each in fields(self)}
-        return hashlib.sha256(to_json(said, fallback=dict)).hexdigest()
+        return hashlib.sha256(json.dumps(said, default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Path | Mapping[str, Any]) -> str | dict[str, Any]:
+    return str(value) if isinstance(value, Path) else dict(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,14 +287,13 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
         raise SettingsError(f"{place.named(())}: expected a table with a command")
     if entry.get("disabled") is True:  # whatever else it says
         return None
-    written = {_snake(key): key for key in entry}
     problems = [f"{place.named((key,))}: {told}" for key, told in _refused(entry)]
     if problems:
         raise SettingsError(*problems)
-    values = {_snake(key): value for key, value in entry.items() if key not in _OF_CLIENTS}
+    written = {_FIELDS[key]: key for key in entry if key in _FIELDS}
     try:
-        expanded_values = _expanded(values, written, place)
-        read = ServerEntry.model_validate({**defaults.options(), **expanded_values})
+        values = _expanded(entry, written, place)
+        read = ServerEntry.model_validate({**defaults.options(), **values})
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         raise SettingsError(*(_told(detail, written, place) for detail in details)) from None
@@ -303,7 +302,8 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
 
 def nearest_name(name: str) -> str:
     """Return the name of a server that is most like a text: `My Server` → `my-server`."""
-    near = re.sub(r"[^a-z0-9]+", "-", _snake(name).lower()).strip("-")[:40].strip("-") or "server"
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+    near = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:40].strip("-") or "server"
     return f"{near[:33]}-server" if near in TAKEN else near
 
 
@@ -341,20 +341,16 @@ def _refused(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in entry:
         if key in _REFUSED:
             yield key, _REFUSED[key]
-        elif key not in _OF_CLIENTS and _snake(key) not in ServerEntry.model_fields:
-            yield key, f"no such key. {did_you_mean(key, _known_beside(key))}".strip()
-        elif _snake(key) in seen:
-            yield key, "stands twice, in camelCase and in snake_case"
-        seen.add(_snake(key))
+        elif key in _FIELDS:
+            if _FIELDS[key] in seen:
+                yield key, "stands twice, in camelCase and in snake_case"
+            seen.add(_FIELDS[key])
+        elif key not in _OF_CLIENTS:
+            like = [known for known in _FIELDS if ("_" in known) == ("_" in key)]
+            yield key, f"no such key. {did_you_mean(key, like)}".strip()
     command = entry.get("command")
     if isinstance(command, str) and " " in command.strip() and "/" not in command:
         yield "command", "one program only; put what follows it into args"
-
-
-def _known_beside(key: str) -> list[str]:
-    """Return the keys that there are, spelt as a key is."""
-    names = list(ServerEntry.model_fields)
-    return names if "_" in key else list(map(_camel, names))
 
 
 def _camel(name: str) -> str:
@@ -362,26 +358,24 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
+_FIELDS = {spelt: name for name in ServerEntry.model_fields for spelt in (_camel(name), name)}
+"""Each key as it may be written → its field."""
+
+
 # --- what its texts mean -------------------------------------------------------------------------
 
 _EXPANDED = ("command", "args", "env", "env_file", "cwd", "secrets")
 
 
-def _expanded(
-    values: Mapping[str, Any], written: Mapping[str, str], place: Place
-) -> dict[str, Any]:
-    """Return the values with their variables in place.
+def _expanded(entry: Mapping[str, Any], written: Mapping[str, str], place: Place) -> dict[str, Any]:
+    """Return field → value, variables in place.
 
     Raises:
         SettingsError: All that could not be expanded.
     """
     problems: list[str] = []
 
-    def walk(value: Any, key: tuple[str, ...]) -> Any:
-        if isinstance(value, Mapping):
-            return {name: walk(item, (*key, str(name))) for name, item in value.items()}
-        if isinstance(value, list):
-            return [walk(item, (*key, str(number))) for number, item in enumerate(value)]
+    def text(value: Any, *key: str) -> Any:
         if not isinstance(value, str):
             return value
         try:
@@ -390,9 +384,16 @@ def _expanded(
             problems.append(f"{place.named(key)}: {error}")
             return value
 
+    def texts(value: Any, key: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: text(item, key, str(name)) for name, item in value.items()}
+        if isinstance(value, list):
+            return [text(item, key, str(number)) for number, item in enumerate(value)]
+        return text(value, key)
+
     found = {
-        name: walk(value, (written[name],)) if name in _EXPANDED else value
-        for name, value in values.items()
+        name: texts(entry[key], key) if name in _EXPANDED else entry[key]
+        for name, key in written.items()
     }
     if problems:
         raise SettingsError(*problems)
@@ -401,9 +402,7 @@ def _expanded(
 
 def _told(detail: ErrorDetails, written: Mapping[str, str], place: Place) -> str:
     key = tuple(map(str, detail["loc"]))
-    if key and key[0] not in written:  # left out, or a default
-        written = {key[0]: key[0]}
-    named = place.named((written[key[0]], *key[1:]) if key else ())
+    named = place.named((written.get(key[0], key[0]), *key[1:]) if key else ())
     told = detail["msg"].removeprefix("Value error, ").replace("Input should", "has to", 1)
     return f"{named}: {told}"
 

@@ -87,6 +87,8 @@ def test_servers_are_read_from_every_usual_file(
         ("s.json", '{"mcpServers": []}', "expected names, each with a table"),
         ("s.json", '{"mcpServers": {"a": {}, "a": {}}}', "a stands twice"),
         ("s.json", '{\n "mcpServers": {},\n}', r"s\.json, line \d: "),
+        ("s.json", '{\n // ours\n "mcpServers": {}}', r"s\.json, line 2: JSON has no comments"),
+        ("s.json", '{"mcpServers": {"a": {"args": ' + "[" * 900 + "]" * 900 + "}}}", "a.command"),
         ("s.yaml", "mcpServers:\n  a:\n    comand: x\n", r"line 3: mcpServers\.a\.comand: no such"),
         ("s.txt", "", "the name has to end in"),
     ],
@@ -124,6 +126,12 @@ def test_secrets_that_everybody_can_read_are_warned_of(write: Callable[..., Path
     assert "git.env.API_TOKEN)" in warning
     assert "hunter2" not in warning
     assert not read_servers(write(content, mode=0o640), ServerOptions(), {"T": "t"}).warnings
+
+
+def test_a_disabled_entry_may_be_of_any_shape(write: Callable[..., Path]) -> None:
+    """It is somebody's draft."""
+    content = {"mcpServers": {"git": {"disabled": True, "env": ["A"], "envFile": 5}}}
+    assert read_servers(write(content, mode=0o644), ServerOptions(), {}).servers == {}
 
 
 def test_differences_name_what_is_new_gone_and_otherwise(write: Callable[..., Path]) -> None:

@@ -118,6 +118,8 @@ def test_numbers_are_texts_for_programs() -> None:
         ({"command": "npx -y server"}, "git.command: one program only; .* into args"),
         ({"command": "x", "argz": []}, "git.argz: no such key. Did you mean 'args'"),
         ({"command": "x", "idleTimeout": 5}, "idleTimeout: no such key. .*'idleTimeoutS'"),
+        ({"Command": "x"}, "git.Command: no such key. Did you mean 'command'"),
+        ({"command": "x", "idle_timeout": 5}, "idle_timeout: no such key. .*'idle_timeout_s'"),
         ({"command": "x", "args": "-y"}, "git.args: has to be a valid"),
         ({"command": "x", "args": ["a\0b"]}, r"git.args.0: it has a NUL"),
         ({"command": "x", "env": {"A": True}}, "git.env.A: has to be a valid string"),
@@ -208,6 +210,12 @@ def test_the_digest_changes_with_anything_that_is_said() -> None:
             value = (before or 0) + 1 if isinstance(before, int | float) else ("other",)
         other = replace(spec, **{each.name: value})
         assert other.digest() != spec.digest(), each.name
+
+
+def test_the_order_of_variables_is_no_change() -> None:
+    """A file that was sorted starts nothing anew."""
+    one = ServerSpec(name="git", command=("x",), environment={"A": "1", "B": "2"})
+    assert one.digest() == replace(one, environment={"B": "2", "A": "1"}).digest()
 
 
 def test_a_spec_shows_no_value_of_its_environment() -> None:
