@@ -39,6 +39,7 @@ from tests.servers.copies import copy_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = registry.load(project_here()).services
+REGULAR = [name for name, service in SERVICES.items() if not service.is_optional]
 PATIENCE_S = 20.0
 
 
@@ -150,7 +151,7 @@ def clone() -> Iterator[Clone]:
         root = Path(folder) / "a clone"
         root.mkdir()
         copy_tree(root)
-        made = Clone(root, {name: any_free_port() for name in SERVICES})
+        made = Clone(root, {name: any_free_port() for name in REGULAR})
         try:
             yield made
         finally:
