@@ -11,6 +11,8 @@ from core.settings import SettingsError
 from core.settings.files import read_text
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_GIVEN = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,255}")
+"""Names that execve(2) takes and a shell would not: `npm_config_@scope:registry`."""
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 """A token of RFC 9110 §5.6.2."""
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
@@ -76,7 +78,7 @@ def require_variable(name: str) -> str:
     Raises:
         ValueError: It is no name, or one of this suite's own settings.
     """
-    if not _NAME.fullmatch(name):
+    if not _GIVEN.fullmatch(name):
         raise ValueError("a variable's name has letters, digits and _, and begins with no digit")
     if name.startswith(_OWN):
         raise ValueError("settings of the bridge are not for the programs that it starts")

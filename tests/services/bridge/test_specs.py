@@ -102,6 +102,12 @@ def test_variables_stand_for_their_values_in_every_text() -> None:
     assert spec.cwd == Path("/home/ann")
 
 
+def test_a_variable_may_have_a_name_that_no_shell_takes() -> None:
+    """npm's settings for a scope are such, and only programs read them."""
+    env = {"npm_config_@scope:registry": "https://npm.example.org"}
+    assert _parse({"command": "x", "env": env}).environment == env
+
+
 def test_numbers_are_texts_for_programs() -> None:
     """Ports are often written without quotes."""
     spec = _parse({"command": "x", "args": [8080], "env": {"PORT": 8080}})
