@@ -103,7 +103,7 @@ def test_variables_stand_for_their_values_in_every_text() -> None:
 
 
 def test_a_variable_may_have_a_name_that_no_shell_takes() -> None:
-    """npm's settings for a scope are such, and only programs read them."""
+    """Settings of npm for a scope are such, and only programs read them."""
     env = {"npm_config_@scope:registry": "https://npm.example.org"}
     assert _parse({"command": "x", "env": env}).environment == env
 
