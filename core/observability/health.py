@@ -65,6 +65,11 @@ class Health:
         self._checks[name] = check
         self._last = None
 
+    def remove(self, name: str) -> None:
+        """Take a component away."""
+        del self._checks[name]
+        self._last = None
+
     @property
     def uptime_s(self) -> float:
         """Seconds since the server was made."""

@@ -11,6 +11,7 @@ ToolError
 │   └── BridgeBusy            too many requests wait for it, or too many children run
 ├── LimitExceeded
 │   └── AnswerTooLarge        its answer was longer than a line may be
+├── CallGone                  its client has answered questions too late
 ├── ServerError               it answered with a JSON-RPC error
 │   └── BadAnswer             it answered with something that is neither result nor error
 └── ToolFailed
@@ -87,6 +88,13 @@ class BadAnswer(ServerError):
 
     code = "BAD_ANSWER"
     default_hint = "Tell the operator; the log has the beginning of what the server sent."
+
+
+class CallGone(ToolError):
+    """The call whose questions a client has answered is over: given up, or its server ended."""
+
+    code = "CALL_GONE"
+    default_hint = "Start the call again, without requestState and inputResponses."
 
 
 class HookFailed(ToolFailed):

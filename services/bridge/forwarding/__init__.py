@@ -1,0 +1,1 @@
+"""Between core's doors and the children: their lists, calls, questions and notifications."""

@@ -1,0 +1,114 @@
+"""Who has children of its own: one session, or one caller of requests that stand alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from core.context import Caller
+from core.protocol.messages import JSON
+from services.bridge.children.identity import Face
+from services.bridge.forwarding.questions import ASKABLE, Running
+
+if TYPE_CHECKING:
+    from services.bridge.children.child import Child
+    from services.bridge.forwarding.catalogue import Forwarded
+
+FORGET_AFTER_S = 60.0
+Environment = tuple[tuple[str, str], ...]
+
+
+def askable_of(capabilities: Mapping[str, object]) -> JSON:
+    """Return the capabilities by which a client can be asked something."""
+    given = {name: capabilities.get(name) for name in ASKABLE}
+    return {name: parts for name, parts in given.items() if isinstance(parts, dict)}
+
+
+@dataclass(slots=True, eq=False)
+class User:
+    """One client that children may ask, and what runs for it.
+
+    Attributes:
+        face: What its children are told of it; this very object, by which they are known.
+        session: Key of its session; None for requests that stand alone.
+        running: Its calls.
+        children: Those that were lent to it and live.
+        catalogue: Its own, when its child has said that the lists are others now.
+        log_rank: What its child was last told of the log level.
+        roots_changes: Likewise, of changes of the client's roots.
+    """
+
+    face: Face
+    session: str | None
+    last_used: float
+    running: list[Running] = field(default_factory=list)
+    children: set[Child] = field(default_factory=set)
+    catalogue: Forwarded | None = None
+    log_rank: int | None = None
+    roots_changes: int = 0
+
+
+class Users:
+    """The users of one server, by session or by owner and capabilities."""
+
+    def __init__(self) -> None:
+        self._users: dict[tuple[str, ...], User] = {}
+        self._by_face: dict[int, User] = {}
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def of(self, caller: Caller, capabilities: JSON, environment: Environment, now: float) -> User:
+        """Return the user that a call is for.
+
+        Args:
+            capabilities: By which the client can be asked.
+            environment: Variables from its headers.
+        """
+        if caller.session:
+            key: tuple[str, ...] = ("session", caller.session)
+        else:
+            key = ("owner", caller.payer, json.dumps(capabilities, sort_keys=True))
+        if environment:
+            key = (*key, json.dumps(environment))
+        user = self._users.get(key)
+        if user is None:
+            face = Face(capabilities, dict(caller.client or {}))
+            user = User(face, caller.session or None, now, roots_changes=caller.roots_changes)
+            self._users[key] = user
+            self._by_face[id(face)] = user
+        user.last_used = now
+        return user
+
+    def of_child(self, child: Child) -> User | None:
+        """Return whose child it is; None when it is everybody's."""
+        return self._by_face.get(id(child.face)) if child.face is not None else None
+
+    def of_session(self, session: str) -> list[User]:
+        """Return the users of a session."""
+        return [user for user in self._users.values() if user.session == session]
+
+    def all(self) -> list[User]:
+        """Return every user."""
+        return list(self._users.values())
+
+    def forget(self, session: str) -> None:
+        """Forget a session that is over."""
+        self._drop([key for key, user in self._users.items() if user.session == session])
+
+    def tick(self, now: float) -> None:
+        """Forget who has no child, no call, and has not come for a while."""
+        self._drop(
+            [
+                key
+                for key, user in self._users.items()
+                if not user.children and not user.running and user.last_used + FORGET_AFTER_S < now
+            ]
+        )
+
+    def _drop(self, keys: list[tuple[str, ...]]) -> None:
+        for key in keys:
+            user = self._users.pop(key)
+            self._by_face.pop(id(user.face), None)
