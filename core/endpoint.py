@@ -178,6 +178,8 @@ class Endpoint:
         for key in self.sessions.live_keys:
             self._shared.calls.cancel_session(key)
         self.sessions.close()
+        for session in list(self._stream_sessions.values()):
+            session.close()
 
     # -- its doors --------------------------------------------------------------------------------
 
@@ -191,6 +193,7 @@ class Endpoint:
             settings=settings,
             dispatcher=self.dispatcher,
             sessions=self.sessions,
+            stream_sessions=self._stream_sessions,
             changes=self.changes,
             streams=self._shared.streams,
             exchanges=self._shared.exchanges,
@@ -204,9 +207,9 @@ class Endpoint:
         public = settings.auth.public_openapi
         table: dict[str, tuple[Any, dict[str, bool]]] = {
             "/mcp": (streamable, {"rpc_errors": True}),
-            "/sse": (SSEDoor(runtime, self._stream_sessions, streamable), {"rpc_errors": True}),
+            "/sse": (SSEDoor(runtime, streamable), {"rpc_errors": True}),
             "/ws": (WebSocketDoor(runtime), {"rpc_errors": True}),
-            "/messages": (MessagesDoor(runtime, self._stream_sessions), {"rpc_errors": True}),
+            "/messages": (MessagesDoor(runtime), {"rpc_errors": True}),
             "/health": (pages.health, {"public": True, "probe": True}),
             "/tools": (pages.tools, {}),
             "/openapi.json": (pages.openapi, {"public": public, "personal": True}),

@@ -55,6 +55,7 @@ class Conversation:
         self._session = session
         self._listening: dict[RequestId, Listening] = {}
         session.streams = self
+        runtime.stream_sessions[session.key] = session
 
     # -- what is sent -----------------------------------------------------------------------------
 
@@ -157,7 +158,8 @@ class Conversation:
         self.stream.farewell = b"".join(framed)
 
     def end(self) -> None:
-        """Stop everything that goes on in the session."""
+        """Stop everything that goes on in the session, whose stream is over."""
+        del self._runtime.stream_sessions[self._session.key]
         for listening in self._listening.values():
             listening.end()
         self._listening.clear()

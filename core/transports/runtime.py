@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.backplane import Backplane
 from core.protocol.changes import Changes
 from core.protocol.dispatch import Dispatcher
-from core.protocol.sessions import Sessions
+from core.protocol.sessions import Session, Sessions
 from core.security.floods import Floods
 from core.settings import Settings
 from core.transports.bodies import Bodies
@@ -24,6 +24,7 @@ class Runtime:
     Attributes:
         dispatcher: Answers methods.
         sessions: Of the older revisions, on `/mcp`.
+        stream_sessions: Those that are one stream, on `/sse` and `/ws`, by key.
         changes: Who hears about changes.
         streams: Every open event stream.
         exchanges: Every POST that is being answered.
@@ -37,6 +38,7 @@ class Runtime:
     settings: Settings
     dispatcher: Dispatcher
     sessions: Sessions
+    stream_sessions: dict[str, Session]
     changes: Changes
     streams: OpenStreams
     exchanges: Exchanges

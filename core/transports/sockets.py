@@ -100,7 +100,7 @@ class WebSocket:
         if self.over.done() or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return
         if frame.opcode is Opcode.BINARY:
-            self._fail(UNSUPPORTED, "Messages have to be text.")
+            self.close(UNSUPPORTED, "Messages have to be text.")
             return
         self._begun += frame.data
         if frame.fin:
@@ -138,7 +138,7 @@ class WebSocket:
         else:
             self._unanswered += 1
             self._protocol.send_ping(b"")
-        self._send_due()
+            self._send_due()
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin to close; the peer has a few seconds to agree.
@@ -154,7 +154,9 @@ class WebSocket:
             self._connection.read_on()  # which has the peer's answer
 
     def _fail(self, code: int, reason: str) -> None:
+        """Close without waiting for the peer to agree (7.1.7)."""
         self._protocol.fail(code, reason)
+        self._send_due()
 
     def _send_due(self) -> None:
         """Send what the protocol owes; end the connection when it is through."""
@@ -183,7 +185,6 @@ class WebSocket:
         else:
             limit_s = self._message_s
             self._fail(POLICY, f"The message did not arrive within {limit_s:g} s.")
-            self._send_due()
 
     def lost(self) -> None:
         """Note that the connection is closed."""

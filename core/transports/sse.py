@@ -54,11 +54,8 @@ from core.transports.streams import EventStream, frame
 class SSEDoor:
     """`GET /sse`; other methods speak Streamable HTTP, because users paste this URL anywhere."""
 
-    def __init__(
-        self, runtime: Runtime, sessions: dict[str, Session], streamable: StreamableDoor
-    ) -> None:
+    def __init__(self, runtime: Runtime, streamable: StreamableDoor) -> None:
         self._runtime = runtime
-        self._sessions = sessions
         self._streamable = streamable
 
     async def __call__(self, request: HTTPRequest) -> None:
@@ -73,7 +70,6 @@ class SSEDoor:
         session = Session(key, key, request.principal.name, revision=V2024_11_05, home=home)
         stream = EventStream(request, self._runtime.streams)
         conversation = Conversation(self._runtime, session, stream)
-        self._sessions[key] = session
         try:
             await stream.open()
             endpoint = f"{prefix_of(request)}/messages?session_id={key}"
@@ -85,7 +81,6 @@ class SSEDoor:
             subscribe(self._runtime, session)
             await stream.wait()
         finally:
-            del self._sessions[key]
             conversation.end()
 
     def _announcement(self, principal: Principal) -> bytes:
@@ -107,9 +102,8 @@ class MessagesDoor:
     Where another replica has the stream, it takes the message.
     """
 
-    def __init__(self, runtime: Runtime, sessions: dict[str, Session]) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._sessions = sessions
         runtime.elsewhere.on_posted(self._take_posted)
 
     async def __call__(self, request: HTTPRequest) -> None:
@@ -134,7 +128,7 @@ class MessagesDoor:
             await self._take(request, session, messages)
 
     def _session(self, id_: str, principal: Principal) -> Session:
-        session = self._sessions.get(id_)
+        session = self._runtime.stream_sessions.get(id_)
         if session is None or session.principal != principal.name:
             raise _no_stream()
         return session

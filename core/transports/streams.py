@@ -168,6 +168,10 @@ class EventStream:
             self._owner.discard(self)
             self._start_writing()
 
+    def turn_out(self) -> None:
+        """End the answer because the client would not be let in any more."""
+        self.close()
+
     def begin_answer(self) -> None:
         """Note that a call is running whose answer will be sent here."""
         self._answers += 1
@@ -277,7 +281,7 @@ class OpenStreams:
         """End the streams whose callers would not be let in any more."""
         for count, stream in enumerate(list(self._streams), start=1):
             if not await is_welcome(stream.request):
-                stream.close()
+                stream.turn_out()
             if count % CHECKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

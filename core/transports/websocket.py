@@ -110,7 +110,7 @@ class SocketStream(EventStream):
         self._max_bytes = max_bytes
         self._message_s = message_s
         self.socket: WebSocket | None = None
-        self.closing = (NOT_WELCOME, "The credentials are not accepted any more.")
+        self.closing = (GOING_AWAY, "The server ends this session.")
 
     async def _begin(self, headers: Iterable[Header]) -> None:
         # A few milliseconds that a server without sockets does not need.
@@ -135,6 +135,11 @@ class SocketStream(EventStream):
         assert self.socket is not None
         self.request.bytes_out += len(data)
         await self.socket.write(data)
+
+    def turn_out(self) -> None:
+        """Close the socket because the client would not be let in any more."""
+        self.closing = (NOT_WELCOME, "The credentials are not accepted any more.")
+        self.close()
 
     def _say_goodbye(self) -> None:
         self.closing = (GOING_AWAY, "The server is stopping.")
@@ -238,7 +243,7 @@ class _Serving:
         try:
             body.decode()
         except UnicodeDecodeError:
-            self._stream.hang_up(NOT_UTF8, "The text is not UTF-8.")
+            self._socket.close(NOT_UTF8, "The text is not UTF-8.")
         else:
             await self._conversation.notify(encode_error(id_, error))
 
