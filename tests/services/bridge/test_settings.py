@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from core.settings import NO_FILE, Settings, SettingsError, read_config_file
+from core.settings import NO_FILE, Settings, SettingsError, check, read_config_file
 from core.settings.rules import chosen_port, with_own
 from services.bridge.settings import BridgeSettings
 from services.bridge.specs import ServerOptions, ServerSpec
@@ -74,6 +75,15 @@ def test_the_settings_file_may_have_the_servers(tmp_path: Path) -> None:
     assert own.servers == file
 
 
+def test_the_bridges_own_table_is_over_that(tmp_path: Path) -> None:
+    """It may name another file of servers."""
+    file = tmp_path / "bridge.yaml"
+    file.write_text(f"bridge: {{spares: 4, servers: o.json}}\nmcpServers: {json.dumps(ONE)}\n")
+    own = _read(file)[1]
+    assert (own.spares, own.servers) == (4, Path("o.json"))
+    assert _read(file, {"MCP_BRIDGE_SERVERS": "/e.json"})[1].servers == Path("/e.json")
+
+
 @pytest.mark.parametrize("table", ["mcpServers", "servers"])
 def test_a_file_of_a_client_is_a_settings_file(tmp_path: Path, table: str) -> None:
     """`--config ~/.cursor/mcp.json` and VS Code's, which has `inputs` besides."""
@@ -104,6 +114,32 @@ def test_what_is_wrong_with_the_servers_is_told_by_the_check(tmp_path: Path) -> 
     assert "git.command: the variable WHERE is not set" in next(settings.broken({}))
     assert not list(settings.broken({"WHERE": "/opt"}))
     assert not list(BridgeSettings.from_dict({}).broken({}))
+
+
+def test_the_check_of_all_settings_knows_the_servers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m core.settings --check`: what holds, and each mistake with its line."""
+    file = tmp_path / "bridge.yaml"
+    file.write_text("bridge:\n  spares: 4\nmcpServers:\n  git:\n    command: x\n")
+    asked = ["--check", "--service", "bridge", "--config", str(file)]
+    assert check.main(asked) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^spares +=\s+4 +# bridge.yaml, line 2$", told, re.MULTILINE)
+    assert re.search(r"^servers += .*bridge.yaml\" +# bridge.yaml", told, re.MULTILINE)
+    file.write_text("mcpServers:\n  git:\n    comand: x\n")
+    assert check.main(asked) == 1
+    assert "error: bridge.yaml, line 3: mcpServers.git.comand: no such" in capsys.readouterr().err
+
+
+def test_the_check_sees_who_is_let_in_by_the_bridges_own_host(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All addresses without a key are everybody's, however they were written."""
+    monkeypatch.delenv("MCP_HTTP_API_KEY", raising=False)
+    monkeypatch.setenv("MCP_BIND_HOST", "0.0.0.0")
+    assert check.main(["--check", "--service", "bridge"]) == 1
+    assert "loopback only, not on 0.0.0.0" in capsys.readouterr().err
 
 
 # --- the usual variables of bridges --------------------------------------------------------------
