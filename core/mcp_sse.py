@@ -429,7 +429,7 @@ class MCPServer:
         Raises:
             ValueError: The name is taken, or is one of the paths of every server.
         """
-        if name in self.endpoints or f"/{name}" in self._routes_of(self.root)[0]:
+        if f"/{name}" in self._routes()[0]:
             raise ValueError(f"/{name} is taken")
         endpoint = Endpoint(
             self._shared,
