@@ -347,6 +347,35 @@ async def test_roots_are_told_changed_to_children_that_know_of_them_only() -> No
             assert await seen(child, "notifications/other") == []
 
 
+@pytest.mark.parametrize(
+    ("habit", "arguments"),
+    [
+        ("twice", {"text": "first"}),
+        ("foreign_id", {"id": 10**6}),
+        ("foreign_id", {"id": "1"}),
+        ("garbage", {"lines": 50}),
+        ("wrong_shape", {"of": "result"}),
+        ("wrong_shape", {"of": "error"}),
+        ("wrong_shape", {"of": "neither"}),
+        ("wrong_shape", {"of": "both"}),
+    ],
+)
+async def test_the_calls_beside_a_bad_one_get_their_own_answers(
+    habit: str, arguments: JSON
+) -> None:
+    """Whatever a child adds to its answers reaches no client, and is counted."""
+    spec = ServerSpec(name="hostile", command=(sys.executable, str(HERE / "hostile.py")))
+    async with opened(spec) as child:
+        bad = [asyncio.create_task(call(child, habit, arguments)) for _ in range(3)]
+        echoes = [call(child, "echo", {"text": f"number {n}"}) for n in range(20)]
+        for number, echoed in enumerate(await asyncio.gather(*echoes)):
+            assert echoed["content"][0]["text"] == f"number {number}"
+        for outcome in await asyncio.gather(*bad, return_exceptions=True):
+            assert isinstance(outcome, dict | BadAnswer)
+        assert child.in_flight == 0
+        assert sum(child.oddities.values()) >= 3
+
+
 # --- questions of legacy children ----------------------------------------------------------------
 
 

@@ -357,6 +357,21 @@ async def test_the_one_request_on_its_way_hears_that_its_answer_was_too_large() 
         await task
 
 
+async def test_a_large_answer_that_shows_its_id_ends_that_request_only() -> None:
+    """The official libraries write the id at one end of the line."""
+    desk = Desk()
+    tasks = [await desk.ask() for _ in range(3)]
+    desk.connection.line_too_long(1000, b'{"jsonrpc":"2.0","id":2,"result":{"content":', b'"}]}}')
+    with pytest.raises(AnswerTooLarge):
+        await tasks[1]
+    desk.connection.line_too_long(1000, b'{"result":{"content":', b'"}]},"jsonrpc":"2.0","id":3}')
+    with pytest.raises(AnswerTooLarge):
+        await tasks[2]
+    assert not tasks[0].done()
+    desk.answers(1)
+    assert await tasks[0] == {"ok": True}
+
+
 async def test_of_several_requests_those_without_answer_hear_of_the_large_one() -> None:
     """Whose it was is not known; those that are answered are not harmed."""
     desk = Desk()
