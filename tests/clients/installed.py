@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ DRIVERS = Path(__file__).parent / "drivers"
 CACHE = Path(os.environ.get("MCP_TEST_CLIENTS") or ROOT / ".cache" / "clients")
 HOW = "run scripts/install-test-clients"
 RUN_LIMIT_S = 60.0
+_ADDRESSES: dict[str, Callable[[str], str]] = {
+    "http": lambda url: url + "/mcp",
+    "sse": lambda url: url + "/sse",
+    "ws": lambda url: url.replace("http", "ws", 1) + "/ws",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +65,13 @@ class Released:
 
     def start(self, url: str, transport: str, *more: str) -> Run:
         """Start the client against a server."""
-        address = url + ("/sse" if transport == "sse" else "/mcp")
+        address = _ADDRESSES[transport](url)
         script = str(DRIVERS / self.driver)
         tail = [address, transport, *([self.mode] if self.mode else []), *more]
         if self.environment == "node":
-            command = ["node", script, str(CACHE / "node"), *tail]
+            # Node.js 20 has WebSocket behind this switch, later ones always; 18 knows it not.
+            options = ["--experimental-websocket"] if transport == "ws" else []
+            command = ["node", *options, script, str(CACHE / "node"), *tail]
         elif self.environment:
             command = [str(CACHE / self.environment / "bin" / "python"), script, *tail]
         else:
@@ -135,11 +143,23 @@ CLIENTS = (
     Released("python-1.3", "python-1.3", "python_1.py", "2024-11-05", transports=("sse",)),
     Released("python-1.9", "python-1.9", "python_1.py", "2025-03-26"),
     Released("python-1.12", "python-1.12", "python_1.py", "2025-06-18"),
-    Released("python-1.30", "python-1.30", "python_1.py", "2025-11-25"),
+    Released(
+        "python-1.30",
+        "python-1.30",
+        "python_1.py",
+        "2025-11-25",
+        transports=("http", "sse", "ws"),
+    ),
     Released("python-2-legacy", "", "python_2.py", "2025-11-25", "legacy"),
     Released("python-2-auto", "", "python_2.py", "2026-07-28", "auto"),
     Released("python-2-pinned", "", "python_2.py", "2026-07-28", "2026-07-28"),
-    Released("typescript-1", "node", "typescript_1.mjs", "2025-11-25"),
+    Released(
+        "typescript-1",
+        "node",
+        "typescript_1.mjs",
+        "2025-11-25",
+        transports=("http", "sse", "ws"),
+    ),
     Released("typescript-2-legacy", "node", "typescript_2.mjs", "2025-11-25", "legacy"),
     Released("typescript-2-auto", "node", "typescript_2.mjs", "2026-07-28", "auto"),
     Released("typescript-2-pinned", "node", "typescript_2.mjs", "2026-07-28", "pin"),

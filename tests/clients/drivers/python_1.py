@@ -1,8 +1,9 @@
 """Drive the demo server with a 1.x release of the Python client and print what it saw as JSON.
 
 Runs in the environment of that release, so it imports nothing of ours. Arguments: the address, the
-transport (`http` or `sse`), and `--pause` to wait for a line on standard input between two calls,
-or `--calls JSON` to make these calls (`[[tool, arguments], …]`) as a client that answers nothing.
+transport (`http`, `sse` or `ws`), and `--pause` to wait for a line on standard input between two
+calls, or `--calls JSON` to make these calls (`[[tool, arguments], …]`) as a client that answers
+nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Run:
         if self.transport == "sse":
             module: Any = importlib.import_module("mcp.client.sse")
             streams = await stack.enter_async_context(module.sse_client(self.url))
+        elif self.transport == "ws":
+            module = importlib.import_module("mcp.client.websocket")
+            streams = await stack.enter_async_context(module.websocket_client(self.url))
         else:
             module = importlib.import_module("mcp.client.streamable_http")
             *streams, self.session_id = await stack.enter_async_context(

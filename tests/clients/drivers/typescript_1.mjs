@@ -8,10 +8,17 @@ const require = createRequire(`${folder}/`);
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
+const { WebSocketClientTransport } = require('@modelcontextprotocol/sdk/client/websocket.js');
 const types = require('@modelcontextprotocol/sdk/types.js');
 
-const Transport = transportName === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+const Transport = {
+  http: StreamableHTTPClientTransport,
+  sse: SSEClientTransport,
+  ws: WebSocketClientTransport,
+}[transportName];
 const transport = new Transport(new URL(address));
+// A WebSocket has no header for the revision, so this transport is not told it otherwise.
+transport.setProtocolVersion ??= (version) => { transport.protocolVersion = version; };
 const client = new Client(
   { name: 'typescript-1', version: '1' },
   { capabilities },
