@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from scripts.deploy import calls, console, environment, keys, record, registry
+from scripts.deploy.behind import rows_behind
 from scripts.deploy.command_line import Request
 from scripts.deploy.docker import Docker
 from scripts.deploy.engine import engine_answers
@@ -18,7 +19,7 @@ from scripts.deploy.key_words import KeysRequest
 from scripts.deploy.local import Local, remove
 from scripts.deploy.lock import alone
 from scripts.deploy.paths import Project
-from scripts.deploy.registry import Registry
+from scripts.deploy.registry import Registry, Service
 
 HEADERS = ("service", "url", "status", "tools", "log")
 
@@ -64,7 +65,7 @@ def run(project: Project, request: Request) -> int:
     if request.command == "logs":
         return deployment.show_logs(request)
     if request.command == "status":
-        return _status(deployment, request)
+        return _status(known, deployment, request)
     if request.command == "test":
         return calls.run(known, deployment.running(request.service), request.service)
     if request.keys is not None and request.keys.action == "list":
@@ -105,7 +106,8 @@ def _start(project: Project, known: Registry, deployment: Deployment, request: R
         else:
             deployment.restart(request, values=values)
     environment.keep_shell(project, known, remember=remember)
-    _show_what_runs(deployment, request)
+    _show_what_runs(known, deployment, request)
+    _say_what_is_missing(project, starting, values)
 
 
 def _keys(project: Project, known: Registry, deployment: Deployment, asked: KeysRequest) -> int:
@@ -138,22 +140,49 @@ def _choose(project: Project, known: Registry, request: Request) -> Deployment:
     return docker if engine_answers() else local
 
 
-def _status(deployment: Deployment, request: Request) -> int:
+def _status(known: Registry, deployment: Deployment, request: Request) -> int:
     rows = list(deployment.rows(request.service))
-    console.say(_table(rows))
+    console.say(_table(_with_those_behind(known, rows, deployment.running(request.service))))
     _say_details(rows)
     return 0 if all(row.status in ("healthy", "running") for row in rows) else 1
 
 
-def _show_what_runs(deployment: Deployment, request: Request) -> None:
+def _show_what_runs(known: Registry, deployment: Deployment, request: Request) -> None:
     rows = list(deployment.rows(request.service))
-    console.say(f"\n{_table(rows)}")
-    _say_details(rows)
     running = deployment.running(request.service)
+    console.say(f"\n{_table(_with_those_behind(known, rows, running))}")
+    _say_details(rows)
     if running:
         console.say("\nTry it:")
         console.say(_first_call(next(iter(running.values()))))
         console.say("\n./deploy.sh test makes real calls, ./deploy.sh down stops everything.")
+
+
+def _with_those_behind(
+    known: Registry, rows: list[Row], running: Mapping[str, Endpoint]
+) -> list[Row]:
+    """Return rows with those of servers below the service that they are behind."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        if row.name in running and row.status in ("healthy", "degraded"):
+            found += rows_behind(known.services[row.name], running[row.name])
+    return found
+
+
+def _say_what_is_missing(
+    project: Project, started: list[Service], values: Mapping[str, str]
+) -> None:
+    """Say of services that somebody named what they are to serve, where nothing says it."""
+    for service in started:
+        if environment.wants(service, values):
+            continue
+        default = next(str(mount.default) for mount in service.files.values())
+        example = Path(default).with_suffix(f".example{Path(default).suffix}")
+        console.say(
+            f"\n{service.name} has nothing to serve yet. Write {default} ({example} shows how), "
+            f"or set {' or '.join(service.wanted_by)}; then ./deploy.sh up."
+        )
 
 
 def _first_call(endpoint: Endpoint) -> str:

@@ -12,14 +12,17 @@ from typing import TextIO
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLOURS = {
     "healthy": _GREEN,
+    "up": _GREEN,
     "running": _GREEN,
     "pass": _GREEN,
     "degraded": _YELLOW,
+    "idle": _YELLOW,
     "starting": _YELLOW,
     "skip": _YELLOW,
     "unhealthy": _RED,
     "orphaned": _RED,
     "crashed": _RED,
+    "down": _RED,
     "fail": _RED,
 }
 
