@@ -18,7 +18,6 @@ from core.protocol.revisions import (
     LATEST_LEGACY,
     LEGACY,
     LEGACY_METHODS,
-    PREFIX,
     V2025_06_18,
     V2025_11_25,
 )
@@ -34,6 +33,7 @@ from services.bridge.children.identity import (
     identity_of,
     supported_in,
 )
+from services.bridge.children.meta import without_ours
 from services.bridge.errors import RemoteError
 
 _QUESTIONS: Final = {
@@ -82,7 +82,7 @@ class Legacy:
         kept = {name: value for name, value in params.items() if name not in _BESIDE}
         meta = kept.get("_meta")
         if isinstance(meta, dict):
-            kept["_meta"] = {k: v for k, v in meta.items() if not k.startswith(PREFIX)}
+            kept["_meta"] = without_ours(meta)
         return kept
 
     def result(self, method: str, result: JSON) -> JSON:
