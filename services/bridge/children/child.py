@@ -355,7 +355,7 @@ class Child:
     async def asked(self, method: str, params: JSON) -> JSON:
         """Ask the client, in the child's name."""
         era = self._era
-        if era is None:  # 2025-11-25, lifecycle: but for ping, after `initialized` only
+        if not isinstance(era, Legacy):  # and of a legacy one nothing but ping before it is opened
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
         answer = await self._owner.asked(self, method, era.question(method, params))
         return era.reply(method, answer)

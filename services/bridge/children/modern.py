@@ -112,14 +112,6 @@ class Modern:
         """Return the params of a notification of the child's; None if it is not to be told."""
         return self._changes.hears(method, params)
 
-    def question(self, method: str, params: JSON) -> JSON:
-        """Refuse: a server of this revision does not ask (2026-07-28, stdio)."""
-        raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
-
-    def reply(self, method: str, result: JSON) -> JSON:
-        """Return an answer as it is; there are none in this era."""
-        return result
-
     def begin(self) -> None:
         """Begin to listen for what the child says that it tells."""
         self._connection.takes_questions = False

@@ -18,7 +18,9 @@ PREFIX = "io.modelcontextprotocol/"
 OPTIONS = argparse.ArgumentParser()
 OPTIONS.add_argument("--refuses", choices=("unsupported", "unknown", "params"), default="unknown")
 OPTIONS.add_argument("--versions", default=VERSION)
-OPTIONS.add_argument("--no-listen", action="store_true")
+OPTIONS.add_argument(
+    "--listens", choices=("well", "never", "mutely", "briefly", "not-to-resources"), default="well"
+)
 OPTIONS.add_argument("--no-discover", action="store_true")
 
 
@@ -99,10 +101,18 @@ class Server:
 
     def listen(self, id_: Any, params: JSON) -> None:
         """Begin a stream."""
-        if self.options.no_listen:
+        how = self.options.listens
+        if how == "never":
             raise Refused(-32601, "Method not found")
-        self.streams[id_] = params["notifications"]
-        self.tell(id_, "subscriptions/acknowledged", {"notifications": params["notifications"]})
+        if how == "mutely":
+            return
+        heard = dict(params["notifications"])
+        if how == "not-to-resources":
+            heard.pop("resourceSubscriptions", None)
+        self.streams[id_] = heard
+        self.tell(id_, "subscriptions/acknowledged", {"notifications": heard})
+        if how == "briefly":
+            self.end(by_answer=True)
 
     def tell(self, id_: Any, what: str, params: JSON) -> None:
         """Send a notification on a stream."""

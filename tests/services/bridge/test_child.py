@@ -210,6 +210,17 @@ async def test_a_child_that_does_not_open_says_why(spec: ServerSpec, why: str) -
     assert len(owner.ends) == 1
 
 
+async def test_a_child_that_is_no_longer_wanted_while_it_opens_is_killed() -> None:
+    """Its client has left; nobody would stop it later."""
+    async with started(own("legacy", "--silent")) as child:
+        opening = asyncio.create_task(child.open(RICH))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        assert opening.cancelled()
+        await until(lambda: child.end is not None)
+
+
 async def test_a_command_that_is_not_there_says_so() -> None:
     """It is the commonest mistake in such files."""
     with pytest.raises(ChildNotStarted, match="toy could not be started"):
@@ -601,13 +612,44 @@ async def test_a_stream_that_ends_is_opened_again(by_answer: bool) -> None:
 
 async def test_a_child_without_streams_is_not_asked_again() -> None:
     """It is told to the log; calls go on, and a subscription is refused."""
-    async with opened(own("modern", "--no-listen")) as child:
+    async with opened(own("modern", "--listens", "never")) as child:
         await until(lambda: child.is_alive)
         with pytest.raises(RemoteError) as caught:
             await child.subscribe("toy://one")
         assert caught.value.code == -32601
         assert (await call(child, "params"))["content"] == []
         assert len(await _listens(child)) == 2
+
+
+async def test_a_stream_that_is_not_acknowledged_is_given_up() -> None:
+    """2026-07-28, subscriptions: the acknowledgement is the first that comes on it."""
+    spec = own("modern", "--listens", "mutely", request_timeout_s=0.3)
+    async with opened(spec) as child:
+        with pytest.raises(RequestTimeout, match="did not acknowledge"):
+            await child.subscribe("toy://one")
+        listens = len(await _listens(child))
+        assert len(await seen(child, "notifications/cancelled")) == listens
+
+
+async def test_a_subscription_that_the_child_does_not_honour_is_refused() -> None:
+    """2026-07-28, subscriptions: the acknowledgement has what the server agreed to."""
+    async with opened(own("modern", "--listens", "not-to-resources")) as child:
+        with pytest.raises(RemoteError, match="tell of changes") as caught:
+            await child.subscribe("toy://one")
+        assert caught.value.code == -32602
+
+
+async def test_streams_that_end_at_once_are_opened_again_now_and_then() -> None:
+    """The end may come with the same read as the acknowledgement; each attempt waits longer."""
+    async with opened(own("modern", "--listens", "briefly")) as child:
+        await child.subscribe("toy://one")
+        before = len(await _listens(child))
+        assert before <= 2
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(await _listens(child)) == before:  # noqa: ASYNC110 - as in `until`
+                await asyncio.sleep(0.05)
+        assert len(await _listens(child)) == before + 1
+        assert child.in_flight == 0
 
 
 # --- servers that others made --------------------------------------------------------------------
