@@ -13,16 +13,19 @@ import pytest
 from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from websockets import Subprotocol
+from websockets.asyncio.client import connect
 
 from tests.proxies.conftest import DOWN, KEY, LOCKED, OPEN, RESOURCE
 from tests.proxies.shipped import SERVICES, ProxyProcess
-from tests.proxies.talking import LIMIT_S, PLAIN, call, calling, events, session
+from tests.proxies.talking import LEGACY, LIMIT_S, PLAIN, call, calling, events, session
 from tests.wire.harness import BOTH
 
 BODY_LIMIT = 4 * 1024 * 1024
 STREAMS = 100
 QUICK_STREAMS = 150
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+PEER = {"name": "test", "version": "1"}
 CARRIED = {
     "mcp-session-id": "a.b-c_d~e",
     "mcp-protocol-version": "2025-06-18",
@@ -126,6 +129,32 @@ async def test_a_stranger_cannot_have_the_proxys_headers_taken_off(
     assert headers["x-forwarded-host"] == "127.0.0.1"
     assert headers["x-forwarded-prefix"] == f"/{OPEN}"
     assert headers["host"] == "127.0.0.1"
+
+
+async def test_a_websocket_passes(proxy: ProxyProcess) -> None:
+    """RFC 6455: the proxy hands the upgrade on, then bytes in both directions."""
+    url = f"ws://127.0.0.1:{proxy.place.port}/{OPEN}/ws"
+    opening = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": PEER}
+    initialize = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": opening}
+    async with (
+        asyncio.timeout(LIMIT_S),
+        connect(url, subprotocols=[Subprotocol("mcp")], proxy=None) as socket,
+    ):
+        assert socket.subprotocol == "mcp"
+        await socket.send(json.dumps(initialize))
+        assert json.loads(await socket.recv())["result"]["protocolVersion"] == LEGACY
+        await socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}))
+        assert json.loads(await socket.recv())["result"] == {}
+
+
+async def test_no_other_upgrade_passes(proxy: ProxyProcess) -> None:
+    """Behind one to h2c a proxy would see nothing of the requests that follow."""
+    asked = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    status, body = await spoken(
+        proxy, f"GET /{OPEN}/seen HTTP/1.1\r\nHost: 127.0.0.1\r\n{asked}\r\n"
+    )
+    assert status == 200, body
+    assert "upgrade" not in {name.lower() for name, _ in json.loads(body)["headers"]}
 
 
 async def test_a_connection_is_closed_for_who_asks_for_it(proxy: ProxyProcess) -> None:
