@@ -1,0 +1,199 @@
+"""What a child leaves behind: processes that it started, wherever they moved to.
+
+A process group does not hold them: setsid(2) leaves it, and a double fork leaves the tree too. So
+this process is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): who loses its parent below us
+becomes our child, where we find it, know by its session or by a mark in its environment
+(proc_pid_environ(5)) whose it is, and wait for it, so that none stays as a zombie.
+
+What changes both, its session and its environment, and then loses its parent, is told from a
+process that somebody else here started only when it is a zombie: nobody has waited for it for
+`STRAY_S`.
+
+The kernel has to list children in /proc (CONFIG_PROC_CHILDREN, in all common distributions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from core.files.syscalls import libc
+
+MARK: Final = "MCP_BRIDGE_CHILD"
+"""The variable that tells whose descendant a process is."""
+LOOK_EVERY_S: Final = 1.0
+"""How often processes that lost their parent are looked for, as long as nothing ends."""
+STRAY_S: Final = 10.0
+"""How long a zombie of unknown origin is left to whoever may wait for it."""
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process is the parent of; none when it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(f"/proc/{pid}/task/{task}/children").split())
+    return found
+
+
+def tree_of(pid: int) -> Iterator[int]:
+    """Yield a process and all below it, parents first."""
+    yield pid
+    for child in children_of(pid):
+        yield from tree_of(child)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return what a process has in memory, shared pages counted; 0 when it is gone."""
+    try:
+        return int(_read(f"/proc/{pid}/statm").split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@dataclass(slots=True, eq=False)
+class Family:
+    """A child and what it left behind.
+
+    Attributes:
+        leader: The child's process id, which is also that of its session and group.
+        mark: What `MARK` is in its environment.
+        has_ended: The child is gone; what it left has to go too.
+        spares_until: Until when (monotonic seconds) what it left may end by itself.
+        orphans: Process ids of what it left, and a pidfd each.
+        is_alone: Set while there are none.
+    """
+
+    leader: int
+    mark: str
+    has_ended: bool = False
+    spares_until: float = 0.0
+    orphans: dict[int, int] = field(default_factory=dict)
+    is_alone: asyncio.Event = field(default_factory=_set_event)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all that it left."""
+        for pidfd in self.orphans.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(pidfd, number)
+
+
+class Families:
+    """All children of this process and what they left; there is one, `FAMILIES`."""
+
+    def __init__(self) -> None:
+        self._by_leader: dict[int, Family] = {}
+        self._by_mark: dict[str, Family] = {}
+        self._strays: dict[int, float] = {}
+        self._next_look = 0.0
+
+    def add(self, leader: int, mark: str) -> Family:
+        """Know a child that was just started."""
+        if not self._by_leader:
+            libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+        family = Family(leader, mark)
+        self._by_leader[leader] = self._by_mark[mark] = family
+        return family
+
+    def end(self, family: Family, *, spares_until: float) -> None:
+        """Have what a child left end, now that it is gone: at once, or at that time."""
+        family.has_ended = True
+        family.spares_until = spares_until
+        self.look()
+
+    def tick(self, now: float) -> None:
+        """Look for what lost its parent, when it is time (monotonic seconds)."""
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            self.look()
+
+    def look(self) -> None:
+        """Find what lost its parent, reap the dead, end what belongs to children that ended."""
+        now = time.monotonic()
+        leaders = {pid for pid, family in self._by_leader.items() if not family.has_ended}
+        strays, self._strays = self._strays, {}
+        for pid in children_of(os.getpid()):
+            if pid not in leaders:
+                self._sort(pid, strays.get(pid, now), now)
+        for family in [family for family in self._by_leader.values() if family.has_ended]:
+            if not family.orphans:
+                del self._by_leader[family.leader], self._by_mark[family.mark]
+            elif now >= family.spares_until:
+                family.send(signal.SIGKILL)
+
+    def _sort(self, pid: int, seen: float, now: float) -> None:
+        """Find out whose a child of ours is that we did not start, or did not start here."""
+        try:
+            state, session = _state_of(pid)
+            family = self._by_leader.get(session) or self._by_mark.get(_mark_of(pid))
+        except OSError:
+            return  # gone meanwhile
+        if family is not None:
+            if pid not in family.orphans:
+                self._adopt(family, pid)
+        elif state == b"Z" and session != os.getsid(0):
+            self._strays[pid] = seen
+            if now - seen >= STRAY_S:
+                _reap(pid)
+
+    def _adopt(self, family: Family, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            family.orphans[pid] = pidfd = os.pidfd_open(pid)
+            family.is_alone.clear()
+            loop = asyncio.get_running_loop()
+            loop.add_reader(pidfd, self._orphan_ended, loop, family, pid)
+
+    def _orphan_ended(self, loop: asyncio.AbstractEventLoop, family: Family, pid: int) -> None:
+        pidfd = family.orphans.pop(pid)
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        _reap(pid)
+        self.look()  # its own children are ours now
+        if not family.orphans:
+            family.is_alone.set()
+
+
+def _state_of(pid: int) -> tuple[bytes, int]:
+    """Return the state ("Z" is a zombie) and the session of a process: proc_pid_stat(5)."""
+    state, _parent, _group, session = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:4]
+    return state, int(session)
+
+
+def _mark_of(pid: int) -> str:
+    """Return the mark of a process; empty when it has none, is a zombie or another user's."""
+    name = f"{MARK}=".encode()
+    try:
+        variables = _read(f"/proc/{pid}/environ").split(b"\0")
+    except PermissionError:
+        return ""
+    return next(
+        (each[len(name) :].decode("latin-1") for each in variables if each.startswith(name)), ""
+    )
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+FAMILIES: Final = Families()
