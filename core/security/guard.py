@@ -374,7 +374,7 @@ class Guard:
                 self._audit.refused(request, error)
                 error.headers = (challenge(error, self._resource),)
             await request.refuse(error, status=status)
-        elif request.status == 200:
+        elif request.status in (101, 200):
             logger.warning("an answer broke off: %s", error.message)
 
     def _record(self, request: HTTPRequest, route: Route, seconds: float) -> None:

@@ -68,7 +68,7 @@ class ServerSection(Section):
         4 * 1024 * 1024,
         ge=1024,
         le=MAX_BYTES,
-        description="Largest request body; more is answered with 413.",
+        description="Largest request body, or message on a WebSocket; more is answered with 413.",
     )
     body_time_limit_s: float = Field(
         30, gt=0, le=MAX_SECONDS, description="Seconds in which a request body has to arrive."
@@ -119,12 +119,15 @@ class ServerSection(Section):
     sessions: bool = Field(
         True, description="Give older revisions a session; without, each request stands alone."
     )
-    max_streams: int = Field(10_000, ge=1, le=MAX_COUNT, description="Event streams open at once.")
+    max_streams: int = Field(
+        10_000, ge=1, le=MAX_COUNT, description="Event streams and WebSockets open at once."
+    )
     keepalive_interval_s: float = Field(
         15,
         gt=0,
         le=MAX_SECONDS,
-        description="Seconds of silence after which an event stream gets a comment.",
+        description="Seconds of silence after which an event stream gets a comment, a WebSocket a "
+        "ping.",
     )
     announce_capabilities: bool = Field(
         True, description="Send the capabilities event at the start of each /sse stream."
