@@ -10,10 +10,13 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from core.catalogue import Catalogue
 from core.context import ANONYMOUS, Principal
 from core.observability.health import Health
 from core.observability.metrics import Metrics
 from core.protocol.dispatch import Dispatcher
+from core.protocol.revisions import LATEST_LEGACY
+from core.transports.callers import plain_caller
 from core.transports.http import HTTPRequest, prefix_of
 from core.transports.rest import openapi_document
 from core.transports.streamable import StreamableDoor
@@ -93,8 +96,8 @@ class Pages:
     async def tools(self, request: HTTPRequest) -> None:
         """Answer `GET /tools`."""
         request.require_method("GET", "HEAD")
+        catalogue = await self._seen_by(request)
         info = self._dispatcher.identity.info
-        catalogue = self._dispatcher.seen_by(request.principal)
         entries = catalogue.entries("tools")
         body = {
             "service": info["name"],
@@ -108,8 +111,14 @@ class Pages:
     async def openapi(self, request: HTTPRequest) -> None:
         """Answer `GET /openapi.json`."""
         request.require_method("GET", "HEAD")
+        await self._seen_by(request)
         document = self.openapi_document(prefix_of(request), request.principal)
         await request.respond_json(200, to_json(document))
+
+    async def _seen_by(self, request: HTTPRequest) -> Catalogue:
+        """Return what a caller may use; errors as of `Catalogue.load`."""
+        await self._dispatcher.catalogue.load(plain_caller(request, LATEST_LEGACY, session=None))
+        return self._dispatcher.seen_by(request.principal)
 
     def openapi_document(
         self, prefix: str = "", principal: Principal = ANONYMOUS

@@ -18,6 +18,7 @@ Source: https://modelcontextprotocol.io/specification/2024-11-05/basic/transport
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Coroutine
 from typing import Any
@@ -31,6 +32,7 @@ from core.errors import (
     ServerBusy,
     SessionNotFound,
     SessionRequired,
+    ToolError,
 )
 from core.protocol.messages import (
     JSON,
@@ -41,6 +43,7 @@ from core.protocol.messages import (
 from core.protocol.revisions import V2024_11_05
 from core.protocol.sessions import Session
 from core.transports.callers import (
+    plain_caller,
     subscribe,
 )
 from core.transports.conversations import Conversation
@@ -75,6 +78,7 @@ class SSEDoor:
             endpoint = f"{prefix_of(request)}/messages?session_id={key}"
             await stream.send(frame(endpoint.encode(), event=b"endpoint"))
             if self._runtime.settings.server.announce_capabilities:
+                await self._know(request)
                 await stream.send(
                     frame(self._announcement(request.principal), event=b"capabilities")
                 )
@@ -82,6 +86,12 @@ class SSEDoor:
             await stream.wait()
         finally:
             conversation.end()
+
+    async def _know(self, request: HTTPRequest) -> None:
+        """Wait for the catalogue; what cannot be known now is not announced."""
+        with contextlib.suppress(ToolError):
+            caller = plain_caller(request, V2024_11_05, session=None)
+            await self._runtime.dispatcher.catalogue.load(caller)
 
     def _announcement(self, principal: Principal) -> bytes:
         dispatcher = self._runtime.dispatcher

@@ -500,9 +500,9 @@ class Bridged:
         if question is None or user is None:
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
         try:
-            if user.session is not None:
-                return await self._ask_session(user, question)
-            return await self._ask_call(user, child, question)
+            if user.session is None or any(running.work is not None for running in user.running):
+                return await self._ask_call(user, child, question)
+            return await self._ask_session(user, question)
         except SuiteError as error:
             raise RemoteError(REFUSED_BY_CLIENT, error.message) from error
 
@@ -510,10 +510,9 @@ class Bridged:
         """Ask on the stream of the newest call that has one, else on the session's own."""
         until = time.monotonic() + STREAM_WAIT_S
         while True:
-            for running in reversed(user.running):
-                channel = running.context.caller.channel if running.context is not None else None
-                if running.context is not None and channel is not None and channel.can_request:
-                    answers = await running.context.ask({"question": question})
+            for context in (each.context for each in reversed(user.running)):
+                if context is not None and _can_be_sent_requests(context):
+                    answers = await context.ask({"question": question})
                     return dict(answers["question"])
             session = self.endpoint.session(user.session or "")
             if session is not None and session.streams is not None and session.streams.is_open:
@@ -701,6 +700,11 @@ class Bridged:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # told to who waits; nobody else has to
+
+
+def _can_be_sent_requests(context: Context) -> bool:
+    channel = context.caller.channel
+    return not context.caller.modern and channel is not None and channel.can_request
 
 
 async def _asked_on(session: Session, question: ForeignQuestion) -> JSON:

@@ -109,7 +109,9 @@ class Forwarded(Catalogue):
         return declared
 
     def offers(self, method: str) -> bool:
-        """Return whether the server declares what a method belongs to."""
+        """Return whether the server declares what a method belongs to; a call finds it out."""
+        if not self.is_known:
+            return True
         if method == "logging/setLevel":
             return "logging" in self.declared
         if method == "completion/complete":  # 2024-11-05 has it without a capability
