@@ -10,7 +10,8 @@ ToolError
 ├── Busy
 │   └── BridgeBusy            too many requests wait for it, or too many children run
 ├── LimitExceeded
-│   └── AnswerTooLarge        its answer was longer than a line may be
+│   ├── AnswerTooLarge        its answer was longer than a line may be
+│   └── RequestTooLarge       so was the request; nothing was sent
 ├── CallGone                  its client has answered questions too late
 ├── ServerError               it answered with a JSON-RPC error
 │   └── BadAnswer             it answered with something that is neither result nor error
@@ -75,6 +76,13 @@ class AnswerTooLarge(LimitExceeded):
 
     code = "ANSWER_TOO_LARGE"
     default_hint = "Ask for less in one call; the operator sets MCP_BRIDGE_LINE_BYTES."
+
+
+class RequestTooLarge(LimitExceeded):
+    """The request is longer than one line may be, and was not sent."""
+
+    code = "REQUEST_TOO_LARGE"
+    default_hint = "Send less in one call; the operator sets MCP_BRIDGE_LINE_BYTES."
 
 
 class ServerError(ToolError):

@@ -115,7 +115,7 @@ class Child:
         self._end: End | None = None
         self._logs: list[Callable[[JSON], None]] = []
         self._unclear_until = -math.inf
-        self._connection = Connection(spec.name, self, redact=redact)
+        self._connection = Connection(spec.name, self, line_bytes=spec.line_bytes, redact=redact)
 
     @classmethod
     async def start(
@@ -258,7 +258,7 @@ class Child:
             ChildDied: It ended.
             RequestTimeout: It did not answer in time, and was told to stop.
             BridgeBusy: Too many requests wait for it already.
-            AnswerTooLarge: The answer had more bytes than a line may have.
+            AnswerTooLarge, RequestTooLarge: More bytes than a line may have.
             BadAnswer: It was no answer of MCP.
         """
         era = self._opened_era

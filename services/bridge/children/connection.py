@@ -42,6 +42,7 @@ from services.bridge.errors import (
     ChildDied,
     RemoteError,
     RequestTimeout,
+    RequestTooLarge,
     facts_of,
 )
 
@@ -52,8 +53,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ASKED: Final = 64
 """Requests of the child's that may be open at once; each of them waits for a person or a model."""
-MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
-"""What may wait for a child that does not read its input."""
 _GIVEN_UP: Final = 1024
 _EXCERPT: Final = 200
 _END: Final = 128
@@ -114,6 +113,7 @@ class Connection:
     Args:
         server: The child's name, for errors and the log.
         peer: Hears what the child says by itself.
+        line_bytes: The longest message that is sent, and the most that may wait to be read.
         redact: Takes the secrets out of what the log is told.
         clock: Monotonic seconds.
     """
@@ -123,6 +123,7 @@ class Connection:
         server: str,
         peer: Peer,
         *,
+        line_bytes: int,
         redact: Callable[[str], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,6 +132,7 @@ class Connection:
         self.last_heard = clock()
         self.takes_questions = True
         self._peer = peer
+        self._line_bytes = line_bytes
         self._redact = redact
         self._clock = clock
         self._process: Process | None = None
@@ -175,6 +177,7 @@ class Connection:
             RequestTimeout: It did not answer in time.
             ChildDied: It ended, or had ended before.
             BridgeBusy: It does not read, and too much waits for it.
+            RequestTooLarge: The message is longer than a line may be; nothing was sent.
         """
         pending = self.start(
             method, params, timeout_s=timeout_s, max_s=max_s, on_progress=on_progress
@@ -246,7 +249,9 @@ class Connection:
         process = self._process
         if process is None or self._end is not None:
             raise self._died(method)
-        if process.backlog > MAX_UNREAD_BYTES:
+        if len(line) > self._line_bytes:
+            raise self._too_long(method, len(line))
+        if process.backlog and process.backlog + len(line) > self._line_bytes:
             raise BridgeBusy(
                 f"The server {self.server} does not read what it is sent; "
                 f"{process.backlog:,} bytes wait for it.",
@@ -454,6 +459,13 @@ class Connection:
             f"The answer of the server {self.server} to {method} had more than {limit:,} bytes.",
             server=self.server,
             limit_bytes=limit,
+        )
+
+    def _too_long(self, method: str, length: int) -> RequestTooLarge:
+        return RequestTooLarge(
+            f"{method} has {length:,} bytes; at most {self._line_bytes:,} are sent to a server.",
+            server=self.server,
+            limit_bytes=self._line_bytes,
         )
 
     def _bad_answer(self, method: str) -> BadAnswer:

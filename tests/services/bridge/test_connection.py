@@ -12,11 +12,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from services.bridge.children.process import ChildGone, End, Process
 
 from core.protocol.messages import JSON
 from services.bridge.children import connection as subject
 from services.bridge.children.connection import Connection, answered_id
+from services.bridge.children.process import ChildGone, End, Process
 from services.bridge.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -24,8 +24,10 @@ from services.bridge.errors import (
     ChildDied,
     RemoteError,
     RequestTimeout,
+    RequestTooLarge,
 )
 
+LINE_BYTES = 10_000
 CRASHED = End(code=3, signal=None, why="exited", stderr=("out of luck",))
 
 
@@ -93,7 +95,11 @@ class Desk:
         self.now = 100.0
         self.pipe, self.person = Pipe(), Person()
         self.connection = Connection(
-            "toy", self.person, redact=lambda text: text, clock=lambda: self.now
+            "toy",
+            self.person,
+            line_bytes=LINE_BYTES,
+            redact=lambda text: text,
+            clock=lambda: self.now,
         )
         self.connection.attach(cast(Process, self.pipe))
 
@@ -263,12 +269,21 @@ async def test_the_end_of_the_process_ends_all_that_waits() -> None:
 
 
 async def test_a_child_that_does_not_read_is_given_no_more() -> None:
-    """What is written waits in our memory."""
+    """What is written waits in our memory, and a process with too much of it is killed."""
     desk = Desk()
-    desk.pipe.backlog = subject.MAX_UNREAD_BYTES + 1
+    desk.pipe.backlog = LINE_BYTES
     task = await desk.ask()
     with pytest.raises(BridgeBusy, match="does not read"):
         await task
+    assert desk.connection.is_idle
+
+
+async def test_a_request_longer_than_a_line_is_not_sent() -> None:
+    """The limit of what one message may have is for both directions."""
+    desk = Desk()
+    with pytest.raises(RequestTooLarge, match="at most 10,000"):
+        await desk.connection.request("tools/call", {"a": "x" * LINE_BYTES}, timeout_s=1)
+    assert desk.pipe.sent == []
     assert desk.connection.is_idle
 
 
