@@ -86,7 +86,7 @@ def read_servers(
         SettingsError: All that is wrong with it; no value is repeated.
     """
     if not path.exists() and path.parent.is_dir():
-        return Read({}, (f"{path} is not there yet",))
+        return Read({}, (f"{path.name} is not there yet",))
     file = read_config_file(path)
     table = table_of(file)
     if table is None:
@@ -142,7 +142,7 @@ def _open_secrets(file: ConfigFile, entries: Mapping[str, Any]) -> list[str]:
     if not written:
         return []
     return [
-        f"{file.path} has secrets ({', '.join(written)}) and is open to other users "
+        f"{file.path.name} has secrets ({', '.join(written)}) and is open to other users "
         f"(mode {file.mode:o}); chmod 600 it, or put each into a file that `secrets` names"
     ]
 
@@ -212,7 +212,8 @@ class ServerFile:
                 self._on_change(read.servers)
                 logger.info("the servers are %s", ", ".join(read.servers) or "none")
         except SettingsError as error:
-            self.problem = str(error)
+            # Who asks for /health need not know the folders of this machine.
+            self.problem = str(error).replace(f"{self.path.parent}/", "")
             logger.error("the servers stay as they were: %s", error)
             return
         self.problem = None
