@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services.bridge.children.process import End
 
 from core.protocol.messages import JSON
 from services.bridge.children.child import Child, Face
+from services.bridge.children.process import End
 from services.bridge.errors import (
+    AnswerTooLarge,
     BadAnswer,
     BridgeBusy,
     ChildDied,
@@ -375,8 +376,7 @@ async def test_the_calls_beside_a_bad_one_get_their_own_answers(
     habit: str, arguments: JSON
 ) -> None:
     """Whatever a child adds to its answers reaches no client, and is counted."""
-    spec = ServerSpec(name="hostile", command=(sys.executable, str(HERE / "hostile.py")))
-    async with opened(spec) as child:
+    async with opened(hostile()) as child:
         bad = [asyncio.create_task(call(child, habit, arguments)) for _ in range(3)]
         echoes = [call(child, "echo", {"text": f"number {n}"}) for n in range(20)]
         for number, echoed in enumerate(await asyncio.gather(*echoes)):
@@ -385,6 +385,44 @@ async def test_the_calls_beside_a_bad_one_get_their_own_answers(
             assert isinstance(outcome, dict | BadAnswer)
         assert child.in_flight == 0
         assert sum(child.oddities.values()) >= 3
+
+
+def hostile(**settings: Any) -> ServerSpec:
+    """Return the program with all bad habits."""
+    return ServerSpec(
+        name="hostile", command=(sys.executable, str(HERE / "hostile.py")), **settings
+    )
+
+
+async def test_an_answer_longer_than_a_line_is_told_at_once_and_calls_go_on() -> None:
+    """8 MiB, where 1 MiB is the limit: what is read on behind it is whole again."""
+    async with opened(hostile(line_bytes=1 << 20)) as child:
+        with pytest.raises(AnswerTooLarge, match="more than 1,048,576 bytes") as caught:
+            await call(child, "big", {"bytes": 8 << 20})
+        assert caught.value.facts["limit_bytes"] == 1 << 20
+        assert (await call(child, "echo", {"text": "on"}))["content"][0]["text"] == "on"
+
+
+async def test_an_answer_of_eight_mebibytes_comes_whole() -> None:
+    """Readers with a buffer of 64 KiB hang on it."""
+    async with opened(hostile()) as child:
+        answer = await call(child, "big", {"bytes": 8 << 20})
+        assert len(answer["content"][0]["text"]) == 8 << 20
+
+
+async def test_a_child_that_reads_no_more_is_sent_no_more_than_one_line() -> None:
+    """What is refused was not sent; what was sent times out."""
+    async with opened(hostile(line_bytes=1 << 20)) as child:
+        await call(child, "stop_reading")
+        sent = []
+        for _ in range(4):
+            much = call(child, "echo", {"text": "x" * 400_000}, timeout_s=0.3)
+            sent.append(asyncio.create_task(much))
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        kinds = [type(outcome) for outcome in outcomes]
+        assert set(kinds) == {RequestTimeout, BridgeBusy}
+        assert child.is_alive
+        assert child.in_flight == 0
 
 
 # --- questions of legacy children ----------------------------------------------------------------
