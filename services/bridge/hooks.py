@@ -13,6 +13,7 @@ async def result(self, call: HookCall, result: dict) -> dict | None: ...
 itself with `call.answer(result)`: then neither later hooks nor the server are asked. `result`
 returns another result, or None to leave it as it is. Requests go through the hooks in the order in
 which they are named, results back in the reverse one, through those that let the request pass.
+A call that asks its client something comes again with the answers in 2026-07-28, and passes again.
 
 What else goes wrong in a hook fails the call (`HOOK_FAILED`): a guard that breaks lets nothing by.
 examples/bridge_hooks.py has two.
