@@ -295,19 +295,18 @@ class Connection:
         else:
             self._take(message)
 
-    def line_too_long(self, limit: int, head: bytes = b"", tail: bytes = b"") -> None:
+    def line_too_long(self, limit: int, head: bytes = b"") -> None:
         """Hear that a line was thrown away, and end the request whose answer it was.
 
-        Where its ends do not show whose it was, it was that of the only request on its way; of
-        several, those that get no answer in time are told what probably became of it.
+        Where its beginning does not show whose it was, it was that of the only request on its way;
+        of several, those that get no answer in time are told what probably became of it.
 
         Args:
             head: The first bytes of the line, as far as they were kept.
-            tail: Its last ones.
         """
         self._odd("a line longer than the limit", f"more than {limit:,} bytes")
         waiting = [one for one in self._pending.values() if one.deadline < math.inf]
-        if (id_ := answered_id(head, tail)) is not None:
+        if (id_ := answered_id(head[:_END], b"")) is not None:
             waiting = [one for one in waiting if one.id == id_]
         if len(waiting) == 1:
             self.give_up(waiting[0], "The answer was too large.")

@@ -373,18 +373,15 @@ async def test_the_one_request_on_its_way_hears_that_its_answer_was_too_large() 
 
 
 async def test_a_large_answer_that_shows_its_id_ends_that_request_only() -> None:
-    """The official libraries write the id at one end of the line."""
+    """The Python library begins with the id."""
     desk = Desk()
     tasks = [await desk.ask() for _ in range(3)]
-    desk.connection.line_too_long(1000, b'{"jsonrpc":"2.0","id":2,"result":{"content":', b'"}]}}')
+    desk.connection.line_too_long(1000, b'{"jsonrpc":"2.0","id":2,"result":{"content":')
     with pytest.raises(AnswerTooLarge):
         await tasks[1]
-    desk.connection.line_too_long(1000, b'{"result":{"content":', b'"}]},"jsonrpc":"2.0","id":3}')
-    with pytest.raises(AnswerTooLarge):
-        await tasks[2]
-    assert not tasks[0].done()
+    desk.answers(3)
     desk.answers(1)
-    assert await tasks[0] == {"ok": True}
+    assert [await tasks[0], await tasks[2]] == [{"ok": True}] * 2
 
 
 async def test_of_several_requests_those_without_answer_hear_of_the_large_one() -> None:
@@ -517,7 +514,7 @@ _LINES = st.one_of(
 
 
 @given(lines=st.lists(_LINES, max_size=25), crashes=st.booleans(), too_long=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_whatever_a_child_sends_each_request_ends_in_its_own_way(
     lines: list[bytes], crashes: bool, too_long: bool
 ) -> None:
