@@ -137,6 +137,7 @@ class Connection:
         self._clock = clock
         self._process: Process | None = None
         self._end: End | None = None
+        self._ticked = clock()
         self._next_id = 1
         self._pending: dict[int, Pending] = {}
         self._asked: dict[RequestId, asyncio.Task[None]] = {}
@@ -230,7 +231,12 @@ class Connection:
         self._send(to_json(message) + b"\n")
 
     def tick(self, now: float) -> None:
-        """Give up what is past its deadline."""
+        """Give up what is past its deadline; while the child asks, no time passes."""
+        since, self._ticked = now - self._ticked, now
+        if self._asked:  # a person may be reading
+            for pending in self._pending.values():
+                pending.deadline += since
+                pending.last += since
         late = [pending for pending in self._pending.values() if pending.deadline <= now]
         for pending in late:
             self.give_up(pending, "It took too long.")

@@ -19,7 +19,15 @@ from typing import Any
 from core.catalogue import Catalogue
 from core.context import LOG_LEVELS, Caller, Context, notification
 from core.endpoint import Endpoint
-from core.errors import ForeignError, InvalidArguments, ResourceNotFound, SuiteError, ToolError
+from core.errors import (
+    ClientCapabilityMissing,
+    ForeignError,
+    InvalidArguments,
+    MissingClientCapability,
+    ResourceNotFound,
+    SuiteError,
+    ToolError,
+)
 from core.observability.health import Component
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS, UPDATED
 from core.protocol.dispatch import Identity
@@ -56,10 +64,12 @@ MAX_CATALOGUES = 64
 STREAM_WAIT_S = 10.0
 """For a session's client to open a stream on which it can be asked."""
 RETRY_S = 5.0
+ONE_BREATH_S = 0.02
 REFUSED_BY_CLIENT = -1
 METHOD_NOT_FOUND = -32601
 URL_ELICITATION_REQUIRED = -32042
 RESOURCE_NOT_FOUND = -32002
+MISSING_CAPABILITY = -32021
 LEVEL_NAMES = tuple(LOG_LEVELS)
 _LIST_CHANGES = {TOOLS, PROMPTS, RESOURCES}
 logger = logging.getLogger(__name__)
@@ -92,6 +102,7 @@ class Bridged:
         self._catalogues: dict[tuple[str, Environment], Forwarded] = {}
         self._finding: dict[Forwarded, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._shared_calls: dict[Child, dict[Context, JSON | None]] = {}
         self._listed: Child | None = None
         self._interest: frozenset[str] = frozenset()
         self._subscribed: set[str] = set()
@@ -240,38 +251,46 @@ class Bridged:
             self._spawn(self._follow_interest())
         return changed
 
-    def _relist(self, child: Child, user: User | None) -> None:
-        """Read lists again, because a child says so or is another one, and tell who has them."""
-        if user is None:
-            self._spawn(self._list_for_all(child))
-        else:
-            self._spawn(self._list_for_one(child, user))
+    async def _list_for_all(self, child: Child, says: str | None = None) -> None:
+        """Read everybody's lists again, and tell what is new about them.
 
-    async def _list_for_all(self, child: Child) -> None:
+        Args:
+            says: The change that the child tells of; None when it is another child.
+        """
         with contextlib.suppress(ToolError):
             changed = await self._list(self.catalogue, child)
-            for catalogue in self._catalogues.values():
-                catalogue.is_known = False
-            if "tools" in changed:
-                self.endpoint.tools_changed()
-            if "prompts" in changed:
-                self.endpoint.prompts_changed()
-            if {"resources", "templates"} & changed:
-                self.endpoint.resources_changed()
+            self._forget_lists()
+            for method in _told_by(changed) | ({says} if says else set()):
+                self._publish(method)
 
-    async def _list_for_one(self, child: Child, user: User) -> None:
-        """Give a user a catalogue of its own: its child has changed its lists for it alone."""
+    async def _list_for_one(self, child: Child, user: User, says: str) -> None:
+        """Read the lists again of somebody whose own child says that they are others.
+
+        A session has a catalogue of its own from then on. Requests that stand alone are told like
+        everybody, and theirs are read at the next one.
+        """
+        if user.session is None:
+            self._forget_lists()
+            self._publish(says)
+            return
         with contextlib.suppress(ToolError):
             catalogue = user.catalogue or self._new_catalogue()
             changed = await self._list(catalogue, child)
             user.catalogue = catalogue
-            for kinds, method in (
-                ({"tools"}, TOOLS),
-                ({"prompts"}, PROMPTS),
-                ({"resources", "templates"}, RESOURCES),
-            ):
-                if kinds & changed and user.session is not None:
-                    self.endpoint.tell(user.session, notification(method, {}))
+            for method in _told_by(changed) | {says}:
+                self.endpoint.tell(user.session, notification(method, {}))
+
+    def _forget_lists(self) -> None:
+        for catalogue in self._catalogues.values():
+            catalogue.is_known = False
+
+    def _publish(self, method: str) -> None:
+        tell = {
+            TOOLS: self.endpoint.tools_changed,
+            PROMPTS: self.endpoint.prompts_changed,
+            RESOURCES: self.endpoint.resources_changed,
+        }
+        tell[method]()
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -295,7 +314,7 @@ class Bridged:
             code = "error" if result.get("isError") is True else None
             return result
         except RemoteError as error:
-            refusal = self._as_error(method, params, error)
+            refusal = self._as_error(method, params, error, context.caller)
             code = refusal.code
             raise refusal from error
         except SuiteError as error:
@@ -315,7 +334,7 @@ class Bridged:
             try:
                 return await self._send(method, call.params, context)
             except RemoteError as error:
-                raise self._as_error(method, call.params, error) from error
+                raise self._as_error(method, call.params, error, context.caller) from error
 
         return await self.hooks.run(call, go_on)
 
@@ -329,12 +348,21 @@ class Bridged:
         lease = await self.pool.lease(Want(caller.session or None, caller.payer, self._own_face))
         child, finished = lease.child, False
         if child is not self._listed and self.catalogue.is_known:
-            self._relist(child, None)
+            self._spawn(self._list_for_all(child))
+        calls = self._shared_calls.setdefault(child, {})
+        calls[context] = None
         try:
             result = await self._request(child, method, params, context)
             finished = True
+            if result.get("isError") is True and calls[context] is not None:
+                raise _not_askable(context.caller, calls[context])
             return result
+        except RemoteError:
+            if calls[context] is not None:
+                raise _not_askable(context.caller, calls[context]) from None
+            raise
         finally:
+            del calls[context]
             lease.release(finished=finished)
 
     async def _on_own_child(
@@ -387,8 +415,8 @@ class Bridged:
         try:
             if not running.open_questions:
                 await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                await asyncio.sleep(0)  # what it asks in one breath is asked in one result
+            if not work.done():  # what it asks in one breath is asked in one result
+                await asyncio.wait({work}, timeout=ONE_BREATH_S)
             if work.done():
                 self._end(user, running, finished=work.exception() is None)
                 return work.result()
@@ -498,6 +526,9 @@ class Bridged:
         """
         question, user = question_of(method, params), self._users.of_child(child)
         if question is None or user is None:
+            calls = self._shared_calls.get(child, {})
+            if question is not None and len(calls) == 1:  # so that it must be this one
+                calls[next(iter(calls))] = question.capability()
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
         try:
             if user.session is None or any(running.work is not None for running in user.running):
@@ -535,8 +566,10 @@ class Bridged:
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Pass on what a child tells: to all who share it, or to whose own it is."""
         user = self._users.of_child(child)
-        if method in _LIST_CHANGES:
-            self._relist(child, user)
+        if method in _LIST_CHANGES and user is None:
+            self._spawn(self._list_for_all(child, says=method))
+        elif method in _LIST_CHANGES and user is not None:
+            self._spawn(self._list_for_one(child, user, says=method))
         elif method == UPDATED:
             self._tell_update(user, params)
         elif method == "notifications/message":
@@ -571,6 +604,7 @@ class Bridged:
 
     def ended(self, child: Child, end: End) -> None:
         """Forget a child."""
+        self._shared_calls.pop(child, None)
         user = self._users.of_child(child)
         if user is not None:
             user.children.discard(child)
@@ -677,7 +711,12 @@ class Bridged:
             )
         return min(seconds, self.spec.max_request_timeout_s)
 
-    def _as_error(self, method: str, params: JSON, error: RemoteError) -> SuiteError:
+    def _as_error(
+        self, method: str, params: JSON, error: RemoteError, caller: Caller
+    ) -> SuiteError:
+        if error.code == MISSING_CAPABILITY and caller.modern:
+            needed = error.data.get("requiredCapabilities") if type(error.data) is dict else None
+            return MissingClientCapability(error.message, requiredCapabilities=needed or {})
         if method == "tools/call" and error.code != URL_ELICITATION_REQUIRED:
             return self._as_tool_error(error)
         if error.code == RESOURCE_NOT_FOUND and "uri" in params:
@@ -705,6 +744,26 @@ class Bridged:
 def _can_be_sent_requests(context: Context) -> bool:
     channel = context.caller.channel
     return not context.caller.modern and channel is not None and channel.can_request
+
+
+def _told_by(changed: frozenset[str]) -> set[str]:
+    """Return the notifications that tell of changed lists."""
+    of_list = {"tools": TOOLS, "prompts": PROMPTS, "resources": RESOURCES, "templates": RESOURCES}
+    return {of_list[kind] for kind in changed}
+
+
+def _not_askable(caller: Caller, capability: JSON | None) -> SuiteError:
+    """Return the error of a call that failed because its client cannot be asked."""
+    asked = " and ".join(capability or ())
+    if caller.modern or not caller.session:
+        return MissingClientCapability(
+            f"This call has to ask the client for {asked}, which it does not offer.",
+            requiredCapabilities=capability or {},
+        )
+    return ClientCapabilityMissing(
+        f"This call has to ask the client for {asked}, which it does not offer.",
+        hint="Use a client that offers it.",
+    )
 
 
 async def _asked_on(session: Session, question: ForeignQuestion) -> JSON:
