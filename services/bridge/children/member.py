@@ -86,19 +86,20 @@ class Member:
         self.ready.clear()
 
     async def start(self, spec: ServerSpec, start_child: StartChild) -> Child:
-        """Start the process; when the pool has parted with it meanwhile, stop it again.
+        """Start the process, and stop it again when the pool has parted with it meanwhile.
 
         Raises:
-            ChildNotStarted: One of the two.
+            ChildNotStarted: It could not be started, or is not wanted any more.
         """
-        environment = dict(self.key.environment)
-        child = self.child = await start_child(spec, environment=environment, owner=self)
-        if self.is_gone:
-            await child.stop("stopped")
-            raise ChildNotStarted(
-                f"The server {spec.name} was stopped while it started.", server=spec.name
-            )
-        return child
+        if not self.is_gone:
+            environment = dict(self.key.environment)
+            self.child = await start_child(spec, environment=environment, owner=self)
+            if not self.is_gone:
+                return self.child
+            await self.child.stop("stopped")
+        raise ChildNotStarted(
+            f"The server {spec.name} was stopped while it started.", server=spec.name
+        )
 
     def opened(self, now: float, *, ping_interval_s: float) -> None:
         """Note that it can be spoken to."""

@@ -28,6 +28,7 @@ from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of,
 from services.bridge.children.member import Member, StartChild
 from services.bridge.children.members import Members
 from services.bridge.children.status import Status, status_of
+from services.bridge.children.turns import Turns
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted, facts_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Pool:
         self._is_closed = False
         self._members = Members()
         self._backoffs = Backoffs()
+        self._turns = Turns()
         self._own_wanted_at = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
@@ -295,12 +297,11 @@ class Pool:
         return member
 
     async def _bring_up(self, member: Member) -> None:
+        # everybody's child waits for nobody, and a spare has had its turn
+        is_first = member.key == SHARED or member.child is not None
         try:
-            child = member.child or await member.start(self._spec, self._start_child)
-            if member.key != SPARE:
-                await child.open(member.face)
-                member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
-                self._modern = child.modern
+            async with contextlib.nullcontext() if is_first else self._turns.turn():
+                await self._start_and_open(member)
         except (ChildNotStarted, ChildDied) as error:
             self._not_started(member, error)
         except Exception:
@@ -309,6 +310,13 @@ class Pool:
             self._not_started(member, ChildNotStarted(message, server=self._spec.name))
         finally:
             member.ready.set()
+
+    async def _start_and_open(self, member: Member) -> None:
+        child = member.child or await member.start(self._spec, self._start_child)
+        if member.key != SPARE:
+            await child.open(member.face)
+            member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
+            self._modern = child.modern
 
     def _not_started(self, member: Member, error: Failure) -> None:
         member.error = error

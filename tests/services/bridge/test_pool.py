@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.bridge.children.backoff import Backoff
 from services.bridge.children.isolation import Want, key_of
 from services.bridge.children.pool import Lease
+from services.bridge.children.turns import AT_ONCE, Turns
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted
 from tests.services.bridge.children_in_memory import ASKABLE, OWN_FACE, Toy, settle, want
 
@@ -292,6 +293,61 @@ async def test_a_fault_of_the_bridge_at_a_start_hangs_nobody(
         with pytest.raises(ChildNotStarted, match="log has why"):
             await toy.pool.lease(want())
     assert "a bug of ours" in caplog.text
+
+
+async def test_many_sessions_at_once_start_a_few_processes_at_a_time() -> None:
+    """The others wait for their turn; the shared child waits for nobody."""
+    toy = Toy(max_children=100, start="lazy", protocol="legacy")
+    toy.server.gate.clear()
+    async with toy.pool.running():
+        calls = [
+            asyncio.create_task(toy.pool.lease(want(str(n), capabilities=ASKABLE)))
+            for n in range(50)
+        ]
+        await settle()
+        assert toy.server.started == AT_ONCE
+        shared = asyncio.create_task(toy.pool.prototype())
+        await settle()
+        assert toy.server.started == AT_ONCE + 1
+        toy.server.gate.set()
+        assert (await shared).is_alive
+        leases = await asyncio.gather(*calls)
+        assert len({lease.child.pid for lease in leases}) == 50
+
+
+async def test_closing_while_starts_wait_for_their_turn_starts_no_more() -> None:
+    """Whoever waited for them is told."""
+    toy = Toy(max_children=100, start="lazy", protocol="legacy")
+    toy.server.gate.clear()
+    async with toy.pool.running():
+        calls = [
+            asyncio.create_task(toy.pool.lease(want(str(n), capabilities=ASKABLE)))
+            for n in range(50)
+        ]
+        await settle()
+    assert toy.server.started == AT_ONCE
+    assert not toy.server.alive
+    told = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in told} == {ChildNotStarted}
+
+
+async def test_a_start_that_takes_long_does_not_keep_others_from_theirs() -> None:
+    """A turn is over after its time, whether the start is or not; each is given back once."""
+    turns = Turns(at_once=1, turn_s=0.01)
+    may_end = asyncio.Event()
+
+    async def start(wait: bool) -> None:
+        async with turns.turn():
+            if wait:
+                await may_end.wait()
+
+    hangs = asyncio.create_task(start(wait=True))
+    await settle()
+    async with asyncio.timeout(5):
+        await start(wait=False)
+        may_end.set()
+        await hangs
+    assert turns._free._value == 1
 
 
 # --- failures -------------------------------------------------------------------------------------
