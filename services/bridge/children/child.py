@@ -111,7 +111,6 @@ class Child:
         self._spec = spec
         self._owner = owner
         self._era: Legacy | Modern | None = None
-        self._started = False
         self._end: End | None = None
         self._logs: list[Callable[[JSON], None]] = []
         self._unclear_until = -math.inf
@@ -127,8 +126,7 @@ class Child:
             environment: Variables over those of the spec, from the caller's headers.
 
         Raises:
-            ChildNotStarted: The command cannot be run, a secret cannot be read, or it ended
-                at once.
+            ChildNotStarted: The command cannot be run, or a secret cannot be read.
         """
         env = environment_of(spec, environment or {}, os.environ)
         redact = secrets_of(spec, env)
@@ -148,9 +146,6 @@ class Child:
                 f"The server {spec.name} could not be started: {error}", server=spec.name
             ) from error
         child._connection.attach(child.process)
-        if child._end is not None:
-            raise child._not_opened("it ended at once")
-        child._started = True
         return child
 
     async def open(self, face: Face) -> None:
@@ -161,18 +156,17 @@ class Child:
         Raises:
             ChildNotStarted: It does not open as an MCP server in time, or ended before it had.
         """
-        self.face = face
         try:
-            era = await self._opened(face)
+            self._era = era = await self._opened(face)
+            self.face = face
+            era.begin()
+            await asyncio.sleep(0)  # a stream of changes begins before what may change is read
         except (NotOpened, RemoteError, ToolError) as error:
             self.process.kill("did not open")
             raise self._not_opened(_why(error)) from error
         except BaseException:
             self.process.kill("was not wanted any more")
             raise
-        self._era = era
-        era.begin()
-        await asyncio.sleep(0)  # a stream of changes begins before anything is read that may change
 
     @property
     def pid(self) -> int:
@@ -374,8 +368,7 @@ class Child:
     def ended(self, end: End) -> None:
         """Hear that the process has ended."""
         self._end = end
-        if self._started:
-            self._owner.ended(self, end)
+        self._owner.ended(self, end)
 
     # --- opening and listing ----------------------------------------------------------------------
 
