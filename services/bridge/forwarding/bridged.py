@@ -653,7 +653,7 @@ class Bridged:
             else:
                 await lease.child.unsubscribe(params["uri"])
         except RemoteError as error:
-            raise self._as_error(method, params, error) from error
+            raise self._as_error(method, params, error, caller) from error
         finally:
             lease.release()
 
