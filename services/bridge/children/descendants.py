@@ -30,7 +30,10 @@ MARK: Final = "MCP_BRIDGE_CHILD"
 """The variable that tells whose descendant a process is."""
 LOOK_EVERY_S: Final = 1.0
 """How often processes that lost their parent are looked for, as long as nothing ends."""
-STRAY_S: Final = 10.0
+LOOK_AGAIN_S: Final = 0.1
+REMEMBERED_S: Final = 3.0
+"""How long a child is known that has ended and seems to have left nothing."""
+STRAY_S: Final = 5.0
 """How long a zombie of unknown origin is left to whoever may wait for it."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -80,6 +83,8 @@ class Family:
         mark: What `MARK` is in its environment.
         has_ended: The child is gone; what it left has to go too.
         spares_until: Until when (monotonic seconds) what it left may end by itself.
+        ended_at: When it ended (monotonic seconds).
+        seen: Process ids that were below it when it was sent a signal; a zombie shows less.
         orphans: Process ids of what it left, and a pidfd each.
         is_alone: Set while there are none.
     """
@@ -88,6 +93,8 @@ class Family:
     mark: str
     has_ended: bool = False
     spares_until: float = 0.0
+    ended_at: float = 0.0
+    seen: set[int] = field(default_factory=set)
     orphans: dict[int, int] = field(default_factory=dict)
     is_alone: asyncio.Event = field(default_factory=_set_event)
 
@@ -118,8 +125,11 @@ class Families:
     def end(self, family: Family, *, spares_until: float) -> None:
         """Have what a child left end, now that it is gone: at once, or at that time."""
         family.has_ended = True
+        family.ended_at = time.monotonic()
         family.spares_until = spares_until
         self.look()
+        # The kernel's list may miss some while others in it end: proc_pid_task_children(5).
+        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look)
 
     def tick(self, now: float) -> None:
         """Look for what lost its parent, when it is time (monotonic seconds)."""
@@ -135,19 +145,28 @@ class Families:
         for pid in children_of(os.getpid()):
             if pid not in leaders:
                 self._sort(pid, strays.get(pid, now), now)
-        for family in [family for family in self._by_leader.values() if family.has_ended]:
-            if not family.orphans:
-                del self._by_leader[family.leader], self._by_mark[family.mark]
-            elif now >= family.spares_until:
+        for family in self._ended():
+            if family.orphans and now >= family.spares_until:
                 family.send(signal.SIGKILL)
+            elif not family.orphans and now >= family.ended_at + REMEMBERED_S:
+                self._forget(family)
+
+    def _forget(self, family: Family) -> None:
+        del self._by_mark[family.mark]
+        if self._by_leader.get(family.leader) is family:  # or another has its process id by now
+            del self._by_leader[family.leader]
+
+    def _ended(self) -> list[Family]:
+        return [family for family in self._by_mark.values() if family.has_ended]
 
     def _sort(self, pid: int, seen: float, now: float) -> None:
         """Find out whose a child of ours is that we did not start, or did not start here."""
         try:
             state, session = _state_of(pid)
-            family = self._by_leader.get(session) or self._by_mark.get(_mark_of(pid))
         except OSError:
             return  # gone meanwhile
+        family = self._by_leader.get(session) or self._by_mark.get(_mark_of(pid))
+        family = family or next((one for one in self._ended() if pid in one.seen), None)
         if family is not None:
             if pid not in family.orphans:
                 self._adopt(family, pid)
@@ -184,7 +203,7 @@ def _mark_of(pid: int) -> str:
     name = f"{MARK}=".encode()
     try:
         variables = _read(f"/proc/{pid}/environ").split(b"\0")
-    except PermissionError:
+    except OSError:
         return ""
     return next(
         (each[len(name) :].decode("latin-1") for each in variables if each.startswith(name)), ""

@@ -376,7 +376,9 @@ class Process:
         self._family.send(number)
         if self.end is not None:
             return
-        for pid in list(tree_of(self.pid)):
+        pids = list(tree_of(self.pid))
+        self._family.seen.update(pids[1:])
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
         with contextlib.suppress(ProcessLookupError, PermissionError):
