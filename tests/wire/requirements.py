@@ -30,6 +30,7 @@ ELICITATION = _SPEC + "2025-11-25/client/elicitation"
 SUBSCRIPTIONS = _SPEC + "2026-07-28/basic/utilities/subscriptions"
 QUESTIONS = _SPEC + "2026-07-28/basic/utilities/mrtr"
 JSON_RPC = "https://www.jsonrpc.org/specification"
+RFC_6455 = "https://www.rfc-editor.org/rfc/rfc6455"
 
 SECTIONS = {
     3: "How one endpoint tells the revisions apart",
@@ -47,6 +48,7 @@ SECTIONS = {
     15: "Limits, credentials, Host and Origin",
     16: "Batches",
     17: "POST /rpc",
+    18: "WebSocket",
 }
 
 
@@ -801,5 +803,80 @@ REQUIREMENTS = (
         OURS,
         "rpc.http_errors_are_for_what_is_not_json_rpc",
         "rpc.endpoint_can_be_switched_off",
+    ),
+    _need(
+        "18.1",
+        "The subprotocol is `mcp`; what is refused before the upgrade is refused as HTTP.",
+        RFC_6455,
+        "websocket.our_subprotocol_is_answered_where_it_is_offered",
+        "websocket.client_that_offers_other_subprotocols_only_is_refused",
+        "websocket.plain_request_is_told_to_upgrade",
+    ),
+    _need(
+        "18.2",
+        "Nothing is compressed.",
+        OURS,
+        "websocket.nothing_is_compressed",
+    ),
+    _need(
+        "18.3",
+        "The socket is the session, of any revision, and each text frame a message.",
+        CLIENTS,
+        "websocket.every_legacy_revision_can_be_negotiated",
+        "websocket.requests_of_both_eras_take_turns",
+        "websocket.request_of_2026_needs_no_session",
+        "websocket.array_is_answered_message_by_message",
+    ),
+    _need(
+        "18.4",
+        "Requests run at the same time, each with its own answer.",
+        OURS,
+        "websocket.quick_request_overtakes_a_slow_one",
+        "websocket.hundred_calls_of_ten_sockets_get_their_own_answers",
+    ),
+    _need(
+        "18.5",
+        "Notifications, questions and answers travel on the socket.",
+        CLIENTS,
+        "websocket.progress_and_log_messages_come_before_the_result",
+        "websocket.server_asks_the_client_on_the_socket",
+        "websocket.question_of_2026_travels_in_the_result",
+    ),
+    _need(
+        "18.6",
+        "A call stops when it is cancelled, and when its socket is closed.",
+        CANCELLATION,
+        "websocket.cancelled_call_stops_without_an_answer",
+        "websocket.closing_the_socket_cancels_its_calls",
+    ),
+    _need(
+        "18.7",
+        "A server that stops closes with 1001, after the calls that run.",
+        RFC_6455,
+        "websocket.server_that_stops_answers_what_runs_and_closes_then",
+        "websocket.call_that_outlasts_the_grace_is_told_so",
+    ),
+    _need(
+        "18.8",
+        "Changes are told to sessions, and to requests to listen until either side ends them.",
+        SUBSCRIPTIONS,
+        "websocket.session_hears_of_changes",
+        "websocket.listening_of_2026_works_until_it_is_cancelled",
+        "websocket.listening_is_answered_when_the_server_stops",
+        "websocket.listening_in_vain_is_refused",
+    ),
+    _need(
+        "18.9",
+        "What is no message is answered with an error, and the socket stays.",
+        JSON_RPC,
+        "websocket.nonsense_is_answered_and_the_socket_stays",
+        "websocket.notification_is_never_answered",
+    ),
+    _need(
+        "18.10",
+        "Each endpoint has the door, and takes its sockets with it.",
+        OURS,
+        "websocket.every_endpoint_has_the_door",
+        "websocket.sockets_outlive_a_new_endpoint_and_end_with_their_own",
     ),
 )
