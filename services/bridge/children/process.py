@@ -28,6 +28,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -528,9 +529,11 @@ def _end_with(parent: int) -> None:
 def _default_signals() -> Iterator[None]:
     """Have a new process begin with no signal ignored or blocked, whatever this one does.
 
-    exec(2) keeps what is ignored, but not handlers: what we ignore has one meanwhile.
+    exec(2) keeps what is ignored, but not handlers: what we ignore has one meanwhile. Only the main
+    thread may do that; elsewhere there is no server but in tests.
     """
-    ignored = [each for each in _SIGNALS if signal.getsignal(each) is signal.SIG_IGN]
+    is_main = threading.current_thread() is threading.main_thread()
+    ignored = [each for each in _IGNORABLE if is_main and signal.getsignal(each) is signal.SIG_IGN]
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         for each in ignored:
@@ -542,7 +545,20 @@ def _default_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_IGNORABLE = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGCHLD,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+"""What shells, nohup(1) and supervisors ignore; subprocess sees to SIGPIPE and SIGXFSZ."""
 
 
 def _nothing(_number: int, _frame: object) -> None:

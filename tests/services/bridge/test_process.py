@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +374,21 @@ async def test_nothing_of_ours_leaks_into_the_child(
     signals = dict(line.split(b":\t") for line in heard.lines if line.startswith(b"Sig"))
     assert int(signals[b"SigBlk"], 16) == int(signals[b"SigIgn"], 16) == 0
     assert os.getsid(heard.process.pid) == os.getpgid(heard.process.pid) == heard.process.pid
+
+
+def test_a_loop_of_another_thread_can_have_children() -> None:
+    """Tests run servers so; handlers of signals are the main thread's alone."""
+
+    async def run() -> End:
+        heard = Heard()
+        limits = Limits(1000, None, None)
+        heard.process = await Process.start(
+            ["true"], env={}, cwd=None, limits=limits, label="x", redact=str, listener=heard
+        )
+        return await heard.end()
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(asyncio.run, run()).result().code == 0
 
 
 def test_a_child_dies_with_us() -> None:
