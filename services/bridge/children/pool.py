@@ -317,6 +317,7 @@ class Pool:
             await child.open(member.face)
             member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
             self._modern = child.modern
+            self._keep_spares(self._clock())
 
     def _not_started(self, member: Member, error: Failure) -> None:
         member.error = error
