@@ -77,10 +77,14 @@ OWN = {
     "monitoring": {"MCP_MONITORING_SERVICES_API_KEY": canary("siblings")},
     "fetch": {},
     "filesystem": {},
+    "bridge": {},
 }
 """The secret settings of each service; a new one fails the test below until it has a canary."""
 TOLD = {"github": (canary("ghtoken"), canary("ghocto")), "monitoring": (canary("siblings"),)}
 """What really goes out, to a server that repeats it."""
+CHILDS = canary("child")
+"""What a bridged server gets from a file, and writes to standard error."""
+LEAKY = "import os, sys; sys.stderr.write(str(dict(os.environ))); sys.exit(3)"
 SENT = {
     "named key": canary("namedkey"),
     "wrong key": canary("wrongkey"),
@@ -105,7 +109,7 @@ def forms(secret: str) -> Iterator[bytes]:
 def secrets_of(name: str) -> dict[str, str]:
     """Return the canaries that one service knows or is sent."""
     configured = {**COMMON, **OWN[name]}
-    found = dict(SENT)
+    found = {**SENT, "child": CHILDS}
     for variable, value in configured.items():
         if variable == "MCP_GITHUB_APP_PRIVATE_KEY":
             found[variable] = APP_KEY.splitlines()[10]
@@ -197,6 +201,23 @@ def keys_file(folder: Path, hash_: str) -> Path:
     return path
 
 
+def servers_file(folder: Path) -> Path:
+    """Write a file with one server that tells what it knows; beside the folder that is searched."""
+    beside = folder.with_name(f"{folder.name}-beside")
+    beside.mkdir()
+    secret = beside / "token"
+    secret.touch(mode=0o600)
+    secret.write_text(CHILDS)
+    entry = {
+        "command": sys.executable,
+        "args": ["-c", LEAKY],
+        "secrets": {"API_TOKEN": str(secret)},
+    }
+    path = beside / "servers.json"
+    path.write_text(json.dumps({"mcpServers": {"leaky": entry}}))
+    return path
+
+
 def environment(name: str, folder: Path, echo: str) -> dict[str, str]:
     """Return the settings of a service, every secret among them."""
     more = {
@@ -204,6 +225,7 @@ def environment(name: str, folder: Path, echo: str) -> dict[str, str]:
         "filesystem": {"MCP_FILESYSTEM_ROOTS": f"work={folder}/work:write"},
         "monitoring": {"MCP_MONITORING_SERVICES": f"echo={echo}"},
         "fetch": {"MCP_FETCH_ALLOW_NETWORKS": "127.0.0.0/8"},
+        "bridge": {"MCP_BRIDGE_SERVERS": str(servers_file(folder))},
     }
     return {
         **COMMON,
@@ -318,6 +340,7 @@ def test_no_secret_is_seen_anywhere(name: str, tmp_path: Path, echo: str) -> Non
     assert (tmp_path / "audit.jsonl").stat().st_size > 1000
     assert b'"message":"request"' in server.output.read_bytes()
     assert all(any(secret in said for said in Echo.heard) for secret in TOLD.get(name, ()))
+    assert name != "bridge" or b"API_TOKEN" in server.output.read_bytes()
     assert seen.leaks(secrets_of(name)) == []
 
 

@@ -31,6 +31,7 @@ SERVICES = service_names()
 REGISTRY = registry.load(PROJECT)
 # A subject may be a module or, once it is long, a package of the same name.
 SUBJECTS = ("service", "settings", "tools", "models", "backend")
+SUBJECTS_OF_OTHERS = ("service", "settings")
 FILES = ("__init__.py", "__main__.py", "README.md", "requirements.txt")
 TOOL_NAME = re.compile(r"[a-z0-9_]{1,40}")
 MAX_LISTED_CHARS = 24_000
@@ -86,9 +87,12 @@ def test_a_service_has_every_file(name: str) -> None:
     """The folder tree of the style guide; a subject may be a package."""
     folder = service_folder(name)
     missing = [file for file in FILES if not (folder / file).is_file()]
+    check = REGISTRY.services[name].check
+    # Where the tools are those of others, there are neither models nor one backend of its own.
+    subjects = SUBJECTS_OF_OTHERS if check and check.if_offered else SUBJECTS
     missing += [
         f"{subject}.py"
-        for subject in SUBJECTS
+        for subject in subjects
         if not (folder / f"{subject}.py").is_file()
         and not (folder / subject / "__init__.py").is_file()
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.settings import Settings
+from core.settings import PROJECT_ROOT, Settings
 from scripts.generate.discover import service_names, settings_class
 from tests.http.described import check_operation
 from tests.servers.processes import ServerProcess
@@ -20,6 +22,7 @@ from tests.services.monitoring.logbook import NOON, line, write
 from tests.services.postgres.conftest import make_server
 
 EXAMPLES = 10
+HOSTILE = PROJECT_ROOT / "tests" / "services" / "bridge" / "hostile.py"
 WAITING = {"watch_directory"}
 """Tools that wait for something to happen; they are tried elsewhere."""
 Prepared = AbstractContextManager[Mapping[str, str]]
@@ -67,12 +70,21 @@ def a_machine(folder: Path) -> Iterator[Mapping[str, str]]:
     }
 
 
+@contextmanager
+def a_server(folder: Path) -> Iterator[Mapping[str, str]]:
+    """One behind the bridge, which lists it."""
+    entry = {"command": sys.executable, "args": [str(HOSTILE)]}
+    write(folder / "servers.json", json.dumps({"mcpServers": {"one": entry}}))
+    yield {"MCP_BRIDGE_SERVERS": str(folder / "servers.json")}
+
+
 PREPARE: dict[str, Callable[[Path], Prepared]] = {
     "postgres": a_database,
     "fetch": no_page,
     "filesystem": a_folder,
     "github": a_github,
     "monitoring": a_machine,
+    "bridge": a_server,
 }
 KNOWN: dict[str, dict[str, Any]] = {
     "postgres": {"sql": "SELECT 1", "schema": "public", "table": "customers"},
@@ -96,6 +108,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         "name": "bug",
     },
     "monitoring": {"metrics": ["memory.used_bytes"], "sources": ["t"]},
+    "bridge": {},
 }
 """Arguments that name something there is, or that may be asked for."""
 SWITCHED_ON: dict[str, dict[str, str]] = {"github": {"toolsets": "all", "write": "all"}}
