@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -138,6 +140,16 @@ async def test_a_child_has_the_environment_of_its_caller_and_no_others() -> None
             assert seen == {"TOKEN": dict(who.environment).get("TOKEN")}
 
 
+async def test_a_modern_server_has_one_child_for_all_also_for_those_who_can_be_asked() -> None:
+    """Found out by running it, before the first who can be asked gets a child."""
+    program = (sys.executable, str(Path(__file__).with_name("modern_child.py")))
+    async with real(command=program, start="lazy", max_in_flight=1000) as it:
+        wants = [own("a"), own("b"), want(capabilities=ASKABLE), want()]
+        leases = await asyncio.gather(*map(it.pool.lease, wants))
+        assert leases[0].child.modern
+        assert len({lease.child.pid for lease in leases}) == 1
+
+
 # --- ends -----------------------------------------------------------------------------------------
 
 
@@ -195,6 +207,21 @@ async def test_a_crash_under_load_is_told_to_every_call_and_the_next_one_works()
         assert status.last_end is not None
         assert "3" in status.last_end
         assert status.last_stderr
+
+
+async def test_of_a_server_that_exits_at_random_every_call_has_an_answer_or_an_error() -> None:
+    """Its own answer, that the process died, or that it is too early for the next; none hangs."""
+    async with real("random_exits", start="lazy") as it, asyncio.timeout(60):
+        right = turn = 0
+        while not (right and it.pool.status().restarts):  # almost always at once
+            turn += 1
+            names = [f"{turn}.{n}" for n in range(25)]
+            calls = (it.call(want(name), "echo", text=name, timeout_s=5) for name in names)
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            for name, told in zip(names, answers, strict=True):
+                assert told == name or isinstance(told, ChildDied | ChildNotStarted)
+                right += told == name
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
