@@ -7,6 +7,8 @@ A Python block behind `<!-- from FILE -->` has to stand in that file as it is.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -26,6 +28,7 @@ from core.settings import Settings, variables_of
 from scripts.deploy import registry
 from scripts.deploy.paths import project_here
 from scripts.generate.discover import create_server, service_names, settings_class
+from tests.clients import official_servers
 from tests.conftest import missing
 from tests.servers.copies import copy_tree
 
@@ -37,6 +40,7 @@ DOCUMENTS = sorted(
 )
 README = Path("README.md")
 README_LINES = 80
+BRIDGE = Path("docs/bridge.md")
 RUN = re.compile(
     r"<!-- run -->\n```bash\n(?P<command>.*?)```\n\n```(?:json|text)\n(?P<shown>.*?)```", re.DOTALL
 )
@@ -132,6 +136,13 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         "MCP_DATABASE_PORT": str(free_port()),
     }
 
+    # Commands of docs/bridge.md; where it is not installed, they are what is skipped.
+    with contextlib.suppress(pytest.skip.Exception):
+        program, *arguments = official_servers.everything()
+        entry = {"command": program, "args": arguments, "denyTools": ["get-env"]}
+        servers = {"mcpServers": {"everything": entry}}
+        (clone / "config" / "mcp-servers.json").write_text(json.dumps(servers))
+
     def deploy(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["./deploy.sh", *arguments],
@@ -156,6 +167,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 @pytest.mark.parametrize("shown", commands(), ids=str)
 def test_commands_answer_as_the_documents_show(suite: Suite, shown: Shown) -> None:
     """What a reader types gives what the reader was told."""
+    if shown.document == BRIDGE:
+        official_servers.everything()
     result = subprocess.run(
         ["bash", "-c", suite.moved(shown.command)],
         env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
