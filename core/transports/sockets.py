@@ -89,9 +89,10 @@ class WebSocket:
         """Take what has arrived."""
         self._protocol.receive_data(data)
         frames = self._protocol.events_received()
-        for frame in frames:
-            assert isinstance(frame, Frame)
-            self._take(frame)
+        if not self._protocol.eof_sent:  # what came with the peer's close, or a mistake, is void
+            for frame in frames:
+                assert isinstance(frame, Frame)
+                self._take(frame)
         self._note_unfinished(is_whole=bool(frames) and self._protocol.current_size is None)
         self._send_due()
 

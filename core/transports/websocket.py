@@ -249,6 +249,7 @@ class _Serving:
 
     async def _take_message(self, message: JSON, kind: Kind) -> None:
         if kind is not Kind.REQUEST:
+            await asyncio.sleep(0)  # a request that is cancelled here has to have begun
             try:
                 await self._conversation.take(message, kind)
             except SuiteError as error:  # nobody answers what is no request

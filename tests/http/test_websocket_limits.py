@@ -194,6 +194,9 @@ BROKEN: dict[str, tuple[bytes, int]] = {
     "a large ping": (b"\x89\xfe\x00\xc8" + b"\0" * 204, 1002),
     "binary": (b"\x82\x80\0\0\0\0", 1003),
     "binary in parts": (b"\x02\x80\0\0\0\0", 1003),
+    "binary, then a close": (b"\x82\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xe8", 1000),
+    "binary, then what is no frame": (b"\x82\x80\0\0\0\0\xff\xff", 1002),
+    "binary twice": (b"\x82\x80\0\0\0\0" * 2, 1003),
     "a message over the limit": (b"\x81\xff" + (MAX_BODY_BYTES + 1).to_bytes(8, "big"), 1009),
     "a message of 2^63 bytes": (b"\x81\xff" + b"\x80" + b"\0" * 7, 1009),
     "a ping of 2^63 bytes": (b"\x89\xff" + b"\x80" + b"\0" * 7, 1009),
@@ -309,7 +312,7 @@ def test_frame_that_trickles_in_is_given_up(server: ServerProcess) -> None:
             st.binary(min_size=1, max_size=40),
             st.builds(
                 lambda opcode, data, fin: Frame(opcode, data, fin).serialize(mask=True),
-                st.sampled_from([Opcode.TEXT, Opcode.CONT]),
+                st.sampled_from([Opcode.TEXT, Opcode.CONT, Opcode.BINARY]),
                 st.binary(max_size=300),
                 st.booleans(),
             ),

@@ -847,6 +847,7 @@ REQUIREMENTS = (
         "A call stops when it is cancelled, and when its socket is closed.",
         CANCELLATION,
         "websocket.cancelled_call_stops_without_an_answer",
+        "websocket.call_that_is_cancelled_in_the_same_breath_stops",
         "websocket.closing_the_socket_cancels_its_calls",
     ),
     _need(

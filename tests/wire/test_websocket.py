@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from core.protocol.revisions import META_SUBSCRIPTION, MODERN
 from tests.servers.processes import ServerProcess
 from tests.wire.harness import LEGACY
-from tests.wire.sockets import LIMIT_S, META, Talker, talking
+from tests.wire.sockets import LIMIT_S, META, RawSocket, Talker, talking
 from tests.wire.test_sockets import state
 
 JSON = dict[str, Any]
@@ -214,6 +215,21 @@ async def test_cancelled_call_stops_without_an_answer(
     await state(client, running_calls=0)
     await talker.ask("ping")
     assert talker.others == []
+
+
+async def test_call_that_is_cancelled_in_the_same_breath_stops(
+    server: ServerProcess, client: httpx.AsyncClient
+) -> None:
+    """Both arrive together, so that the call has not begun when it is cancelled."""
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "hold"}}
+    cancelled = {"method": "notifications/cancelled", "params": {"requestId": 7}}
+    with RawSocket(server) as raw:
+        messages = (call, {"jsonrpc": "2.0", **cancelled})
+        frames = (Frame(Opcode.TEXT, json.dumps(message).encode()) for message in messages)
+        raw.socket.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
+        raw.send_json({"jsonrpc": "2.0", "id": 8, "method": "ping"})
+        assert json.loads(raw.frame()[1])["id"] == 8
+        await state(client, running_calls=0)
 
 
 async def test_closing_the_socket_cancels_its_calls(
