@@ -82,15 +82,11 @@ def files(registry: Registry) -> Iterator[tuple[Path, str]]:
 def _optional(service: Service, services: list[Service]) -> Iterator[tuple[Path, str]]:
     """Yield the components of a service that runs only where it is wanted.
 
-    The file that it is configured with is empty here; an overlay replaces it.
+    The file that it is configured with is the overlay's, as a ConfigMap of the container's name:
+    generators of an overlay run before its components, so they could not replace one of these.
     """
     name = service.name
     component = _component_of([f"{name}.yaml"])
-    own = [Path(mount.target).name for mount in service.files.values()]
-    if own:
-        component["configMapGenerator"] = [{"name": service.container, "files": own}]
-    for file in own:
-        yield FOLDER / f"components/{name}/{file}", '{"mcpServers": {}}\n'
     yield FOLDER / f"components/{name}/kustomization.yaml", _text([component])
     yield FOLDER / f"components/{name}/{name}.yaml", _text(_objects(service, services))
     yield from _component(f"{name}-ingress-hosts", [service], _host_ingress)

@@ -40,6 +40,7 @@ CONTAINERS = {service.container: service for service in SERVICES.values()}
 OPTIONAL = [name for name, service in SERVICES.items() if service.is_optional]
 # The oldest that clouds still support, and the newest that there are schemas of.
 VERSIONS = ("1.32", "1.37")
+SERVERS = {"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}}
 HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
 VARIABLE = re.compile(r"\$\(([A-Z_]+)\)")
 
@@ -88,6 +89,11 @@ def variant(overlay: Path, name: str, *, add: tuple[str, ...], remove: str = "")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     kept = [path for path in content["components"] if not remove or not path.endswith(remove)]
     content["components"] = [*kept, *(f"../../components/{each}" for each in add)]
+    for name in (each for each in OPTIONAL if each in add):
+        # As docs/kubernetes.md has it.
+        (folder / "servers.json").write_text(json.dumps(SERVERS), encoding="utf-8")
+        made = {"name": SERVICES[name].container, "files": ["servers.json"]}
+        content["configMapGenerator"].append(made)
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder
 
@@ -300,6 +306,22 @@ def test_ports_lead_from_the_ingress_to_the_container(
     for name, spec in services.items():
         ports = {port["name"] for port in pod_of[name]["containers"][0]["ports"]}
         assert {port["targetPort"] for port in spec["ports"]} <= ports
+
+
+def test_the_bridge_finds_its_file_of_servers(objects: list[Object]) -> None:
+    """Where its variable says, in a folder, so that a new version of the ConfigMap arrives."""
+    (found,) = (o for o in of_kind(objects, "ConfigMap") if "servers.json" in o["data"])
+    assert json.loads(found["data"]["servers.json"]) == SERVERS
+    pod = dict(pods(objects))["mcp-bridge"]
+    container = pod["containers"][0]
+    env = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    (mount,) = (
+        m for m in container["volumeMounts"] if env["MCP_BRIDGE_SERVERS"].startswith(m["mountPath"])
+    )
+    assert volumes[mount["name"]]["configMap"]["name"] == found["metadata"]["name"]
+    assert env["MCP_BRIDGE_SERVERS"] == f"{mount['mountPath']}/servers.json"
+    assert "subPath" not in mount
 
 
 # --- the paths of the Ingress for nginx ---------------------------------------------------------
