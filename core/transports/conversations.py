@@ -93,6 +93,8 @@ class Conversation:
             reply = await self._work(sender, message)
             if reply is not None:
                 await self.notify(reply.body)
+            if message["method"] == "initialize" and not claims_modern(message):
+                subscribe(self._runtime, self._session)  # not before: clients wait for the answer
         except CallCancelled:
             pass
         except asyncio.CancelledError:
@@ -110,7 +112,6 @@ class Conversation:
                 return await self._modern(sender, id_, method, params)
             if method == "initialize":
                 self._session.begin(*opening_of(params))
-                subscribe(self._runtime, self._session)
         except SuiteError as error:
             return Reply(encode_error(id_of(message), error), 200)
         caller = session_caller(sender, self._session, self)

@@ -44,7 +44,6 @@ from core.protocol.revisions import V2024_11_05
 from core.protocol.sessions import Session
 from core.transports.callers import (
     plain_caller,
-    subscribe,
 )
 from core.transports.conversations import Conversation
 from core.transports.http import HTTPRequest, prefix_of
@@ -82,7 +81,6 @@ class SSEDoor:
                 await stream.send(
                     frame(self._announcement(request.principal), event=b"capabilities")
                 )
-            subscribe(self._runtime, session)
             await stream.wait()
         finally:
             conversation.end()

@@ -661,6 +661,7 @@ REQUIREMENTS = (
         RESOURCES,
         "changes.changes_are_told_on_both_transports_and_in_both_eras",
         "old_stream.list_changes_arrive_on_the_stream",
+        "old_stream.nothing_is_told_before_the_answer_to_initialize",
     ),
     # --- 13: questions ------------------------------------------------------------------------
     _need(

@@ -152,6 +152,19 @@ async def test_list_changes_arrive_on_the_stream(wire: Wire) -> None:
     assert (await stream.next())["method"] == "notifications/tools/list_changed"
 
 
+async def test_nothing_is_told_before_the_answer_to_initialize(wire: Wire) -> None:
+    """§5: a client knows of nothing before; the Python SDK 1.3 waits for ever then."""
+    stream = OldStream(wire)
+    await stream.open()
+    wire.server.tools_changed()
+    opening = {"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
+    await stream.post(message)
+    assert (await stream.next())["id"] == 1
+    wire.server.tools_changed()
+    assert (await stream.next())["method"] == "notifications/tools/list_changed"
+
+
 async def test_quiet_stream_gets_comments() -> None:
     """§6, 4."""
     async with Wire(settings={"server": {"keepalive_interval_s": 0.05}}) as wire:
