@@ -131,7 +131,7 @@ class ServerOptions(BaseModel):
         32, ge=1, le=10_000, description="Processes of one server at the same time."
     )
     max_in_flight: int = Field(
-        256, ge=1, le=MAX_COUNT, description="Requests that may wait for one process."
+        2000, ge=1, le=MAX_COUNT, description="Requests that may wait for one process."
     )
     line_bytes: int = Field(
         64 * MIB, ge=1024, le=1024 * MIB, description="Bytes that one message may have."
@@ -226,7 +226,7 @@ class ServerSpec:
     stop_grace_s: float = 3
     ping_interval_s: float = 30
     max_children: int = 32
-    max_in_flight: int = 256
+    max_in_flight: int = 2000
     line_bytes: int = 64 * MIB
     memory_bytes: int | None = None
     cpu_s: int | None = None

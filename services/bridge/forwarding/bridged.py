@@ -385,7 +385,7 @@ class Bridged:
             running.context = context
             running.answer(context.answers)
             return await self._until_it_asks(user, running)
-        running = Running(context, caller.payer)
+        running = Running(context, caller.payer, parks=caller.modern)
         user.running.append(running)
         try:
             want = Want(user.session, caller.payer, user.face, environment)
@@ -531,7 +531,7 @@ class Bridged:
                 calls[next(iter(calls))] = question.capability()
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
         try:
-            if user.session is None or any(running.work is not None for running in user.running):
+            if user.session is None or any(running.parks for running in user.running):
                 return await self._ask_call(user, child, question)
             return await self._ask_session(user, question)
         except SuiteError as error:
@@ -555,8 +555,9 @@ class Bridged:
             await asyncio.sleep(0.05)
 
     async def _ask_call(self, user: User, child: Child, question: ForeignQuestion) -> JSON:
-        possible = [each for each in user.running if each.child is child or each.child is None]
-        if len(possible) != 1 or possible[0].work is None:
+        its_own = [each for each in user.running if each.child is child]
+        possible = its_own or [each for each in user.running if each.child is None]
+        if len(possible) != 1:
             raise RemoteError(
                 REFUSED_BY_CLIENT,
                 f"{len(possible)} calls of this client run; it cannot be told which one asks.",

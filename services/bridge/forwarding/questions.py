@@ -92,12 +92,14 @@ class Running:
 
     Attributes:
         context: Of the request that waits now; None while it is parked.
+        parks: It is parked while its client answers, as a call of 2026-07-28 is.
         child: None while it is being opened.
         questions: Asked and not answered yet, by key.
     """
 
     context: Context | None
     owner: str
+    parks: bool
     child: Child | None = None
     lease: Lease | None = None
     work: asyncio.Task[JSON] | None = None
