@@ -28,6 +28,7 @@ from tests.conftest import REQUIRES_ALL, missing
 from tests.containers.engine import (
     BASE_IMAGE,
     DATA_IMAGE,
+    STAND_INS,
     Answer,
     Engine,
     EngineError,
@@ -38,11 +39,26 @@ from tests.proxies.certificates import make_certificate
 from tests.servers.copies import copy_tree
 
 pytestmark = pytest.mark.timeout(400)
+ROOT = project_here().root
 REGISTRY = registry.load(project_here())
 SERVICES = list(REGISTRY.services.values())
 CONTAINERS = [service.container for service in SERVICES]
 PATIENCE_S = 60.0
 # A blank, quotes and a dollar: what shells, compose and env files each read in their own way.
+# The largest layer of the bridge's image is Node.js, with 120 MB.
+MOST_ADDED_BYTES = {"bridge": 280_000_000}
+FEW_BYTES = 200_000_000
+UNITS = {"m": 1024**2, "g": 1024**3}
+HOSTILE = ROOT / "tests" / "services" / "bridge" / "hostile.py"
+BRIDGED = {
+    "node": {"command": "node", "args": ["/srv/files/echo.mjs"]},
+    "python": {
+        "command": "python",
+        "args": ["/srv/files/hostile.py"],
+        "env": {"FRUIT": "${FRUIT}"},
+        "isolation": "shared",
+    },
+}
 KEY = """ab$cd${HOME}$$-#x"y'z-0123456789"""
 EVERY_SERVICE = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 
@@ -53,6 +69,7 @@ class Stack:
 
     engine: Engine
     root: Path
+    files: Path
 
     def deploy(self, *arguments: str, **variables: str) -> Answer:
         """Run deploy.sh, as a person with these variables would."""
@@ -74,6 +91,8 @@ class Stack:
             "MCP_DATABASE_IMAGE": DATA_IMAGE,
             "MCP_REDIS_IMAGE": DATA_IMAGE,
             "MCP_HTTP_API_KEY": KEY,
+            "MCP_BRIDGE_FOLDER": str(self.files),
+            "FRUIT": "pl$um",
         }
 
     def inspect(self, container: str) -> dict[str, Any]:
@@ -101,6 +120,11 @@ class Stack:
         answer = self.curl(REGISTRY.services["postgres"], "/rpc", "--json", json.dumps(message))
         result: dict[str, Any] = json.loads(answer.text)["result"]
         return result
+
+    def bridged(self, server: str, tool: str, **arguments: Any) -> str:
+        """Call a tool of a bridged server over REST and return what it answers."""
+        bridge = REGISTRY.services["bridge"]
+        return self.curl(bridge, f"/{server}/tools/{tool}", "--json", json.dumps(arguments)).text
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -141,7 +165,15 @@ def stack(engine: Engine) -> Iterator[Stack]:
         for command in ("init --quiet", "add .", "commit --quiet --message copied"):
             who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
             subprocess.run(["git", *who, *command.split()], cwd=root, check=True)
-        yield Stack(engine, root)
+        servers = root / "config" / "mcp-servers.json"
+        servers.write_text(json.dumps({"mcpServers": BRIDGED}))
+        servers.chmod(0o644)
+        # Behind a temporary folder that others may not enter, as everything of a user may be.
+        files = Path(folder) / "files"
+        files.mkdir(mode=0o755)
+        for file in (HOSTILE, STAND_INS / "echo.mjs"):
+            (files / file.name).write_bytes(file.read_bytes())
+        yield Stack(engine, root, files)
         engine.clear()
 
 
@@ -198,7 +230,7 @@ def test_containers_have_no_more_than_they_need(running: Stack, service: registr
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
     assert host["PidsLimit"] == service.pids
     assert host["NanoCpus"] == float(service.cpus) * 1e9
-    assert host["Memory"] == int(service.memory.removesuffix("m")) * 1024 * 1024
+    assert host["Memory"] == int(service.memory[:-1]) * UNITS[service.memory[-1]]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"]["Config"] == {"max-size": "20m", "max-file": "4"}
     bound = [{"HostIp": "127.0.0.1", "HostPort": str(service.port)}]
@@ -242,7 +274,7 @@ def test_images_say_what_they_are_and_are_small(running: Stack, service: registr
     assert "PIP_INDEX_URL=" not in history.text
     base = json.loads(running.engine.docker("image", "inspect", BASE_IMAGE).text)[0]
     # What our own layers add to the base.
-    assert found["Size"] - base["Size"] < 200_000_000
+    assert found["Size"] - base["Size"] < MOST_ADDED_BYTES.get(service.name, FEW_BYTES)
 
 
 def test_the_engine_finds_all_healthy(running: Stack) -> None:
@@ -258,6 +290,35 @@ def test_containers_reach_each_other_by_name(running: Stack) -> None:
         url = f"http://{service.container}:{service.port}/health"
         answer = running.engine.docker("exec", "mcp-fetch", "python", "-c", asked, url)
         assert answer.text.strip() == "200", (service.name, answer.text)
+
+
+def test_the_bridge_runs_programs_of_its_image_and_says_which(running: Stack) -> None:
+    """Node.js and Python, from the file of servers, on the folder that it was given."""
+    status = running.deploy("status", "bridge")
+    assert re.search(r"node +http://127\.0\.0\.1:3000/node/mcp +up +1\b", status.text), status.text
+    assert "hello" in running.bridged("node", "echo", text="hello")
+    assert "hello" in running.bridged("python", "echo", text="hello")
+
+
+def test_bridged_programs_get_what_their_file_asks_for(running: Stack) -> None:
+    """Not the key of the suite; the home folder is the container's."""
+    names = ["FRUIT", "HOME", "MCP_HTTP_API_KEY", "MCP_HTTP_SECURITY__SEAL_KEY"]
+    answer = running.bridged("python", "environment", names=names)
+    for told in ("pl$um", "/home/mcpuser"):
+        assert told in answer
+    assert KEY not in answer
+    key = (running.root / ".run" / "secrets" / "seal.key").read_text().strip()
+    assert key not in answer
+
+
+def test_downloads_of_programs_have_a_place_that_outlives_the_container(running: Stack) -> None:
+    """The home folder, for the caches of npx and uvx; the programs are there."""
+    bridge = REGISTRY.services["bridge"].container
+    said = "node --version && npx --version && uvx --version && touch ~/kept"
+    answer = running.engine.docker("exec", bridge, "sh", "-c", said)
+    assert answer.code == 0, answer.text
+    assert running.deploy("restart", "bridge").code == 0
+    assert running.engine.docker("exec", bridge, "ls", "/home/mcpuser/kept").code == 0
 
 
 def test_status_and_logs_show_the_containers(running: Stack) -> None:
@@ -473,9 +534,10 @@ def _compose(stack: Stack) -> list[str]:
 
 def test_images_can_be_carried_to_a_machine_that_builds_none(running: Stack) -> None:
     """With the commands of docs/deploy.md, as they stand there."""
+    (running.root / "config" / "mcp-servers.json").unlink()
     saved = running.shell(_shown("save"))
     assert saved.code == 0, saved.text
-    images = [f"mcp-tool-servers/{service.name}" for service in SERVICES]
+    images = [f"mcp-tool-servers/{service.name}" for service in REGISTRY.regular]
     running.engine.docker("image", "rm", "--force", *images)
     lacking_them = running.deploy("up", "--docker", "--no-build")
     assert lacking_them.code == 1

@@ -33,10 +33,16 @@ cp -r "$clone"/examples/systemd/mcp-tool-servers* "$root/etc/systemd/system/"
 cp "$clone/examples/systemd/sysusers.conf" "$root/etc/sysusers.d/mcp-tool-servers.conf"
 systemd-sysusers --root="$root" mcp-tool-servers.conf
 install -d -m 750 "$root/etc/mcp-tool-servers"
+chroot "$root" chgrp mcp-tools /etc/mcp-tool-servers
 umask 077
 cp "$folder.env/"*.env "$root/etc/mcp-tool-servers/"
+install -m 400 "$folder.env/servers.json" "$root/etc/mcp-tool-servers/"
+chroot "$root" chown mcp-bridge /etc/mcp-tool-servers/servers.json
 umask 022
-for name in fetch filesystem github monitoring; do
+# What the bridge starts.
+install -D -m 644 -t "$root/usr/local/lib/mcp-test" \
+  "$clone/tests/containers/stand_ins/echo.mjs" "$clone/tests/services/bridge/hostile.py"
+for name in fetch filesystem github monitoring bridge; do
   mkdir -p "$root/etc/systemd/system/mcp-tool-servers.target.wants"
   ln -s /etc/systemd/system/mcp-tool-servers@.service \
     "$root/etc/systemd/system/mcp-tool-servers.target.wants/mcp-tool-servers@$name.service"

@@ -28,7 +28,11 @@ KEY = "0123456789abcdef0123456789abcdef"
 CGROUPS = tuple(Path("/sys/fs/cgroup") / name for name in ("", "systemd", "unified"))
 SERVICES = registry.load(project_here()).services
 # postgres would need a database.
-STARTED = ("fetch", "filesystem", "github", "monitoring")
+STARTED = ("fetch", "filesystem", "github", "monitoring", "bridge")
+BRIDGED = {
+    "node": {"command": "/usr/bin/node", "args": ["/usr/local/lib/mcp-test/echo.mjs"]},
+    "python": {"command": "/usr/bin/python3", "args": ["/usr/local/lib/mcp-test/hostile.py"]},
+}
 
 pytestmark = [
     pytest.mark.skipif(
@@ -111,6 +115,9 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     # The page that is fetched is another service's.
     fetch = f"MCP_FETCH_ALLOW_NETWORKS=127.0.0.0/8\nMCP_FETCH_PORTS={SERVICES['github'].port}\n"
     (secrets / "fetch.env").write_text(fetch, encoding="utf-8")
+    bridge = "MCP_BRIDGE_SERVERS=/etc/mcp-tool-servers/servers.json\n"
+    (secrets / "bridge.env").write_text(bridge, encoding="utf-8")
+    (secrets / "servers.json").write_text(json.dumps({"mcpServers": BRIDGED}), encoding="utf-8")
     groups = own_cgroups(f"mcp-test-{os.getpid()}")
 
     def join() -> None:
@@ -216,6 +223,30 @@ def test_services_do_not_see_each_others_state_and_settings(booted: Booted) -> N
     assert owner.split() == ["mcp-github", "700"]
     settings = booted.run("stat", "--format=%U %a", "/etc/mcp-tool-servers/common.env")
     assert settings.split() == ["root", "600"]
+
+
+@pytest.mark.parametrize("server", BRIDGED)
+def test_the_bridge_runs_programs(booted: Booted, server: str) -> None:
+    """Node.js writes machine code into memory; no program can more than the bridge."""
+    arguments = {"text": "hello"}
+    params = {"name": "echo", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer = booted.ask("bridge", f"/{server}/rpc", message)
+    assert answer["result"]["content"][0]["text"] == "hello", answer
+    (child,) = booted.ask("bridge", "/stats")["servers"][server]["children"]
+    own = booted.run("cat", f"/proc/{child['pid']}/status")
+    for line in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"):
+        assert line in own
+
+
+def test_a_bridge_that_is_stopped_leaves_no_program(booted: Booted) -> None:
+    """Not for want of a control group: it ends them itself, within its time."""
+    children = booted.ask("bridge", "/stats")["servers"]["python"]["children"]
+    booted.run("systemctl", "stop", "mcp-tool-servers@bridge")
+    assert booted.property_of("bridge", "Result") == "success"
+    assert booted.run("ls", "-d", f"/proc/{children[0]['pid']}", check=False) == ""
+    booted.run("systemctl", "start", "mcp-tool-servers@bridge")
+    booted.wait("bridge", "active")
 
 
 def test_a_service_that_is_killed_comes_back(booted: Booted) -> None:
