@@ -146,9 +146,12 @@ class Endpoint:
         task.add_done_callback(self._background.discard)
 
     def tell(self, key: str, message: bytes) -> None:
-        """Send a message that belongs to no request to one session, where it has a stream."""
+        """Send a message that belongs to no request to one session, where it has a stream.
+
+        Like changes, it is sent to nobody whose `initialize` is not answered yet.
+        """
         session = self.session(key)
-        if session is not None and session.streams is not None:
+        if session is not None and session.subscriber is not None and session.streams is not None:
             session.streams.push(message)
 
     # -- sessions ---------------------------------------------------------------------------------
