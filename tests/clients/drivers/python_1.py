@@ -117,6 +117,8 @@ class Run:
 
     async def listen(self) -> None:
         """Note notifications, as clients did before there were callbacks for them."""
+        if not hasattr(self.session, "incoming_messages"):
+            return
         async for message in self.session.incoming_messages:
             note = getattr(message, "root", None)
             if isinstance(note, types.ProgressNotification):
@@ -166,10 +168,15 @@ class Run:
         return list(result.completion.values)
 
     async def given(self, calls: list[Any]) -> None:
-        """List the tools and make the calls that were given."""
+        """List the tools and make the calls that were given.
+
+        Clients of 1.3 read nothing on while nobody has taken a notification.
+        """
+        listening = asyncio.create_task(self.listen())
         await self.step("tools", self.tools)
         for number, (tool, arguments) in enumerate(calls):
             await self.step(f"call {number}", partial(self.call, tool, arguments))
+        listening.cancel()
 
     async def everything(self) -> None:
         """Take every step."""
