@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from core.catalogue import Catalogue
 from core.endpoint import Endpoint
 from core.observability.health import Component
+from services.bridge.children.pool import Status
 from services.bridge.forwarding.bridged import Bridged
 from services.bridge.hooks import Hooks
 from services.bridge.server_file import ServerFile, difference
@@ -83,6 +84,10 @@ class Fleet:
             for name in list(self._stacks):
                 self._stop(name)
             await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def statuses(self) -> dict[str, Status]:
+        """Return how each server does."""
+        return {name: bridged.pool.status() for name, bridged in self.servers.items()}
 
     def numbers(self) -> dict[str, Any]:
         """Return what `/stats` tells of each server."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -15,6 +15,7 @@ from core.models import NoArguments, Part, Result
 from core.settings import Settings, SettingsError
 from core.tools import READS
 from core.transports.http import HTTPRequest
+from services.bridge.children.pool import Status
 from services.bridge.command_line import load
 from services.bridge.fleet import Fleet
 from services.bridge.settings import BridgeSettings
@@ -146,22 +147,33 @@ def _statistics_of(server: MCPServer, fleet: Fleet) -> Any:
 
 
 def _observe(server: MCPServer, fleet: Fleet) -> None:
-    def each(member: str) -> Mapping[str, float]:
-        return {name: float(numbers[member]) for name, numbers in fleet.numbers().items()}
+    def each(read: Callable[[Status], float]) -> Callable[[], Mapping[str, float]]:
+        return lambda: {name: float(read(status)) for name, status in fleet.statuses().items()}
 
-    def children() -> Mapping[str, float]:
-        return {name: float(len(n["children"])) for name, n in fleet.numbers().items()}
-
-    metrics = server.metrics
-    metrics.observe_each("bridge_children", "Processes that run.", "server", children)
-    metrics.observe_each(
-        "bridge_queue", "Requests that wait for a process.", "server", lambda: each("queue")
+    observe = server.metrics.observe_each
+    observe(
+        "bridge_children",
+        "Processes that run.",
+        "server",
+        each(lambda status: len(status.children)),
     )
-    metrics.observe_each(
+    observe(
+        "bridge_queue",
+        "Requests that wait for a process.",
+        "server",
+        each(lambda status: sum(child.in_flight for child in status.children)),
+    )
+    observe(
         "bridge_child_restarts_total",
         "Processes started in place of one that failed.",
         "server",
-        lambda: each("restarts"),
+        each(lambda status: status.restarts),
+    )
+    observe(
+        "bridge_server_up",
+        "Whether calls are answered: 1, or 0.",
+        "server",
+        each(lambda status: status.state in ("up", "idle")),
     )
 
 

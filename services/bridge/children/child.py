@@ -80,6 +80,10 @@ class Owner(Protocol):
         """
         ...
 
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Hear of a question that was refused: the child's client cannot be asked it."""
+        ...
+
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Take a notification of the child's: of changes, of a log message, of an elicitation."""
         ...
@@ -351,8 +355,12 @@ class Child:
         era = self._era
         if not isinstance(era, Legacy):  # and of a legacy one nothing but ping before it is opened
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
-        answer = await self._owner.asked(self, method, era.question(method, params))
-        return era.reply(method, answer)
+        try:
+            question = era.question(method, params)
+        except RemoteError:
+            self._owner.refused(self, method, params)
+            raise
+        return era.reply(method, await self._owner.asked(self, method, question))
 
     def told(self, method: str, params: JSON) -> None:
         """Hand a notification on, to whom it is for."""

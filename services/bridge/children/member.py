@@ -112,6 +112,10 @@ class Member:
         """Hand a request of the child's on."""
         return await self._owner.asked(child, method, params)
 
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Hand on that a request of the child's was refused."""
+        self._owner.refused(child, method, params)
+
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Hand a notification of the child's on."""
         self._owner.told(child, method, params)

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Final, Protocol
 
 from core.processes import end_with
 from services.bridge.children.descendants import FAMILIES, MARK, resident_bytes, tree_of
@@ -60,6 +60,8 @@ SUSPECT_S: Final = 1.0
 KILLED_S: Final = 2.0
 """How long is waited for what was killed and is not our child itself; the kernel may hold it."""
 MEASURE_EVERY_S: Final = 1.0
+HEAD_BYTES: Final = 128
+"""Of a line that is too long, by which its listener may tell whose it was."""
 _READ_BYTES: Final = 64 * 1024
 _LAST_READS: Final = 64
 _LAST_WORDS: Final = 300
@@ -123,8 +125,8 @@ class Listener(Protocol):
         """Take a line of stdout, without its newline; called on the loop."""
         ...
 
-    def line_too_long(self, limit: int) -> None:
-        """Hear that a line had more bytes than that and was thrown away."""
+    def line_too_long(self, limit: int, head: bytes) -> None:
+        """Hear that a line had more bytes than that and was thrown away; these are its first."""
         ...
 
     def ended(self, end: End) -> None:
@@ -338,13 +340,13 @@ class Process:
     def _take(self, line: bytes) -> None:
         self._tell(self._listener.line, line)
 
-    def _too_long(self, _head: bytes) -> None:
-        self._tell(self._listener.line_too_long, self._limits.line_bytes)
+    def _too_long(self, head: bytes) -> None:
+        self._tell(self._listener.line_too_long, self._limits.line_bytes, head[:HEAD_BYTES])
 
-    def _tell(self, hear: Callable[[Any], None], what: object) -> None:
+    def _tell(self, hear: Callable[..., None], *what: object) -> None:
         """Tell the listener; what breaks there does not break the reading."""
         try:
-            hear(what)
+            hear(*what)
         except Exception:
             logger.exception("the listener of process %d broke", self.pid)
 

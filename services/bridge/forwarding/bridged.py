@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.catalogue import Catalogue
@@ -92,6 +93,8 @@ class Bridged:
     def __init__(
         self, spec: ServerSpec, *, place: Callable[[Catalogue], Endpoint], bridge: JSON
     ) -> None:
+        if spec.env_from_headers:  # without a caller's credentials it may not even start
+            spec = replace(spec, start="lazy")
         self.spec = spec
         self.hooks = Hooks.of(spec.hooks)
         self.statistics = Statistics()
@@ -103,6 +106,7 @@ class Bridged:
         self._finding: dict[Forwarded, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._shared_calls: dict[Child, dict[Context, JSON | None]] = {}
+        self._is_introduced = False
         self._listed: Child | None = None
         self._interest: frozenset[str] = frozenset()
         self._subscribed: set[str] = set()
@@ -243,10 +247,12 @@ class Bridged:
             changed = catalogue.fill(child.capabilities, await child.lists())
         except RemoteError as error:
             raise self._as_tool_error(error) from error
-        if catalogue is self.catalogue:
-            self._listed = child
+        if catalogue is self.catalogue or not self._is_introduced:
+            self._is_introduced = True
             info = {"name": self.spec.name, "version": "0", **child.info}
             self.endpoint.dispatcher.introduce(Identity(info, child.instructions))
+        if catalogue is self.catalogue:
+            self._listed = child
             self._subscribed.clear()
             self._spawn(self._follow_interest())
         return changed
@@ -397,6 +403,9 @@ class Bridged:
                 result = await self._request(child, method, params, context)
                 self._end(user, running, finished=True)
                 return result
+        except RemoteError:
+            self._end(user, running, finished=True)
+            raise
         except BaseException:
             self._end(user, running, finished=False)
             raise
@@ -418,7 +427,7 @@ class Bridged:
             if not work.done():  # what it asks in one breath is asked in one result
                 await asyncio.wait({work}, timeout=ONE_BREATH_S)
             if work.done():
-                self._end(user, running, finished=work.exception() is None)
+                self._end(user, running, finished=_is_settled(work))
                 return work.result()
             running.asked.clear()
             questions = running.open_questions
@@ -526,9 +535,6 @@ class Bridged:
         """
         question, user = question_of(method, params), self._users.of_child(child)
         if question is None or user is None:
-            calls = self._shared_calls.get(child, {})
-            if question is not None and len(calls) == 1:  # so that it must be this one
-                calls[next(iter(calls))] = question.capability()
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
         try:
             if user.session is None or any(running.parks for running in user.running):
@@ -536,6 +542,12 @@ class Bridged:
             return await self._ask_session(user, question)
         except SuiteError as error:
             raise RemoteError(REFUSED_BY_CLIENT, error.message) from error
+
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Note which call failed for want of a client that can be asked, where it can be told."""
+        question, calls = question_of(method, params), self._shared_calls.get(child, {})
+        if question is not None and len(calls) == 1:
+            calls[next(iter(calls))] = question.capability()
 
     async def _ask_session(self, user: User, question: ForeignQuestion) -> JSON:
         """Ask on the stream of the newest call that has one, else on the session's own."""
@@ -745,6 +757,11 @@ class Bridged:
 def _can_be_sent_requests(context: Context) -> bool:
     channel = context.caller.channel
     return not context.caller.modern and channel is not None and channel.can_request
+
+
+def _is_settled(work: asyncio.Task[JSON]) -> bool:
+    """Return whether the child has answered a call, be it with an error."""
+    return not work.cancelled() and isinstance(work.exception(), RemoteError | None)
 
 
 def _told_by(changed: frozenset[str]) -> set[str]:

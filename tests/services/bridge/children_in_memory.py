@@ -184,6 +184,9 @@ class Toy:
         """Answer with the question."""
         return {"asked": method, "pid": child.pid}
 
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Do nothing."""
+
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Hear a notification."""
 

@@ -45,7 +45,7 @@ def error_of(result: JSON) -> JSON:
 async def until(wire: Wire, is_so: Callable[[JSON], bool]) -> None:
     """Wait until something is true of what `/stats` tells of the server."""
     async with asyncio.timeout(20):
-        while not is_so((await wire.ask("GET", "/stats")).json["servers"]["bridge"]):
+        while not is_so((await wire.ask("GET", "/stats")).json["servers"]["bridge"]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

@@ -46,12 +46,17 @@ class Owner:
         self.heard: list[tuple[str, JSON]] = []
         self.questions: list[tuple[str, JSON]] = []
         self.answer: JSON = {"roots": []}
+        self.refusals: list[str] = []
         self.ends: list[End] = []
 
     async def asked(self, child: Child, method: str, params: JSON) -> JSON:
         """Answer what the test has set."""
         self.questions.append((method, params))
         return self.answer
+
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Note it."""
+        self.refusals.append(method)
 
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Keep it."""

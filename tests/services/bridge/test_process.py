@@ -56,7 +56,7 @@ class Heard:
         if line == b"break the listener":
             raise ValueError(line)
 
-    def line_too_long(self, limit: int) -> None:
+    def line_too_long(self, limit: int, head: bytes) -> None:
         """Keep that there was one."""
         self.too_long.append(limit)
         self._news.set()
