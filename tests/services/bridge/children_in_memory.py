@@ -10,12 +10,11 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, cast
 
-from services.bridge.children.process import End
-
 from core.protocol.messages import JSON
 from services.bridge.children.child import Child, Face, Owner
 from services.bridge.children.isolation import Want
 from services.bridge.children.pool import Pool
+from services.bridge.children.process import End
 from services.bridge.errors import ChildDied, ChildNotStarted, RequestTimeout
 from services.bridge.specs import ServerSpec
 
