@@ -167,6 +167,15 @@ class Contents:
         variables = self.started_with(service)
         return {name: value for name, value in variables.items() if name not in mounted}
 
+    def of_files_here(self, service: Service) -> dict[str, str]:
+        """Return a service's variables, with the files that it is given as they are called here.
+
+        Raises:
+            DeployError: As in `write`.
+        """
+        named = {name: self._values.get(m.variable) for name, m in service.files.items()}
+        return {**self.started_with(service), **{n: path for n, path in named.items() if path}}
+
     def started_with(self, service: Service) -> dict[str, str]:
         """Return a service's variables, with those that are kept of it on this machine.
 

@@ -117,6 +117,7 @@ class Docker:
         )
         for service in chosen:
             soundness.require_folders_inside(service, contents.of_no_path(service))
+            soundness.require_files(service, contents.of_files_here(service))
         for bundled in filter(contents.wants, self._registry.bundled):
             self._require_ours(bundled.container)
         if contents.wants(self._registry.litellm) and not values.get(MASTER_KEY):

@@ -7,6 +7,7 @@ service asks the same of itself when it starts.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -63,6 +64,22 @@ def require_folders_inside(service: Service, values: Values) -> None:
     )
 
 
+def require_files(service: Service, values: Values) -> None:
+    """Check the files of this machine that a service's container is given.
+
+    Args:
+        service: One whose settings are sound.
+        values: The variables that its container gets, with those files as they are called here.
+
+    Raises:
+        DeployError: All that is wrong with them.
+    """
+    own = settings_class(service.name).read(NO_FILE, values).settings
+    problems = list(own.broken({**os.environ, **values})) if service.files else []
+    if problems:
+        raise DeployError("\n".join(problems), "Nothing was stopped or started.")
+
+
 def _wrong(name: str, values: Values, inside: bool) -> Iterator[str]:
     common, own = Settings.read(NO_FILE, values), settings_class(name).read(NO_FILE, values)
     yield from common.problems
@@ -71,7 +88,7 @@ def _wrong(name: str, values: Values, inside: bool) -> Iterator[str]:
         return
     settings = with_own(common, own, values)
     yield from broken(settings)
-    yield from own.settings.broken(values)
+    yield from own.settings.broken({**os.environ, **values})
     problem = open_to_strangers(settings)
     if problem is not None:
         yield problem

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.deploy import environment, keys
+from scripts.deploy import environment, keys, soundness
 from scripts.deploy.contents import Contents
 from scripts.deploy.errors import DeployError
 from scripts.deploy.paths import Project
@@ -200,6 +200,29 @@ def test_what_is_no_file_is_not_mounted(
     values = {"MCP_BRIDGE_SERVERS": str(project.root / "config" / name)}
     with pytest.raises(DeployError, match=told):
         Contents(project, known, values).require_files(bridge)
+
+
+def required(project: Project, known: Registry, bridge: Service, *, inside: bool) -> None:
+    """Check the bridge's file as `up` does, locally or in a container."""
+    values = environment.gather(project, known, remember=False)
+    if inside:
+        soundness.require_files(bridge, Contents(project, known, values).of_files_here(bridge))
+    else:
+        mine = environment.of_service(project, known, bridge, values, None)
+        soundness.require(project, {"bridge": mine})
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["local", "container"])
+def test_a_wrong_file_is_refused_before_anything_is_stopped(
+    project: Project, known: Registry, bridge: Service, usual: Path, inside: bool
+) -> None:
+    """With what is wrong in it, where it stands; `${HOME}` is known wherever it runs."""
+    entry = {"command": "run", "env": {"AT": "${HOME}/notes"}}
+    usual.write_text(json.dumps({"mcpServers": {"notes": entry}}))
+    required(project, known, bridge, inside=inside)
+    usual.write_text(json.dumps({"mcpServers": {"notes": {"comand": "run"}}}))
+    with pytest.raises(DeployError, match=r"mcpServers\.notes"):
+        required(project, known, bridge, inside=inside)
 
 
 def test_scopes_may_name_the_servers_of_its_file(
