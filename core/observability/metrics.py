@@ -30,6 +30,8 @@ from prometheus_client.utils import floatToGoString
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BYTES = (128, 512, 2048, 8192, 32_768, 131_072, 524_288, 2_097_152)
+MAX_TOOL_SERIES = 10_000
+"""Pairs of a tool and an outcome that are counted by name."""
 METHODS = frozenset({"GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH"})
 
 
@@ -216,11 +218,14 @@ class Metrics:
         """Count one tool call; an outcome in capitals is an error code."""
         children = self._tool_children.get((tool, outcome))
         if children is None:
+            if len(self._tool_children) >= MAX_TOOL_SERIES:  # names of servers that others wrote
+                tool = "(others)"
             children = (
                 self._tools.labels(self._service, tool, outcome),
                 self._tool_durations.labels(self._service, tool),
             )
-            self._tool_children[(tool, outcome)] = children
+            if len(self._tool_children) < MAX_TOOL_SERIES:
+                self._tool_children[(tool, outcome)] = children
         children[0].inc()
         children[1].observe(seconds)
         if outcome.isupper() or outcome == "error":

@@ -93,18 +93,19 @@ class Forwarded(Catalogue):
 
     def capabilities(self, revision: str) -> JSON:
         """Return what the server declares and this one can hand on; lists may always change."""
+        said = self.declared if self.is_known else _ASSUMED
         declared: JSON = {}
-        if "tools" in self.declared:
+        if "tools" in said:
             declared["tools"] = {"listChanged": True}
-        if "prompts" in self.declared:
+        if "prompts" in said:
             declared["prompts"] = {"listChanged": True}
-        if "resources" in self.declared:
-            given = self.declared["resources"]
+        if "resources" in said:
+            given = said["resources"]
             subscribes = isinstance(given, dict) and given.get("subscribe") is True
             declared["resources"] = {"subscribe": subscribes, "listChanged": True}
-        if "logging" in self.declared:
+        if "logging" in said:
             declared["logging"] = {}
-        if revision >= V2025_03_26 and "completions" in self.declared:
+        if revision >= V2025_03_26 and "completions" in said:
             declared["completions"] = {}
         return declared
 
@@ -167,6 +168,8 @@ class Forwarded(Catalogue):
         return get
 
 
+_ASSUMED: JSON = {"tools": {}, "prompts": {}, "resources": {"subscribe": True}, "logging": {}}
+"""What a server may turn out to declare, for who listens for changes before it was asked."""
 _KINDS = ("tools", "prompts", "resources", "templates")
 
 

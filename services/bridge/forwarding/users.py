@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from services.bridge.forwarding.catalogue import Forwarded
 
 FORGET_AFTER_S = 60.0
+LOOK_EVERY_S = 5.0
 Environment = tuple[tuple[str, str], ...]
 
 
@@ -56,6 +57,8 @@ class Users:
     def __init__(self) -> None:
         self._users: dict[tuple[str, ...], User] = {}
         self._by_face: dict[int, User] = {}
+        self._by_session: dict[str, list[User]] = {}
+        self._next_look = 0.0
 
     def __len__(self) -> int:
         return len(self._users)
@@ -79,6 +82,8 @@ class Users:
             user = User(face, caller.session or None, now, roots_changes=caller.roots_changes)
             self._users[key] = user
             self._by_face[id(face)] = user
+            if user.session is not None:
+                self._by_session.setdefault(user.session, []).append(user)
         user.last_used = now
         return user
 
@@ -86,9 +91,9 @@ class Users:
         """Return whose child it is; None when it is everybody's."""
         return self._by_face.get(id(child.face)) if child.face is not None else None
 
-    def of_session(self, session: str) -> list[User]:
-        """Return the users of a session."""
-        return [user for user in self._users.values() if user.session == session]
+    def of_session(self, session: str) -> Sequence[User]:
+        """Return the users of a session: one for each environment that its headers gave."""
+        return self._by_session.get(session, ())
 
     def all(self) -> list[User]:
         """Return every user."""
@@ -96,10 +101,14 @@ class Users:
 
     def forget(self, session: str) -> None:
         """Forget a session that is over."""
-        self._drop([key for key, user in self._users.items() if user.session == session])
+        if session in self._by_session:
+            self._drop([key for key, user in self._users.items() if user.session == session])
 
     def tick(self, now: float) -> None:
         """Forget who has no child, no call, and has not come for a while."""
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY_S
         self._drop(
             [
                 key
@@ -112,3 +121,8 @@ class Users:
         for key in keys:
             user = self._users.pop(key)
             self._by_face.pop(id(user.face), None)
+            if user.session is not None:
+                same = self._by_session[user.session]
+                same.remove(user)
+                if not same:
+                    del self._by_session[user.session]
