@@ -158,10 +158,22 @@ def test_a_server_that_does_not_start_is_shown_with_the_reason(clone: Clone) -> 
     assert clone.call("first/tools/echo", text="hello") == "hello"
 
 
+def test_up_waits_for_a_server_that_is_still_being_loaded(clone: Clone) -> None:
+    """Longer than for what is down: the first start of an `npx` downloads the program."""
+    wait_s = 8
+    command = f"sleep {wait_s}; exec {shlex.join([sys.executable, str(SERVER)])}"
+    slow = {"command": "sh", "args": ["-c", command], "cwd": ".."}
+    clone.deploy("down", "bridge")
+    clone.serve(slow=slow)
+    up = clone.deploy("up", "bridge")
+    assert re.search(r"bridge .* healthy ", up.text), up.text
+    assert re.search(rf"slow +{clone.url}/slow/mcp +up +[1-9]", up.text), up.text
+
+
 def test_restart_and_down_leave_no_process_of_a_server(clone: Clone) -> None:
     """Whatever the programs themselves think of being ended."""
     clone.serve(first=program())
-    wait_until(lambda: "broken" not in clone.deploy("status", "bridge").text)
+    wait_until(lambda: clone.call("first/tools/who") != "")
     clone.call("first/tools/ignore_sigterm")
     before = json.loads(clone.call("first/tools/who"))
     assert clone.deploy("restart", "bridge").code == 0

@@ -29,12 +29,14 @@ class Report:
     Attributes:
         status: healthy or degraded, as the service says; `no answer` otherwise.
         detail: What is wrong, for people; empty when nothing is.
+        is_starting: Whether something that it starts is not up yet: a program may be downloaded.
     """
 
     status: str
     service: str = ""
     tools: int | None = None
     detail: str = ""
+    is_starting: bool = False
 
     @property
     def answers(self) -> bool:
@@ -82,19 +84,28 @@ def ask(endpoint: Endpoint) -> Report:
         return Report("no answer", detail=f"/health: {getattr(error, 'reason', error)}")
     if not isinstance(body, dict) or "status" not in body:
         return Report("no answer", detail="something else answers on this port")
+    components = _components(body)
     return Report(
-        str(body["status"]), str(body.get("service")), body.get("tools_count"), _troubles(body)
+        str(body["status"]),
+        str(body.get("service")),
+        body.get("tools_count"),
+        _troubles(components),
+        any(state.get("state") == "starting" for state in components.values()),
     )
 
 
-def _troubles(body: Mapping[str, object]) -> str:
-    components = body.get("components")
-    if not isinstance(components, Mapping):
-        return ""
+def _components(body: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    found = body.get("components")
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(name): state for name, state in found.items() if isinstance(state, Mapping)}
+
+
+def _troubles(components: Mapping[str, Mapping[str, object]]) -> str:
     return "; ".join(
         f"{name}: {state.get('detail') or state.get('status')}"
         for name, state in components.items()
-        if isinstance(state, Mapping) and state.get("status") not in ("up", "off")
+        if state.get("status") not in ("up", "off")
     )
 
 
@@ -130,5 +141,10 @@ def wait(endpoints: Mapping[str, Endpoint], failure_of: Callable[[str], str | No
 
 def _open(reports: Mapping[str, Report], failed: Iterable[str], started: float) -> list[str]:
     patient = time.monotonic() - started < DEGRADED_PATIENCE_S
-    done = {"healthy"} if patient else {"healthy", "degraded"}
-    return [name for name in reports if name not in failed and reports[name].status not in done]
+    return [
+        name
+        for name, report in reports.items()
+        if name not in failed
+        and report.status != "healthy"
+        and (report.status != "degraded" or patient or report.is_starting)
+    ]
