@@ -86,6 +86,7 @@ Set in the environment or in config/secrets.env (mode 600; MCP_ENV_FILE names an
   DATABASE_URL       the PostgreSQL to serve; without one a demo database is started
   MCP_HTTP_API_KEY   the key that callers have to send
   MCP_POSTGRES_PORT  the port of the postgres service; config/services.yaml lists them all
+Stdio servers of config/mcp-servers.json are served by the bridge, which up starts then.
 docs/deploy.md has the rest."""
 
 
