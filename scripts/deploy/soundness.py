@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -20,6 +21,7 @@ from scripts.deploy.paths import Project
 from scripts.deploy.registry import Service
 
 Values = Mapping[str, str]
+_OF_CONTAINER = re.compile(r"\.env_?[Ff]ile: ")
 
 
 def require(project: Project, started: Mapping[str, Values], *, inside: bool = False) -> None:
@@ -76,6 +78,8 @@ def require_files(service: Service, values: Values) -> None:
     """
     own = settings_class(service.name).read(NO_FILE, values).settings
     problems = list(own.broken({**os.environ, **values})) if service.files else []
+    # Further files that one of these names are the container's.
+    problems = [problem for problem in problems if not _OF_CONTAINER.search(problem)]
     if problems:
         raise DeployError("\n".join(problems), "Nothing was stopped or started.")
 

@@ -212,6 +212,17 @@ def required(project: Project, known: Registry, bridge: Service, *, inside: bool
         soundness.require(project, {"bridge": mine})
 
 
+def test_files_that_only_the_container_has_are_not_looked_for_here(
+    project: Project, known: Registry, bridge: Service, usual: Path
+) -> None:
+    """Locally one that is missing is an error."""
+    entry = {"command": "run", "envFile": "/srv/files/its.env"}
+    usual.write_text(json.dumps({"mcpServers": {"notes": entry}}))
+    required(project, known, bridge, inside=True)
+    with pytest.raises(DeployError, match=r"its\.env"):
+        required(project, known, bridge, inside=False)
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["local", "container"])
 def test_a_wrong_file_is_refused_before_anything_is_stopped(
     project: Project, known: Registry, bridge: Service, usual: Path, inside: bool
