@@ -36,6 +36,7 @@ IN_FLIGHT = 16
 SESSIONS, CALLS_A_SESSION = 20, 10
 BLOB_MIB, BLOB_TIME_LIMIT_S = 8, 20.0
 LENGTH_TOLERANCE = 0.1
+LEAST_TURNS = 5
 T = TypeVar("T")
 ARGUMENTS = {"message": "The bridge has to bring exactly this back."}
 GOAL_RATIO, GOAL_ADDED_MS, GOAL_SESSION_A_CALL = 4.0, 0.5, 2.0
@@ -55,7 +56,7 @@ class Row:
         added_ms: Median of `singles` less the child's own in the same round.
         cpu_us: Processor time of the bridge, without its children, for each call.
         session_a_call_ms: Initialize, initialized, tools/call, DELETE, all of them together.
-        plain_ms: One call in a session that stays, by the same client as `session_a_call_ms`.
+        plain_ms: One call in a session that stays, in turns with `session_a_call_ms`.
         troubles: What did not work.
     """
 
@@ -67,8 +68,8 @@ class Row:
     singles: list[Load] = field(default_factory=list)
     added_ms: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
-    session_a_call_ms: float | None = None
-    plain_ms: float | None = None
+    session_a_call_ms: list[float] = field(default_factory=list)
+    plain_ms: list[float] = field(default_factory=list)
     blob_ms: float | None = None
     right_sessions: int | None = None
     troubles: list[str] = field(default_factory=list)
@@ -128,31 +129,26 @@ def check_echo(visitor: Visitor, message: str) -> None:
 # --- what is tried once ---------------------------------------------------------------------------
 
 
-def session_a_call_ms(row: Row, seconds: float) -> float:
-    """Return the median time of a call that has a session to itself, as LiteLLM makes them."""
-
-    def visit(visitor: Visitor) -> None:
-        visitor.begin()
-        check_echo(visitor, "once")
-        visitor.end()
-
+def try_sessions(row: Row, seconds: float) -> None:
+    """Let calls in a session that stays, and calls with a session to themselves, take turns."""
     with Visitor(row.server.port, row.kind) as visitor:
-        return _median_ms(lambda: visit(visitor), seconds)
+
+        def visit() -> None:
+            visitor.begin()
+            check_echo(visitor, "once")
+            visitor.end()
+
+        deadline = time.perf_counter() + seconds
+        while time.perf_counter() < deadline or len(row.plain_ms) < LEAST_TURNS:
+            row.plain_ms.append(_ms(lambda: check_echo(row.visitor, "again")))
+            if row.kind == "session":
+                row.session_a_call_ms.append(_ms(visit))
 
 
-def plain_ms(row: Row, seconds: float) -> float:
-    """Return the median time of a call in a session that stays open."""
-    return _median_ms(lambda: check_echo(row.visitor, "again"), seconds)
-
-
-def _median_ms(work: Callable[[], None], seconds: float) -> float:
+def _ms(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
     work()
-    times_s: list[float] = []
-    deadline = time.perf_counter() + seconds
-    while (started := time.perf_counter()) < deadline or len(times_s) < 5:
-        work()
-        times_s.append(time.perf_counter() - started)
-    return statistics.median(times_s) * 1e3
+    return (time.perf_counter() - started) * 1e3
 
 
 def blob_ms(row: Row) -> float:
@@ -248,21 +244,12 @@ def measure_child(child: str, options: argparse.Namespace) -> None:
                 row.measure(options.seconds, child_ms)
         for row in rows:
             _tell(f"{child}, sessions: {row.name}")
-            try_sessions(row, options.seconds)
+            row.attempt("sessions", partial(try_sessions, row, options.seconds))
+            row.right_sessions = right_sessions(row)
             if child == children.MINIMAL:
                 row.blob_ms = row.attempt(f"{BLOB_MIB} MiB", partial(blob_ms, row))
     _tell("")
     show(child, alone, rows)
-
-
-def try_sessions(row: Row, seconds: float) -> None:
-    """Try a session for each call, and many sessions at once."""
-    row.plain_ms = row.attempt("plain calls", partial(plain_ms, row, seconds / 2))
-    if row.kind == "session":
-        row.session_a_call_ms = row.attempt(
-            "a session a call", partial(session_a_call_ms, row, seconds / 2)
-        )
-    row.right_sessions = right_sessions(row)
 
 
 def _tell(what: str) -> None:
@@ -287,8 +274,8 @@ def show(child: str, alone: Alone, rows: list[Row]) -> None:
             f"{row.name:31}{row.calls_per_s():>9,.0f}{statistics.median(row.cpu_us):>8.0f}"
             f"{statistics.median(load.p50_ms for load in row.loads):>8.2f}"
             f"{statistics.median(load.p99_ms for load in row.loads):>8.1f}"
-            f"{statistics.median(row.added_ms):>10.2f}{_cell(row.plain_ms, 2):>10}"
-            f"{_cell(row.session_a_call_ms, 2):>16}{_cell(row.blob_ms, 0):>10}"
+            f"{statistics.median(row.added_ms):>10.2f}{_median(row.plain_ms):>10}"
+            f"{_median(row.session_a_call_ms):>16}{_cell(row.blob_ms, 0):>10}"
             f"{f'{row.right_sessions}/{SESSIONS}':>7}"
         )
     for trouble in dict.fromkeys(trouble for row in rows for trouble in row.troubles):
@@ -301,16 +288,31 @@ def show(child: str, alone: Alone, rows: list[Row]) -> None:
         show_goals(ours, others)
 
 
+def _median(values: list[float]) -> str:
+    return _cell(statistics.median(values) if values else None, 2)
+
+
 def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def show_ratios(ours: list[Row], others: list[Row]) -> None:
-    """Print our calls a second as multiples of theirs."""
+    """Print our calls a second, and those of a second of processor time, as multiples of theirs."""
     print("\nour calls/s as a multiple of theirs")
+    _show_matrix(ours, others, lambda mine, other: _ratio(mine, [other]))
+    print("\nour calls per second of processor time as a multiple of theirs")
+    _show_matrix(ours, others, _cpu_ratio)
+
+
+def _show_matrix(ours: list[Row], others: list[Row], ratio: Callable[[Row, Row], float]) -> None:
     print(" " * 31 + "".join(f"{row.bridge:>26}" for row in others))
     for mine in ours:
-        print(f"{mine.name:31}" + "".join(f"{_ratio(mine, [row]):>26.1f}" for row in others))
+        print(f"{mine.name:31}" + "".join(f"{ratio(mine, row):>26.1f}" for row in others))
+
+
+def _cpu_ratio(mine: Row, other: Row) -> float:
+    pairs = zip(mine.cpu_us, other.cpu_us, strict=True)
+    return statistics.median(theirs / ours for ours, theirs in pairs)
 
 
 def _ratio(mine: Row, others: list[Row]) -> float:
@@ -332,8 +334,9 @@ def show_goals(ours: list[Row], others: list[Row]) -> None:
             _goal(f"{row.name}: {ratio:.1f} times the best peer", ratio >= GOAL_RATIO, GOAL_RATIO)
         added_ms = statistics.median(row.added_ms)
         _goal(f"{row.name}: {added_ms:.2f} ms added", added_ms <= GOAL_ADDED_MS, GOAL_ADDED_MS)
-        if row.session_a_call_ms is not None and row.plain_ms is not None:
-            times = row.session_a_call_ms / row.plain_ms
+        if row.session_a_call_ms:
+            pairs = zip(row.session_a_call_ms, row.plain_ms, strict=True)
+            times = statistics.median(visit / plain for visit, plain in pairs)
             what = f"{row.name}: a session a call (4 requests) takes {times:.1f} plain calls"
             _goal(what, times <= GOAL_SESSION_A_CALL, GOAL_SESSION_A_CALL)
 
