@@ -174,7 +174,8 @@ class Contents:
             DeployError: As in `write`.
         """
         named = {name: self._values.get(m.variable) for name, m in service.files.items()}
-        return {**self.started_with(service), **{n: path for n, path in named.items() if path}}
+        found = {n: value for n, value in self.started_with(service).items() if n not in named}
+        return found | {name: path for name, path in named.items() if path}
 
     def started_with(self, service: Service) -> dict[str, str]:
         """Return a service's variables, with those that are kept of it on this machine.

@@ -532,9 +532,19 @@ def _compose(stack: Stack) -> list[str]:
     return ["docker", "compose"] if plugin else ["docker-compose"]
 
 
+def test_the_bridge_waits_in_its_container_for_what_it_is_to_serve(running: Stack) -> None:
+    """Named, with no file of servers: it runs, and what to write where is said."""
+    (running.root / "config" / "mcp-servers.json").unlink()
+    answer = running.deploy("up", "bridge")
+    assert answer.code == 0, answer.text
+    assert "bridge has nothing to serve yet. Write config/mcp-servers.json" in answer.text
+    assert '"healthy"' in running.curl(REGISTRY.services["bridge"], "/health").text
+    assert running.deploy("down").code == 0
+
+
 def test_images_can_be_carried_to_a_machine_that_builds_none(running: Stack) -> None:
     """With the commands of docs/deploy.md, as they stand there."""
-    (running.root / "config" / "mcp-servers.json").unlink()
+    (running.root / "config" / "mcp-servers.json").unlink(missing_ok=True)
     saved = running.shell(_shown("save"))
     assert saved.code == 0, saved.text
     images = [f"mcp-tool-servers/{service.name}" for service in REGISTRY.regular]

@@ -108,8 +108,10 @@ def test_named_it_starts_with_nothing_and_waits_for_the_usual_file(
     assert environment.to_start(known, "bridge", values, ()) == [bridge]
     mine = environment.of_service(project, known, bridge, values, None)
     assert mine["MCP_BRIDGE_SERVERS"] == str(project.root / "config" / "mcp-servers.json")
-    inside = Contents(project, known, values).inside(bridge)
-    assert inside["MCP_BRIDGE_SERVERS"] == "/var/lib/mcp/servers.json"
+    contents = Contents(project, known, values)
+    assert contents.inside(bridge)["MCP_BRIDGE_SERVERS"] == "/var/lib/mcp/servers.json"
+    contents.require_files(bridge)
+    soundness.require_files(bridge, contents.of_files_here(bridge))
 
 
 # --- what it is given -----------------------------------------------------------------------------
