@@ -180,7 +180,7 @@ class Asking:
             MCPError: The client cannot answer such questions.
         """
         if not self.is_modern:
-            return {name: await self._request(asked) for name, asked in questions.items()}
+            return await self._request_all(questions)
         for question in questions.values():
             self._require(question)
         missing = {name: asked for name, asked in questions.items() if name not in self.given}
@@ -190,6 +190,21 @@ class Asking:
                 types.InputRequiredResult(input_requests=missing, request_state=state)
             )
         return {name: self.given[name] for name in questions}
+
+    async def _request_all(self, questions: Mapping[str, types.InputRequest]) -> dict[str, Answer]:
+        """Send all requests before the first is answered."""
+        answers: dict[str, Answer] = {}
+
+        async def request(name: str) -> None:
+            answers[name] = await self._request(questions[name])
+
+        try:
+            async with anyio.create_task_group() as group:
+                for name in questions:
+                    group.start_soon(request, name)
+        except* MCPError as refusals:
+            raise _first(refusals) from None
+        return answers
 
     async def _request(self, question: Any) -> Answer:
         related = ServerMessageMetadata(related_request_id=self.context.request_id)
@@ -209,6 +224,12 @@ class Asking:
         await self.context.session.send_log_message(
             "info", message, related_request_id=self.context.request_id
         )
+
+
+def _first(errors: BaseExceptionGroup[MCPError]) -> MCPError:
+    """Return one of a group's errors; the others are of the same call."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _plain(model: Any) -> Answer:
