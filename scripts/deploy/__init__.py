@@ -8,6 +8,7 @@ deploy.sh ──► __main__ ──► command_line      what was asked; standar
                  ├──► bootstrap              the virtual environment, then the same again inside it
                  │
                  ├──► environment            settings of shell, secrets and configuration file
+                 │      ├─────► server_files what a file of servers asks for
                  │      └─────► soundness    whether services would start with them
                  │
                  ├──► local ──► database     PostgreSQL, where there is no DATABASE_URL
