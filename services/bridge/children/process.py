@@ -199,6 +199,7 @@ class Process:
         self._stderr = stderr
         self._listener = listener
         self._lines = Lines(limits.line_bytes, self._take, self._too_long)
+        self._turn: list[bytes] = []
         self._waiting: deque[memoryview] = deque()
         self._gone = asyncio.Event()
         self._why: str | None = None
@@ -243,10 +244,10 @@ class Process:
         if self._waiting:
             self._wait(memoryview(data))
             return
-        written = self._write_some(data)
-        if written < len(data) and self._stdin >= 0:
-            self._loop.add_writer(self._stdin, self._write_waiting)
-            self._wait(memoryview(data)[written:])
+        if not self._turn:
+            self._loop.call_soon(self._write_turn)
+        self._turn.append(data)
+        self.backlog += len(data)
 
     def kill(self, why: str) -> None:
         """End it and all its processes now; `ended` follows."""
@@ -263,6 +264,7 @@ class Process:
         while it is being stopped waits with the others.
         """
         if self._stopping is None:
+            self._write_turn()
             self._why = self._why or why
             self._stopping = self._loop.create_task(self._stop(why, grace_s))
         return await asyncio.shield(self._stopping)
@@ -293,6 +295,20 @@ class Process:
             self._suspects(DOES_NOT_READ)
             return 0
 
+    def _write_turn(self) -> None:
+        """Write what one turn of the loop has brought: the calls of several clients at once."""
+        if not self._turn:
+            return
+        data = self._turn[0] if len(self._turn) == 1 else b"".join(self._turn)
+        self._turn.clear()
+        if self._stdin < 0:
+            return
+        self.backlog -= len(data)
+        written = self._write_some(data)
+        if written < len(data) and self._stdin >= 0:
+            self._loop.add_writer(self._stdin, self._write_waiting)
+            self._wait(memoryview(data)[written:])
+
     def _wait(self, data: memoryview) -> None:
         self._waiting.append(data)
         self.backlog += len(data)
@@ -317,6 +333,7 @@ class Process:
             self._loop.remove_writer(self._stdin)
             self._pipes[0].close()
             self._stdin = -1
+            self._turn.clear()
             self._waiting.clear()
             self.backlog = 0
 
