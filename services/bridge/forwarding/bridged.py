@@ -66,6 +66,9 @@ STREAM_WAIT_S = 10.0
 """For a session's client to open a stream on which it can be asked."""
 RETRY_S = 5.0
 ONE_BREATH_S = 0.02
+FIRST_QUESTIONS_S = 0.05
+"""For a child that was just opened to ask for roots, before it gets its first call."""
+RELIST_DELAY_S = 0.1
 REFUSED_BY_CLIENT = -1
 METHOD_NOT_FOUND = -32601
 URL_ELICITATION_REQUIRED = -32042
@@ -107,6 +110,7 @@ class Bridged:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._shared_calls: dict[Child, dict[Context, JSON | None]] = {}
         self._is_introduced = False
+        self._relisting: dict[Child, set[str]] = {}
         self._listed: Child | None = None
         self._interest: frozenset[str] = frozenset()
         self._subscribed: set[str] = set()
@@ -257,34 +261,41 @@ class Bridged:
             self._spawn(self._follow_interest())
         return changed
 
-    async def _list_for_all(self, child: Child, says: str | None = None) -> None:
-        """Read everybody's lists again, and tell what is new about them.
+    def _relist(self, child: Child, says: str | None = None) -> None:
+        """Read a child's lists again soon, once for all that it says meanwhile.
 
         Args:
             says: The change that the child tells of; None when it is another child.
         """
-        with contextlib.suppress(ToolError):
-            changed = await self._list(self.catalogue, child)
-            self._forget_lists()
-            for method in _told_by(changed) | ({says} if says else set()):
-                self._publish(method)
+        said = self._relisting.get(child)
+        if said is None:
+            said = self._relisting[child] = set()
+            self._spawn(self._list_again(child, said))
+        said.update({says} if says else ())
 
-    async def _list_for_one(self, child: Child, user: User, says: str) -> None:
-        """Read the lists again of somebody whose own child says that they are others.
-
-        A session has a catalogue of its own from then on. Requests that stand alone are told like
-        everybody, and theirs are read at the next one.
-        """
-        if user.session is None:
-            self._forget_lists()
-            self._publish(says)
-            return
+    async def _list_again(self, child: Child, said: set[str]) -> None:
+        """Read a child's lists, and tell whose they are of all that is new about them."""
+        try:
+            await asyncio.sleep(RELIST_DELAY_S)
+        finally:
+            del self._relisting[child]  # what it says from now on is not in these lists
+        user = self._users.of_child(child)
         with contextlib.suppress(ToolError):
-            catalogue = user.catalogue or self._new_catalogue()
-            changed = await self._list(catalogue, child)
-            user.catalogue = catalogue
-            for method in _told_by(changed) | {says}:
-                self.endpoint.tell(user.session, notification(method, {}))
+            if user is None:
+                changed = await self._list(self.catalogue, child)
+                self._forget_lists()
+                for method in _told_by(changed) | said:
+                    self._publish(method)
+            elif user.session is None:  # theirs are read at their next request
+                self._forget_lists()
+                for method in said:
+                    self._publish(method)
+            else:
+                catalogue = user.catalogue or self._new_catalogue()
+                changed = await self._list(catalogue, child)
+                user.catalogue = catalogue  # its own from now on
+                for method in _told_by(changed) | said:
+                    self.endpoint.tell(user.session, notification(method, {}))
 
     def _forget_lists(self) -> None:
         for catalogue in self._catalogues.values():
@@ -354,7 +365,7 @@ class Bridged:
         lease = await self.pool.lease(Want(caller.session or None, caller.payer, self._own_face))
         child, finished = lease.child, False
         if child is not self._listed and self.catalogue.is_known:
-            self._spawn(self._list_for_all(child))
+            self._relist(child)
         calls = self._shared_calls.setdefault(child, {})
         calls[context] = None
         try:
@@ -390,6 +401,8 @@ class Bridged:
                 )
             running.context = context
             running.answer(context.answers)
+            if running.work is None:
+                self._begin(running, method, params, context)
             return await self._until_it_asks(user, running)
         running = Running(context, caller.payer, parks=caller.modern)
         user.running.append(running)
@@ -397,7 +410,9 @@ class Bridged:
             want = Want(user.session, caller.payer, user.face, environment)
             running.lease = await self.pool.lease(want)
             child = running.child = running.lease.child
-            user.children.add(child)
+            if child not in user.children:
+                user.children.add(child)
+                await self._let_it_ask(user, running)
             await self._bring_up_to_date(user, child, caller)
             if not (caller.modern and capabilities) or child.modern:
                 result = await self._request(child, method, params, context)
@@ -409,8 +424,25 @@ class Bridged:
         except BaseException:
             self._end(user, running, finished=False)
             raise
-        running.work = self._spawn(self._request_for(running, child, method, params, context))
+        if not running.open_questions:
+            self._begin(running, method, params, context)
         return await self._until_it_asks(user, running)
+
+    async def _let_it_ask(self, user: User, running: Running) -> None:
+        """Let a child that was just opened ask for its client's roots before its first call."""
+        if "roots" not in user.face.capabilities or running.child is None or running.child.modern:
+            return
+        until = time.monotonic() + STREAM_WAIT_S
+        await asyncio.sleep(FIRST_QUESTIONS_S)
+        while user.asking[running.child] and not running.open_questions:
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(ONE_BREATH_S)
+
+    def _begin(self, running: Running, method: str, params: JSON, context: Context) -> None:
+        assert running.child is not None
+        work = self._request_for(running, running.child, method, params, context)
+        running.work = self._spawn(work)
 
     async def _until_it_asks(self, user: User, running: Running) -> JSON:
         """Wait until a call of a 2026-07-28 client ends or asks.
@@ -419,21 +451,21 @@ class Bridged:
             InputRequired: It asks, and waits for the request that brings the answers.
         """
         work = running.work
-        assert work is not None
         asked = asyncio.ensure_future(running.asked.wait())
         try:
-            if not running.open_questions:
+            if work is not None and not running.open_questions:
                 await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():  # what it asks in one breath is asked in one result
+            if work is not None and not work.done():  # what it asks in one breath is one result
                 await asyncio.wait({work}, timeout=ONE_BREATH_S)
-            if work.done():
+            if work is not None and work.done():
                 self._end(user, running, finished=_is_settled(work))
                 return work.result()
             running.asked.clear()
             questions = running.open_questions
             name = self._parked.put(running, time.monotonic())
         except asyncio.CancelledError:
-            work.cancel()
+            if work is not None:
+                work.cancel()
             self._end(user, running, finished=False)
             raise
         finally:
@@ -536,12 +568,15 @@ class Bridged:
         question, user = question_of(method, params), self._users.of_child(child)
         if question is None or user is None:
             raise RemoteError(METHOD_NOT_FOUND, f"Method not found: {method}")
+        user.asking[child] += 1
         try:
             if user.session is None or any(running.parks for running in user.running):
                 return await self._ask_call(user, child, question)
             return await self._ask_session(user, question)
         except SuiteError as error:
             raise RemoteError(REFUSED_BY_CLIENT, error.message) from error
+        finally:
+            user.asking[child] -= 1
 
     def refused(self, child: Child, method: str, params: JSON) -> None:
         """Note which call failed for want of a client that can be asked, where it can be told."""
@@ -579,10 +614,8 @@ class Bridged:
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Pass on what a child tells: to all who share it, or to whose own it is."""
         user = self._users.of_child(child)
-        if method in _LIST_CHANGES and user is None:
-            self._spawn(self._list_for_all(child, says=method))
-        elif method in _LIST_CHANGES and user is not None:
-            self._spawn(self._list_for_one(child, user, says=method))
+        if method in _LIST_CHANGES:
+            self._relist(child, method)
         elif method == UPDATED:
             self._tell_update(user, params)
         elif method == "notifications/message":
@@ -621,6 +654,7 @@ class Bridged:
         user = self._users.of_child(child)
         if user is not None:
             user.children.discard(child)
+            user.asking.pop(child, None)
             user.catalogue = None
 
     # -- sessions ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class User:
         running: Its calls.
         children: Those that were lent to it and live.
         catalogue: Its own, when its child has said that the lists are others now.
+        asking: How many questions of each child are being put to it.
         log_rank: What its child was last told of the log level.
         roots_changes: Likewise, of changes of the client's roots.
     """
@@ -47,6 +49,7 @@ class User:
     running: list[Running] = field(default_factory=list)
     children: set[Child] = field(default_factory=set)
     catalogue: Forwarded | None = None
+    asking: Counter[Child] = field(default_factory=Counter)
     log_rank: int | None = None
     roots_changes: int = 0
 
