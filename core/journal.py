@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Appends `key expiry` lines and rewrites the file when most of them are over.
 
-    Each line begins with its line feed, so one that a crash tore spoils none of its neighbours. A
-    folder that cannot be written costs the memory over a restart and nothing else.
+    Each line begins with its line feed, so one that a crash tore spoils none of its neighbours. The
+    folder is made where it is not there; one that cannot be written costs the memory over a restart
+    and nothing else.
     """
 
     def __init__(self, file: Path) -> None:
@@ -41,15 +42,18 @@ class Journal:
             if self._lines > COMPACT_AFTER_LINES + 2 * len(living):
                 self._rewrite(living)
                 return
-            fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with open(fd, "ab") as out:
+            with open(_opened(self._file, os.O_APPEND), "ab") as out:
                 out.write(f"\n{key} {expiry:.0f}".encode("ascii"))
         except OSError as error:
-            logger.warning("ended sessions are remembered by this process only: %s", error.strerror)
+            logger.warning(
+                "ended sessions are remembered by this process only: %s: %s",
+                self._file,
+                error.strerror,
+            )
 
     def _rewrite(self, living: Mapping[str, float]) -> None:
         draft = self._file.with_suffix(f".{os.getpid()}")
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        fd = _opened(draft, os.O_TRUNC)
         try:
             with open(fd, "w", encoding="ascii") as out:
                 out.writelines(f"{key} {expiry:.0f}\n" for key, expiry in living.items())
@@ -58,3 +62,13 @@ class Journal:
             with contextlib.suppress(FileNotFoundError):
                 draft.unlink()
         self._lines = len(living)
+
+
+def _opened(file: Path, flags: int) -> int:
+    """Return a descriptor to write with, of a file and folder that only their owner may read."""
+    flags |= os.O_WRONLY | os.O_CREAT
+    try:
+        return os.open(file, flags, 0o600)
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(file, flags, 0o600)

@@ -146,4 +146,6 @@ class LocalQuotas:
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            logger.warning("today's calls are counted in memory only: %s", error.strerror)
+            logger.warning(
+                "today's calls are counted in memory only: %s: %s", self._file, error.strerror
+            )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from core.content import ForeignResult
 from core.context import Context
 from core.mcp_sse import MCPServer
 from core.models import Arguments
+from core.settings import Settings
 from core.testing import Client
 from core.tools import foreign_tool
 
@@ -40,9 +43,9 @@ def foreign_catalogue(result: JSON, **entry: Any) -> Catalogue:
     return catalogue
 
 
-def make_server() -> MCPServer:
+def make_server(settings: Settings | None = None) -> MCPServer:
     """Return a server with a tool at the root and endpoints `left` and `right`."""
-    server = MCPServer("many", version="1")
+    server = MCPServer("many", version="1", settings=settings)
 
     @server.tool(description="At the root.")
     async def root_tool(arguments: Anything) -> None:
@@ -99,6 +102,39 @@ async def test_session_of_one_endpoint_is_none_of_another(client: Client) -> Non
     assert (await listed(client, "/left/mcp", session)).status_code == 200
     for elsewhere in ("/right/mcp", "/mcp"):
         assert (await listed(client, elsewhere, session)).status_code == 404
+
+
+async def test_ended_session_stays_over_after_a_restart(tmp_path: Path) -> None:
+    """Also where the seal key is given, and nobody has made the folder for it."""
+    state = tmp_path / "new" / "state"
+    sections = {"security": {"seal_key": "s" * 64}, "server": {"state_dir": str(state)}}
+    ended: dict[str, str] = {}
+    async with Client(make_server(Settings.from_dict(sections))) as client:
+        for path in ("/mcp", "/left/mcp"):
+            ended[path], _ = await opened(client, path)
+            headers = {**ACCEPT, "mcp-session-id": ended[path]}
+            assert (await client.http.delete(path, headers=headers)).is_success
+        kept, _ = await opened(client, "/mcp")
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    async with Client(make_server(Settings.from_dict(sections))) as client:
+        for path, session in ended.items():
+            assert (await listed(client, path, session)).status_code == 404
+        assert (await listed(client, "/mcp", kept)).status_code == 200
+
+
+async def test_ended_sessions_that_cannot_be_kept_are_told_with_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator has to find the folder."""
+    state = tmp_path / "state"
+    state.write_text("a file in place of the folder")
+    sections = {"security": {"seal_key": "s" * 64}, "server": {"state_dir": str(state)}}
+    async with Client(make_server(Settings.from_dict(sections))) as client:
+        session, _ = await opened(client, "/mcp")
+        headers = {**ACCEPT, "mcp-session-id": session}
+        assert (await client.http.delete("/mcp", headers=headers)).is_success
+    (told,) = [r.getMessage() for r in caplog.records if r.name == "core.journal"]
+    assert str(state / "ended-sessions-many") in told
 
 
 async def test_endpoints_come_and_go_while_the_server_runs() -> None:
