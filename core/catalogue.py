@@ -193,12 +193,19 @@ class Catalogue:
             ToolError: They cannot be found out now.
         """
 
-    async def take(self, method: str, params: dict[str, Any], caller: Caller) -> None:
-        """Hear of a session's log level or subscription, before it is noted; nothing to do here.
+    async def take(self, method: str, params: dict[str, Any], caller: Caller) -> bool:
+        """Hear of a session's log level or subscription, before it is noted.
+
+        Returns:
+            Whether it is kept by whom the catalogue stands for, and not to be noted; here never.
 
         Raises:
             SuiteError: The subscription is refused.
         """
+        return False
+
+    def take_roots(self, session: str) -> None:
+        """Hear that a session's client has other roots now; nothing to do here."""
 
     def keep(self, key: Any, value: Any) -> None:
         """Keep what was worked out from the entries until they change.

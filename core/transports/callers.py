@@ -111,8 +111,8 @@ async def answer_legacy(
         if method == "resources/subscribe":
             runtime.dispatcher.require_resources(caller.principal)
         noted = change(runtime, session, params)
-        await catalogue.take(method, params, caller)
-        await runtime.sessions.note(session, *noted)
+        if not await catalogue.take(method, params, caller):
+            await runtime.sessions.note(session, *noted)
     except ReplicasUnreachable:
         raise
     except SuiteError as error:
@@ -134,6 +134,7 @@ async def take(runtime: Runtime, session: Session, message: JSON, kind: Kind) ->
             await _cancel(runtime, session, id_)
     elif message["method"] == "notifications/roots/list_changed":
         await runtime.sessions.note(session, ROOTS, str(session.roots_changes + 1))
+        runtime.dispatcher.catalogue.take_roots(session.key)
 
 
 async def _take_response(runtime: Runtime, session: Session, response: JSON) -> None:

@@ -158,6 +158,12 @@ class Pool:
         lease.release()
         return lease.child
 
+    @property
+    def shared(self) -> Child | None:
+        """The shared child, when it is open."""
+        member = self._members.shared
+        return member.child if member is not None and member.is_open else None
+
     def end_session(self, session: str) -> None:
         """Stop the child of a session that has ended, also in the middle of a call."""
         for member in self._members:
@@ -317,6 +323,7 @@ class Pool:
             await child.open(member.face)
             member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
             self._modern = child.modern
+            self._backoffs.opened(member.key)
             self._keep_spares(self._clock())
 
     def _not_started(self, member: Member, error: Failure) -> None:

@@ -30,7 +30,8 @@ class Forwarded(Catalogue):
 
     Args:
         find_out: Fills it for a caller; awaited while it is not known.
-        take: Hears of sessions' log levels and subscriptions.
+        take: Hears of sessions' log levels and subscriptions; returns whether it keeps them.
+        take_roots: Hears of sessions whose clients' roots have changed.
 
     Attributes:
         declared: The server's capabilities.
@@ -42,7 +43,8 @@ class Forwarded(Catalogue):
         spec: ServerSpec,
         forward: Forward,
         find_out: Callable[[Forwarded, Caller], Awaitable[None]],
-        take: Callable[[str, JSON, Caller], Awaitable[None]],
+        take: Callable[[str, JSON, Caller], Awaitable[bool]],
+        take_roots: Callable[[str], None],
     ) -> None:
         super().__init__()
         self.declared: JSON = {}
@@ -51,15 +53,20 @@ class Forwarded(Catalogue):
         self._forward = forward
         self._find_out = find_out
         self._take = take
+        self._take_roots = take_roots
 
     async def load(self, caller: Caller) -> None:
         """Ask the server, once; a failure is told to who waits, and the next one asks again."""
         if not self.is_known:
             await self._find_out(self, caller)
 
-    async def take(self, method: str, params: JSON, caller: Caller) -> None:
+    async def take(self, method: str, params: JSON, caller: Caller) -> bool:
         """Hand a session's log level or subscription on."""
-        await self._take(method, params, caller)
+        return await self._take(method, params, caller)
+
+    def take_roots(self, session: str) -> None:
+        """Hand on that a session's client has other roots now."""
+        self._take_roots(session)
 
     def fill(self, declared: JSON, lists: Lists) -> frozenset[str]:
         """Take over what the server offers now; return which of its lists are others."""

@@ -1,4 +1,4 @@
-"""Who has children of its own: one session, or one caller of requests that stand alone."""
+"""Who has children of its own: one session, or one owner of requests or sessions."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FORGET_AFTER_S = 60.0
 LOOK_EVERY_S = 5.0
 Environment = tuple[tuple[str, str], ...]
+"""Variables that a caller's headers give."""
 
 
 def askable_of(capabilities: Mapping[str, object]) -> JSON:
@@ -30,34 +31,53 @@ def askable_of(capabilities: Mapping[str, object]) -> JSON:
 
 @dataclass(slots=True, eq=False)
 class User:
-    """One client that children may ask, and what runs for it.
+    """Somebody with children of its own, and what runs for it.
 
     Attributes:
         face: What its children are told of it; this very object, by which they are known.
-        session: Key of its session; None for requests that stand alone.
+        capabilities, environment: As the callers have them.
+        owner: Whom limits count its calls for.
+        session: Key of its session; None for an owner, who may have several, or none.
+        sessions: Keys of the sessions that have used it.
         running: Its calls.
         children: Those that were lent to it and live.
         catalogue: Its own, when its child has said that the lists are others now.
         asking: How many questions of each child are being put to it.
-        log_rank: What its child was last told of the log level.
-        roots_changes: Likewise, of changes of the client's roots.
+        uris: The resources that its sessions are subscribed to, by session.
+        log_rank: The log level that it has set; None when it has not.
+        roots_changes: Of its client's roots, as its children know.
     """
 
     face: Face
+    capabilities: JSON
+    environment: Environment
+    owner: str
     session: str | None
     last_used: float
+    sessions: set[str] = field(default_factory=set)
     running: list[Running] = field(default_factory=list)
     children: set[Child] = field(default_factory=set)
     catalogue: Forwarded | None = None
     asking: Counter[Child] = field(default_factory=Counter)
+    uris: dict[str, set[str]] = field(default_factory=dict)
     log_rank: int | None = None
     roots_changes: int = 0
 
+    @property
+    def all_uris(self) -> set[str]:
+        """What any of its sessions is subscribed to."""
+        return set().union(*self.uris.values())
+
 
 class Users:
-    """The users of one server, by session or by owner and capabilities."""
+    """The users of one server.
 
-    def __init__(self) -> None:
+    Args:
+        by_owner: All sessions of an owner are one user (`per-key`).
+    """
+
+    def __init__(self, *, by_owner: bool) -> None:
+        self._by_owner = by_owner
         self._users: dict[tuple[str, ...], User] = {}
         self._by_face: dict[int, User] = {}
         self._by_session: dict[str, list[User]] = {}
@@ -73,8 +93,9 @@ class Users:
             capabilities: By which the client can be asked.
             environment: Variables from its headers.
         """
-        if caller.session:
-            key: tuple[str, ...] = ("session", caller.session)
+        session = None if self._by_owner else caller.session or None
+        if session is not None:
+            key: tuple[str, ...] = ("session", session)
         else:
             key = ("owner", caller.payer, json.dumps(capabilities, sort_keys=True))
         if environment:
@@ -82,12 +103,14 @@ class Users:
         user = self._users.get(key)
         if user is None:
             face = Face(capabilities, dict(caller.client or {}))
-            user = User(face, caller.session or None, now, roots_changes=caller.roots_changes)
+            user = User(face, capabilities, environment, caller.payer, session, now)
+            user.roots_changes = caller.roots_changes
             self._users[key] = user
             self._by_face[id(face)] = user
-            if user.session is not None:
-                self._by_session.setdefault(user.session, []).append(user)
         user.last_used = now
+        if caller.session and caller.session not in user.sessions:
+            user.sessions.add(caller.session)
+            self._by_session.setdefault(caller.session, []).append(user)
         return user
 
     def of_child(self, child: Child) -> User | None:
@@ -103,9 +126,11 @@ class Users:
         return list(self._users.values())
 
     def forget(self, session: str) -> None:
-        """Forget a session that is over."""
-        if session in self._by_session:
-            self._drop([key for key, user in self._users.items() if user.session == session])
+        """Forget a session that is over, and who was nothing but it."""
+        for user in self._by_session.pop(session, ()):
+            user.sessions.discard(session)
+            user.uris.pop(session, None)
+        self._drop([key for key, user in self._users.items() if user.session == session])
 
     def tick(self, now: float) -> None:
         """Forget who has no child, no call, and has not come for a while."""
@@ -116,7 +141,8 @@ class Users:
             [
                 key
                 for key, user in self._users.items()
-                if not user.children and not user.running and user.last_used + FORGET_AFTER_S < now
+                if not (user.children or user.running or user.uris)
+                and user.last_used + FORGET_AFTER_S < now
             ]
         )
 
@@ -124,8 +150,9 @@ class Users:
         for key in keys:
             user = self._users.pop(key)
             self._by_face.pop(id(user.face), None)
-            if user.session is not None:
-                same = self._by_session[user.session]
-                same.remove(user)
+            for session in user.sessions:
+                same = self._by_session.get(session, [])
+                if user in same:
+                    same.remove(user)
                 if not same:
-                    del self._by_session[user.session]
+                    self._by_session.pop(session, None)
