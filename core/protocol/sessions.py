@@ -156,8 +156,19 @@ class Session:
             message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
             await send(to_json(message))
             return await answer
+        except asyncio.CancelledError:
+            if not answer.done():  # else the client has answered, or the session is over
+                self._withdraw(id_)
+            raise
         finally:
             answer.cancel()
+
+    def _withdraw(self, id_: str) -> None:
+        """Tell the client that a question needs no answer any more, where it has a stream."""
+        params = {"requestId": id_, "reason": "Nobody waits for the answer any more."}
+        message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        if self.streams is not None:
+            self.streams.push(to_json(message))
 
     @property
     def has_stream_elsewhere(self) -> bool:

@@ -257,7 +257,7 @@ class Listening:
             self.endpoint.resource_updated(uri)
 
     def logged(self, child: Child, params: JSON) -> None:
-        """Pass a log message on to the call that it is about, or to the session whose child it is."""
+        """Pass a log message on to the call that it is about, or to whose child it is."""
         user = self._users.of_child(child)
         if user is None:
             context = self._calls.hearer(child)
