@@ -550,7 +550,17 @@ class MCPServer:
         )
 
     def _routes_of(self, endpoint: Endpoint) -> tuple[Routes, Routes]:
-        return endpoint.routes(self._pages_of(endpoint))
+        paths, prefixes = endpoint.routes(self._pages_of(endpoint))
+        return paths | self._metadata_of(endpoint), prefixes
+
+    def _metadata_of(self, endpoint: Endpoint) -> Routes:
+        """Return where OAuth clients of an endpoint find out who gives them tokens."""
+        if self._callers.resource is None:
+            return {}
+        service, mount = endpoint.service, endpoint.mount
+        resource = self._callers.resource.at(mount)
+        route = Route(resource.door, WELL_KNOWN, service, mount=mount, public=True, any_origin=True)
+        return {path + slash: route for path in resource.paths() for slash in ("", "/")}
 
     def _routes(self) -> tuple[Routes, Routes]:
         """Return the table of doors: every endpoint's, and those of the server as a whole."""
@@ -565,9 +575,6 @@ class MCPServer:
             table["/metrics"] = Route(pages.metrics, "/metrics", self.name, public=open_metrics)
         table |= {path: Route(door, path, self.name) for path, door in self._doors.items()}
         paths |= {path + slash: route for path, route in table.items() for slash in ("", "/")}
-        if (resource := self._callers.resource) is not None:
-            metadata = Route(resource.door, WELL_KNOWN, self.name, public=True, any_origin=True)
-            paths |= {path + slash: metadata for path in resource.paths() for slash in ("", "/")}
         return paths, prefixes
 
     @asynccontextmanager

@@ -372,7 +372,8 @@ class Guard:
         if request.status == 0:
             if isinstance(error, Unauthorized | InsufficientScope):
                 self._audit.refused(request, error)
-                error.headers = (challenge(error, self._resource),)
+                resource = self._resource and self._resource.at(request.mount)
+                error.headers = (challenge(error, resource),)
             await request.refuse(error, status=status)
         elif request.status in (101, 200):
             logger.warning("an answer broke off: %s", error.message)

@@ -1,7 +1,8 @@
 """Callers with access tokens of an authorisation server, beside those with keys.
 
 Checking a signature takes some fifty microseconds, so a token that was good is remembered by its
-SHA-256 until it expires, or until its issuer no longer publishes the key that signed it.
+SHA-256 until it expires, or until its issuer no longer publishes the key that signed it. It may be
+good at one endpoint and not at another, so it is remembered for each at which it was good.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from core.context import Principal
@@ -30,6 +31,8 @@ from core.settings import OAuthSection
 from core.transports.http import HTTPRequest
 
 MAX_REMEMBERED = 10_000
+Place = tuple[bytes, str]
+"""The SHA-256 of a token, and the `mount` of the endpoint where it was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ class NoKeys(Authenticator):
     async def authenticate(self, request: HTTPRequest) -> Principal:
         """Refuse whatever there is."""
         missing = presented_key(request) is None
+        resource = self._resource.at(request.mount)
         raise Unauthorized(
             "This server needs an access token." if missing else "This is no access token.",
-            hint=f"Get one from {self._resource.issuer} for {self._resource.url}.",
+            hint=f"Get one from {resource.issuer} for {resource.url}.",
             reason="missing" if missing else "wrong",
         )
 
@@ -61,6 +65,8 @@ class Tokens(Authenticator):
     """Access tokens, and whatever else is taken.
 
     Args:
+        resource: The root of the server.
+        rules: What a token has to say there.
         keys: Of the authorisation server.
         others: Asked first, unless a token is known to be good: a key may look like a token.
         clock: Seconds since the epoch.
@@ -79,7 +85,7 @@ class Tokens(Authenticator):
         self._rules = rules
         self._others = NoKeys(resource) if isinstance(others, OpenDoor) else others
         self._clock = clock
-        self._remembered: OrderedDict[bytes, _Good] = OrderedDict()
+        self._remembered: OrderedDict[Place, _Good] = OrderedDict()
 
     @property
     def problem(self) -> str | None:
@@ -95,13 +101,13 @@ class Tokens(Authenticator):
         token = _bearer_token(request)
         if token is None:
             return await self._others.authenticate(request)
-        digest = sha256(token).digest()
-        if (principal := self._recall(digest)) is not None:
+        place = sha256(token).digest(), request.mount
+        if (principal := self._recall(place)) is not None:
             return principal
         try:
             return await self._others.authenticate(request)
         except Unauthorized:
-            return await self._check(token, digest)
+            return await self._check(token, place)
 
     def tick(self, now: float) -> None:
         """Pass the time on."""
@@ -116,45 +122,52 @@ class Tokens(Authenticator):
         finally:
             await self.keys.close()
 
-    def _recall(self, digest: bytes) -> Principal | None:
+    def _recall(self, place: Place) -> Principal | None:
         self.keys.keep_fresh()
-        good = self._remembered.get(digest)
+        good = self._remembered.get(place)
         if good is None:
             return None
         if good.ends_at <= self._clock() or not self.keys.holds(good.key):
-            del self._remembered[digest]
+            del self._remembered[place]
             return None
-        self._remembered.move_to_end(digest)
+        self._remembered.move_to_end(place)
         return good.principal
 
-    async def _check(self, token: bytes, digest: bytes) -> Principal:
+    async def _check(self, token: bytes, place: Place) -> Principal:
+        resource = self._resource.at(place[1])
         try:
-            good = await self._checked(token)
+            good = await self._checked(token, self._rules_of(resource))
         except TokenRefused as error:
             raise Unauthorized(
                 f"The access token was refused: {error}.",
-                hint=f"Get a new one from {self._rules.issuer} for {self._resource.url}.",
+                hint=f"Get a new one from {self._rules.issuer} for {resource.url}.",
                 reason=error.reason,
             ) from None
-        self._remembered[digest] = good
+        self._remembered[place] = good
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return good.principal
 
-    async def _checked(self, token: bytes) -> _Good:
-        header = header_of(token, self._rules)
+    def _rules_of(self, endpoint: ProtectedResource) -> Rules:
+        """Return the rules at an endpoint; its own address counts where the server's does."""
+        if self._resource.url not in self._rules.audiences:
+            return self._rules
+        return replace(self._rules, audiences=self._rules.audiences | {endpoint.url})
+
+    async def _checked(self, token: bytes, rules: Rules) -> _Good:
+        header = header_of(token, rules)
         key = await self.keys.find(header)
         if key is None:
             raise TokenRefused("its issuer publishes no such key")
-        claims = claims_of(token, header, key.material, self._rules, self._clock())
+        claims = claims_of(token, header, key.material, rules, self._clock())
         principal = Principal(
-            f"{claims.subject}@{self._rules.issuer}",
+            f"{claims.subject}@{rules.issuer}",
             authenticated=True,
             method="oauth",
             grant=grant_of(claims.scopes, self._resource.scope_prefix),
             person=claims.person,
         )
-        return _Good(principal, claims.expires + self._rules.leeway_s, key)
+        return _Good(principal, claims.expires + rules.leeway_s, key)
 
 
 def tokens_beside(

@@ -14,7 +14,7 @@ authorization
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic_core import to_json
@@ -29,13 +29,15 @@ DOORS = ("/mcp", "/sse")
 
 @dataclass(frozen=True, slots=True)
 class ProtectedResource:
-    """What clients are told about one server.
+    """What clients are told about one endpoint of a server; each is a resource of its own.
 
     Attributes:
         url: Its canonical address, which clients name when they ask for a token.
         issuer: The authorisation server.
         scope_prefix: What the scopes for these servers begin with.
+        service: What scopes call it.
         name: For people.
+        mount: The part of the path that names the endpoint, `/NAME`; empty for the root.
     """
 
     url: str
@@ -43,6 +45,7 @@ class ProtectedResource:
     scope_prefix: str
     service: str
     name: str
+    mount: str = ""
 
     @property
     def scope(self) -> str:
@@ -56,17 +59,28 @@ class ProtectedResource:
         path = WELL_KNOWN + parts.path.rstrip("/")
         return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
+    def at(self, mount: str) -> ProtectedResource:
+        """Return the resource of an endpoint of the server at whose root this one is."""
+        if not mount:
+            return self
+        parts = urlsplit(self.url)
+        base, door = _parted(parts.path)
+        url = urlunsplit(parts._replace(path=base + mount + door))
+        name = mount.removeprefix("/")
+        return replace(self, url=url, service=name, name=f"{self.name}: {name}", mount=mount)
+
     def paths(self) -> Iterator[str]:
         """Yield the paths that show the document.
 
         For each address that a client may have been given: with and without the prefix below which
-        a proxy shows this server, of each door and of none.
+        a proxy shows this server, of each door and of none. Where an endpoint is called like that
+        prefix, what it would have without is the root's with it.
         """
-        path = urlsplit(self.url).path.rstrip("/")
-        base = next((path.removesuffix(door) for door in DOORS if path.endswith(door)), path)
-        for prefix in dict.fromkeys(("", base)):
+        base, _ = _parted(urlsplit(self.url).path)
+        prefix = base.removesuffix(self.mount)
+        for shown in (base,) if self.mount in (base, prefix) else (base, self.mount):
             for door in ("", *DOORS):
-                yield WELL_KNOWN + prefix + door
+                yield WELL_KNOWN + shown + door
 
     def document(self) -> bytes:
         """Return the document.
@@ -90,8 +104,15 @@ class ProtectedResource:
         await request.respond_json(200, self.document())
 
 
+def _parted(path: str) -> tuple[str, str]:
+    """Return what of an address is before the door, and the door; `/mcp` where it names none."""
+    path = path.rstrip("/")
+    door = next((door for door in DOORS if path.endswith(door)), "")
+    return path.removesuffix(door), door or DOORS[0]
+
+
 def protected_resource(section: OAuthSection, service: str, name: str) -> ProtectedResource | None:
-    """Return what is told about a service; None without OAuth.
+    """Return what is told about the root of a service; None without OAuth.
 
     Args:
         service: Stands in for `{service}` in the resource's address.

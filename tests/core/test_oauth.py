@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
-from core import Settings
+from core import Settings, mcp_sse
 from core.errors import Unauthorized
 from core.security import jwks, oauth
 from core.security.auth import OpenDoor
@@ -27,6 +29,7 @@ from core.security.tokens import Claims, claims_of
 from core.settings import OAuthSection, SettingsError
 from core.transports.http import HTTPRequest
 from tests.core.test_guard import SURFACES
+from tests.servers import endpoints
 from tests.servers.issuer import (
     RESOURCE,
     Issuer,
@@ -391,6 +394,224 @@ async def test_without_oauth_there_is_nothing_at_these_paths() -> None:
         for path in (WELL_KNOWN, WELL_KNOWN + "/mcp"):
             assert (await wire.start("GET", path).whole()).status == 404
         assert "resource_metadata" not in (await rpc(wire, {})).headers["www-authenticate"]
+
+
+# --- endpoints below a path of their own ----------------------------------------------------------
+
+ONE = "http://127.0.0.1:8099/one/mcp"
+EVIL = "http://127.0.0.1:8099/evil/mcp"
+
+
+@asynccontextmanager
+async def with_endpoints(
+    issuer: Issuer, tmp_path: Path, *names: str, **more: Any
+) -> AsyncIterator[Wire]:
+    """Run a server with the endpoint `one` and others."""
+    settings = {
+        "oauth": issuer.settings(**more),
+        "rate_limit": {"failures_per_minute": 0},
+        "security": {"seal_key": "s" * 64},
+        "server": {"state_dir": tmp_path},
+    }
+    server = endpoints.create_server(Settings.from_dict(settings))
+    for name in names:
+        server.add_endpoint(name, {"name": name, "version": "1"})
+    async with Wire(server) as wire:
+        yield wire
+
+
+async def at(wire: Wire, path: str, token: str | None = None) -> Answer:
+    """Send a request to an endpoint, with a token or without."""
+    headers = bearing(token) if token is not None else {"accept": BOTH}
+    return await wire.ask("POST", path, json_=PING, headers=headers)
+
+
+def challenge_of(answer: Answer) -> dict[str, str]:
+    """Return the parameters of the challenge of an answer."""
+    return dict(re.findall(r'([a-z_]+)="([^"]*)"', answer.headers["www-authenticate"]))
+
+
+@pytest.mark.parametrize("door", ["", "/mcp", "/sse"])
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_each_endpoint_has_a_document_of_its_own(
+    issuer: Issuer, tmp_path: Path, door: str, slash: str
+) -> None:
+    """RFC 9728 §3.3: a client throws away a document whose `resource` is not what it asked for."""
+    async with with_endpoints(issuer, tmp_path) as wire:
+        answer = await wire.ask("GET", f"{WELL_KNOWN}/one{door}{slash}")
+        assert answer.status == 200
+        assert answer.json["resource"] == ONE
+        assert answer.json["scopes_supported"] == ["mcp:one"]
+        assert answer.json["authorization_servers"] == [issuer.url]
+        assert answer.json["resource_name"] == "Demo: one"
+        root = await wire.ask("GET", f"{WELL_KNOWN}{door}{slash}")
+        assert (root.json["resource"], root.json["scopes_supported"]) == (RESOURCE, ["mcp:demo"])
+
+
+@pytest.mark.parametrize("path", ["/one/mcp", "/one/sse", "/one/messages", "/one/rpc", "/one"])
+async def test_challenge_of_an_endpoint_leads_to_its_own_document(
+    issuer: Issuer, tmp_path: Path, path: str
+) -> None:
+    """At each of its doors, for a token that is missing, wrong or has nothing for it."""
+    async with with_endpoints(issuer, tmp_path) as wire:
+        own = {"resource_metadata": f"http://127.0.0.1:8099{WELL_KNOWN}/one/mcp"}
+        own["scope"] = "mcp:one"
+        missing = await at(wire, path)
+        assert (missing.status, challenge_of(missing)) == (401, own)
+        wrong = await at(wire, path, "garbage")
+        assert wrong.status == 401
+        assert own.items() <= challenge_of(wrong).items()
+        assert ONE in wrong.error["data"]["hint"]
+        narrow = await at(wire, path, issuer.token(scope="mcp:demo"))
+        assert narrow.status == 403
+        assert challenge_of(narrow) == {**own, "error": "insufficient_scope"}
+        other = await wire.ask("GET", own["resource_metadata"].partition("8099")[2])
+        assert other.json["resource"] == ONE
+
+
+async def test_scope_that_a_refusal_asks_for_opens_the_endpoint(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    """A client steps up once: what it is told to ask for is what was missing."""
+    async with with_endpoints(issuer, tmp_path, "evil") as wire:
+        told = challenge_of(await at(wire, "/evil/mcp", issuer.token(scope="mcp:one mcp:demo")))
+        document = await wire.ask("GET", told["resource_metadata"].partition("8099")[2])
+        token = issuer.token(scope=told["scope"], aud=document.json["resource"])
+        assert (await at(wire, "/evil/rpc", token)).status == 200
+
+
+async def test_token_for_the_server_opens_its_endpoints_by_their_scopes(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    """The audience says which server, and the scopes say what of it."""
+    async with with_endpoints(issuer, tmp_path, "evil") as wire:
+        opened = {
+            "mcp:one": (403, 200, 403),
+            "mcp:one mcp:evil": (403, 200, 200),
+            "mcp:*": (200, 200, 200),
+            "mcp:demo": (200, 403, 403),
+        }
+        for scope, statuses in opened.items():
+            token = issuer.token(scope=scope)
+            answers = [await at(wire, f"{mount}/rpc", token) for mount in ("", "/one", "/evil")]
+            assert tuple(answer.status for answer in answers) == statuses, scope
+
+
+@pytest.mark.parametrize("first", ["/one", "/evil", ""])
+async def test_token_for_an_endpoint_opens_no_other(
+    issuer: Issuer, tmp_path: Path, first: str
+) -> None:
+    """Whatever its scopes are, and wherever it was seen first: what was good is remembered."""
+    async with with_endpoints(issuer, tmp_path, "evil") as wire:
+        token = issuer.token(aud=ONE, scope="mcp:*")
+        for mount in (first, "/one", "/evil", "", "/one", "/evil", ""):
+            answer = await at(wire, f"{mount}/rpc", token)
+            assert answer.status == (200 if mount == "/one" else 401), mount
+            if mount != "/one":
+                assert "another audience" in challenge_of(answer)["error_description"]
+        for path in ("/metrics", "/tools", "/evil/tools"):
+            assert (await wire.ask("GET", path, headers=bearing(token))).status == 401
+        for audience in ("http://127.0.0.1:8099/one", "http://127.0.0.1:8099/one/sse", "one"):
+            other = issuer.token(aud=audience, scope="mcp:*")
+            assert (await at(wire, "/one/rpc", other)).status == 401, audience
+        both = issuer.token(aud=[ONE, EVIL], scope="mcp:*")
+        statuses = [(await at(wire, f"{m}/rpc", both)).status for m in ("/one", "/evil", "")]
+        assert statuses == [200, 200, 401]
+
+
+async def test_audiences_that_are_set_hold_at_every_endpoint(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    """They stand instead of addresses; unless the server's own address is one of them."""
+    async with with_endpoints(issuer, tmp_path, audience=["{service}-tools"]) as wire:
+        token = issuer.token(aud="demo-tools", scope="mcp:one")
+        assert (await at(wire, "/one/rpc", token)).status == 200
+        for audience in (ONE, RESOURCE, "one-tools"):
+            token = issuer.token(aud=audience, scope="mcp:one")
+            assert (await at(wire, "/one/rpc", token)).status == 401, audience
+    async with with_endpoints(issuer, tmp_path, audience=["x", RESOURCE]) as wire:
+        for audience in (ONE, RESOURCE, "x"):
+            token = issuer.token(aud=audience, scope="mcp:one")
+            assert (await at(wire, "/one/rpc", token)).status == 200, audience
+
+
+async def test_endpoints_come_and_go_with_their_documents(issuer: Issuer, tmp_path: Path) -> None:
+    """While the server runs; a token for one that is gone opens nothing."""
+    async with with_endpoints(issuer, tmp_path) as wire:
+        token = issuer.token(aud=EVIL, scope="mcp:evil")
+        path = WELL_KNOWN + "/evil/mcp"
+        for _ in range(2):
+            assert (await wire.ask("GET", path)).status == 404
+            assert (await at(wire, "/evil/rpc", token)).status == 404
+            wire.server.add_endpoint("evil", {"name": "evil", "version": "1"})
+            assert (await wire.ask("GET", path)).json["resource"] == EVIL
+            assert (await at(wire, "/evil/rpc", token)).status == 200
+            wire.server.remove_endpoint("evil")
+        assert (await wire.ask("GET", WELL_KNOWN + "/mcp")).json["resource"] == RESOURCE
+        assert (await wire.ask("GET", WELL_KNOWN + "/one/mcp")).json["resource"] == ONE
+
+
+@pytest.mark.parametrize(
+    ("resource", "own", "prefix"),
+    [
+        ("https://x.example/suite/{service}/mcp", "/suite/demo/one/mcp", "/suite/demo"),
+        ("https://x.example/{service}/sse", "/demo/one/sse", "/demo"),
+        ("https://x.example/{service}", "/demo/one/mcp", "/demo"),
+        ("https://x.example/", "/one/mcp", ""),
+    ],
+)
+async def test_endpoint_is_found_below_the_prefix_of_a_proxy(
+    issuer: Issuer, tmp_path: Path, resource: str, own: str, prefix: str
+) -> None:
+    """Its address is the server's with its name before the door; a proxy may take a prefix off."""
+    async with with_endpoints(issuer, tmp_path, resource=resource) as wire:
+        for path in dict.fromkeys((own, own.removeprefix(prefix))):
+            answer = await wire.ask("GET", WELL_KNOWN + path)
+            assert answer.json["resource"] == "https://x.example" + own, path
+        told = challenge_of(await at(wire, "/one/mcp"))
+        assert told["resource_metadata"] == f"https://x.example{WELL_KNOWN}{own}"
+        token = issuer.token(aud="https://x.example" + own, scope="mcp:one")
+        assert (await at(wire, "/one/rpc", token)).status == 200
+
+
+async def test_endpoint_called_like_the_prefix_hides_nothing_of_the_root(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    """`/prefix/mcp` is the root's address as the public sees it, whatever comes and goes."""
+    resource = "https://x.example/one/mcp"
+    async with with_endpoints(issuer, tmp_path, resource=resource) as wire:
+        for _ in range(2):
+            for path in ("", "/mcp", "/one", "/one/mcp", "/one/sse"):
+                assert (await wire.ask("GET", WELL_KNOWN + path)).json["resource"] == resource
+            answer = await wire.ask("GET", WELL_KNOWN + "/one/one/mcp")
+            assert answer.json["resource"] == "https://x.example/one/one/mcp"
+            wire.server.remove_endpoint("one")
+            assert (await wire.ask("GET", WELL_KNOWN + "/one/one/mcp")).status == 404
+            wire.server.add_endpoint("one", {"name": "one", "version": "1"})
+
+
+async def test_stream_of_an_endpoint_stays_open_with_its_own_token(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks again whether callers are welcome asks for the endpoint that they are at."""
+    monkeypatch.setattr(mcp_sse, "RECHECK_INTERVAL_S", 0.02)
+    asked = asyncio.Event()
+    async with with_endpoints(issuer, tmp_path) as wire:
+        token = issuer.token(aud=ONE, scope="mcp:one")
+        stream = wire.start("GET", "/one/sse", headers=bearing(token))
+        await stream.event()
+        is_welcome = wire.server.app.guard.is_welcome  # type: ignore[attr-defined]  # to look
+        welcome: list[bool] = []
+
+        async def noting(request: Any) -> Any:
+            welcome.append(await is_welcome(request))
+            asked.set()
+            return welcome[-1]
+
+        monkeypatch.setattr(wire.server.app.guard, "is_welcome", noting)  # type: ignore[attr-defined]
+        await asyncio.wait_for(asked.wait(), 5)
+        assert welcome[0] is True
+        assert not stream.ended
 
 
 # --- the authorisation server ---------------------------------------------------------------------
