@@ -1,4 +1,4 @@
-"""Configuration files, YAML, TOML or JSON by their ending, read strictly.
+"""Configuration files, YAML, TOML or JSON (also with comments) by their ending, read strictly.
 
 YAML as its version 1.2 has it, so that `off`, `no`, `22:30` and `2027-01-01` are the texts that
 they look like. What would silently mean something else is refused: keys that stand twice, aliases
@@ -10,7 +10,6 @@ Source: https://yaml.org/spec/1.2.2/#103-core-schema
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from core.settings import jsonc
 from core.settings.base import Key, SettingsError
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -77,12 +77,12 @@ def read_config_file(path: str | os.PathLike[str]) -> ConfigFile:
         if file.suffix == ".toml":
             return ConfigFile(file, tomllib.loads(content), mode=mode)
         if file.suffix == ".json":
-            return ConfigFile(file, _from_json(file, content), mode=mode)
+            return _from_json(file, content, mode)
         return _from_yaml(file, content, mode)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file}: {error}") from None
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{file}, line {error.lineno}: {_json_problem(error)}") from None
+    except jsonc.Malformed as error:
+        raise SettingsError(f"{file}, {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -143,24 +143,11 @@ def read_secret_file(file: Path) -> str:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def _from_json(file: Path, content: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise SettingsError(f"{file}: {twice[:100]} stands twice")
-        return table
-
-    values = json.loads(content, object_pairs_hook=once)
+def _from_json(file: Path, content: str, mode: int) -> ConfigFile:
+    values, lines = jsonc.parse(content)
     if not isinstance(values, dict):
         raise SettingsError(f"{file}: expected sections with keys at the top level")
-    return values
-
-
-def _json_problem(error: json.JSONDecodeError) -> str:
-    is_comment = error.doc[error.pos :].lstrip().startswith(("//", "/*"))
-    return "JSON has no comments" if is_comment else error.msg
+    return ConfigFile(file, values, lines, mode)
 
 
 # --- YAML ----------------------------------------------------------------------------------------
@@ -185,6 +172,11 @@ def _lines(node: yaml.Node, above: Key) -> Iterator[tuple[Key, int]]:
         for name, value in node.value:
             key = (*above, name.value)
             yield key, name.start_mark.line + 1
+            yield from _lines(value, key)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            key = (*above, str(number))
+            yield key, value.start_mark.line + 1
             yield from _lines(value, key)
 
 
