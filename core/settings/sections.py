@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping, Set
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -40,6 +41,8 @@ TABLES_OF_CLIENTS = (
     frozenset({"mcpServers", "servers", "inputs"}),
 )
 """Tables in which MCP clients name servers, which the bridge starts: in any file, and in JSON."""
+_SLIP = 0.75
+"""How like the name of a section (difflib's ratio) a name is that was meant to be it."""
 
 
 def _long_secret(value: SecretStr | None, least: int) -> SecretStr | None:
@@ -444,10 +447,10 @@ class Settings(Loadable):
     def part_of(cls, file: ConfigFile) -> ConfigFile:
         """Return the sections of every server; a service that shares a name has the other keys."""
         services = _services_among(file.values.keys())
-        of_clients = TABLES_OF_CLIENTS[file.path.suffix == ".json"]
+        not_ours = {*_tables_of_clients(file), *passed_over(file)}
         values: dict[str, Any] = {}
         for name, value in file.values.items():
-            if name in of_clients:
+            if name in not_ours:
                 continue
             if name not in services:
                 values[name] = value
@@ -505,6 +508,27 @@ class ServiceSettings(Loadable):
         of_every_server = _keys_of(cls.section)
         own = {key: value for key, value in part.items() if key not in of_every_server}
         return file.with_(own, (cls.section,))
+
+
+def passed_over(file: ConfigFile) -> list[str]:
+    """Return which tables of a client's own file, such as Claude Desktop's, say nothing to us.
+
+    Only JSON that names MCP servers is such a file. What is nearly the name of a section is not
+    passed over: it may be a slip that leaves a server without its key.
+    """
+    of_clients = _tables_of_clients(file)
+    if file.path.suffix != ".json" or of_clients.isdisjoint(file.values):
+        return []
+    known = {*Settings.model_fields, *_service_folders()}
+    return [
+        str(name)
+        for name in file.values
+        if name not in of_clients and not get_close_matches(name, known, 1, _SLIP)
+    ]
+
+
+def _tables_of_clients(file: ConfigFile) -> frozenset[str]:
+    return TABLES_OF_CLIENTS[file.path.suffix == ".json"]
 
 
 def _service_folders() -> set[str]:

@@ -24,6 +24,8 @@ NOTHING_TO_START = """no server to start; name one, or a file of several:
   python -m services.bridge npx -y @modelcontextprotocol/server-everything
   python -m services.bridge --config servers.json"""
 
+UNUSED = "stop unused processes, callers' own and those of lazy servers, after so long"
+
 
 class _Option(NamedTuple):
     """An option that sets one of the bridge's settings."""
@@ -35,10 +37,10 @@ class _Option(NamedTuple):
 
 
 OPTIONS = (
-    _Option("--timeout", "idle_timeout_s", "SECONDS", "stop what nobody has used for so long"),
+    _Option("--timeout", "idle_timeout_s", "SECONDS", UNUSED),
     _Option("--request-timeout", "request_timeout_s", "SECONDS", "time of a request"),
     _Option("--isolation", "isolation", "MODE", "auto, shared, per-session or per-key"),
-    _Option("--name", "name", "NAME", "what to call the server"),
+    _Option("--name", "name", "NAME", "what to call the server of COMMAND"),
 )
 
 
@@ -60,9 +62,11 @@ def load(arguments: Sequence[str] | None = None) -> tuple[Settings, BridgeSettin
     settings, own = settled(BridgeSettings, options)
     if options.log_level is not None:
         settings = changed(settings, {"logging": {"level": options.log_level}})
-    own = _with_options(own, _told(options, own), parser)
+    told = _told(options, own)
+    own = _with_options(own, told, parser)
     if not own.argv and own.servers is None:
         raise SettingsError(NOTHING_TO_START)
+    _refuse_misfits(own, told)
     return settings, own
 
 
@@ -104,6 +108,17 @@ def _told(options: argparse.Namespace, own: BridgeSettings) -> dict[str, Any]:
             f"{options.config} has servers, and the command line has one; leave one of them out"
         )
     return {**told, "command": shlex.join(words), "servers": None}
+
+
+def _refuse_misfits(own: BridgeSettings, told: Mapping[str, Any]) -> None:
+    """Refuse a command that can be none, and a name where the file has one for each server."""
+    if own.servers is not None and "name" in told:
+        raise SettingsError(
+            f"--name names the one server of a command; those of {own.servers.name} have their "
+            "names there"
+        )
+    if "command" in told and (problems := list(own.broken())):
+        raise SettingsError(*problems)
 
 
 def _with_options(

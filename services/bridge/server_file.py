@@ -1,6 +1,7 @@
 """The file with several servers: read strictly, watched, and kept when a new version is broken.
 
-Claude Desktop's and Cursor's `mcpServers`, or VS Code's `servers`, in JSON, YAML or TOML:
+Claude Desktop's and Cursor's `mcpServers`, or VS Code's `servers`, in JSON (with comments), YAML or
+TOML; what else such a file of theirs has is passed over:
 
 ```json
 {
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ from core.errors import nearest
 from core.redaction import is_secret_name
 from core.settings import SettingsError, read_config_file
 from core.settings.files import OPEN_TO_STRANGERS, ConfigFile
+from core.settings.sections import passed_over
 from services.bridge.specs import Place, ServerOptions, ServerSpec, parse_entry
 
 logger = logging.getLogger(__name__)
 TABLE = "mcpServers"
 EDITORS_TABLE = "servers"
 """VS Code's name for it; only in JSON, since `server:` is a section of the suite's own files."""
+OF_THE_SUITE = frozenset({"fetch", "filesystem", "github", "monitoring", "postgres"})
+"""Services beside the bridge: scopes of keys name these, too, also where they are not installed."""
+NAMES_SHOWN = 5
 LOOK_INTERVAL_S = 1.0
 Servers = Mapping[str, ServerSpec]
 Signature = tuple[tuple[int, int, int, int] | None, ...]
@@ -122,11 +127,30 @@ def _parsed(
     if problems:
         raise SettingsError(*problems)
     used = {name: entries[name] for name in servers}
-    return Read(servers, tuple(_open_secrets(file, used)), _env_files(file, used))
+    warnings = (*_passed_over(file), *_open_secrets(file, used), *_shared_scopes(file, used))
+    return Read(servers, warnings, _env_files(file, used))
 
 
 def _namer(file: ConfigFile, above: tuple[str, ...]) -> Callable[[tuple[str, ...]], str]:
     return lambda key: f"{file.place((*above, *key))}: {'.'.join((*above, *key))}"
+
+
+def _passed_over(file: ConfigFile) -> Iterator[str]:
+    """Yield a warning when a client's own file says more than which servers there are."""
+    names = [name for name in passed_over(file) if name not in OF_THE_SUITE]
+    if names:
+        shown = [f"{name[:40]!r}" for name in names[:NAMES_SHOWN]]
+        rest = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        yield f"{file.path.name} has {', '.join(shown)}{rest}, which say nothing to the bridge"
+
+
+def _shared_scopes(file: ConfigFile, entries: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning when a key for a service of this suite would open a server, too."""
+    if shared := [name for name in entries if name in OF_THE_SUITE]:
+        yield (
+            f"{file.path.name} has {', '.join(shared)}, the name of a service of this suite: a key "
+            "whose scope names it opens both, where both read the same file of keys"
+        )
 
 
 def _open_secrets(file: ConfigFile, entries: Mapping[str, Any]) -> list[str]:
@@ -157,7 +181,8 @@ class ServerFile:
     """A file of servers, watched: who has it hears of each new version that is good.
 
     A version that is broken changes nothing; what is wrong with it is logged once and kept in
-    `problem` until a good one comes. Who owns it calls `tick`.
+    `problem` until a good one comes. Who owns it calls `tick`; nothing is logged before that, since
+    the log is not set up until the server runs.
 
     Args:
         defaults: What holds where an entry does not say.
@@ -184,6 +209,7 @@ class ServerFile:
         self.problem: str | None = None
         self._defaults, self._environ, self._on_change = defaults, environ, on_change
         self._env_files: tuple[Path, ...] = ()
+        self._untold: tuple[str, ...] = ()
         self._known = self._seen = self._signature()
         self._next_look_s = 0.0
         self._take(read_servers(path, defaults, environ))
@@ -196,6 +222,7 @@ class ServerFile:
         """
         if now < self._next_look_s:
             return
+        self._tell()
         self._next_look_s = now + LOOK_INTERVAL_S
         seen, self._seen = self._seen, self._signature()
         # An editor that writes in pieces is given the time to finish.
@@ -224,8 +251,12 @@ class ServerFile:
         if read.env_files != self._env_files:
             self._env_files = read.env_files
             self._known = self._seen = self._signature()
-        for warning in read.warnings:
+        self._untold = read.warnings
+
+    def _tell(self) -> None:
+        for warning in self._untold:
             logger.warning("%s", warning)
+        self._untold = ()
 
     def _signature(self) -> Signature:
         return tuple(_stamp(path) for path in (self.path, *self._env_files))

@@ -183,6 +183,6 @@ def main() -> None:
         settings, own = load()
         server = create_server(settings, own)
     except SettingsError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
         sys.exit(EXIT_REFUSED)
     server.run()

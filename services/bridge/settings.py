@@ -10,10 +10,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from core.redaction import redact_argv
 from core.settings import Also, ServiceSettings, SettingsError
 from core.settings.base import Key
 from core.settings.files import ConfigFile
 from core.settings.urls import require_host
+from services.bridge.programs import words_of_line
 from services.bridge.server_file import read_servers, table_of
 from services.bridge.specs import (
     SINGLE,
@@ -23,6 +25,7 @@ from services.bridge.specs import (
     ServerSpec,
     Text,
     Variable,
+    require_name,
     spec_of_command,
 )
 
@@ -55,8 +58,8 @@ class BridgeSettings(ServiceSettings, ServerOptions):
     command: Text = Field(
         "", description="The one server, as a command line; split as a shell does, run by none."
     )
-    name: str = Field(
-        SINGLE, pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Name of that one server."
+    name: Annotated[str, AfterValidator(require_name)] = Field(
+        SINGLE, description="Name of that one server."
     )
     cwd: Path | None = Field(None, description="Folder that it is started in.")
     secrets: dict[Variable, Path] = Field(
@@ -100,7 +103,12 @@ class BridgeSettings(ServiceSettings, ServerOptions):
         )
 
     def broken(self, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-        """Yield what is wrong with the file of servers."""
+        """Yield what is wrong with the command or the file of servers."""
+        if self.argv:
+            line = words_of_line(self.argv[0], cwd=self.cwd, path=environ.get("PATH"))
+            if line is not None:
+                words = " ".join(map(shlex.quote, redact_argv([*line, *self.argv[1:]])))
+                yield f"command: no program has a whole line as its name; without quotes: {words}"
         if self.servers is None:
             return
         try:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,8 +33,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from core.errors import did_you_mean
+from core.redaction import redact_argv
 from core.settings import MAX_BYTES, MAX_COUNT, MAX_SECONDS, SettingsError
+from services.bridge.dialects import is_disabled, keys_of
+from services.bridge.programs import words_of_line
 from services.bridge.variables import (
     Unset,
     expanded,
@@ -75,6 +77,10 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _in_lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 Text = Annotated[str, AfterValidator(require_text)]
 Value = Annotated[Text, BeforeValidator(_as_text)]
 Variable = Annotated[str, AfterValidator(require_variable)]
@@ -104,7 +110,11 @@ class ServerOptions(BaseModel):
         1, ge=0, le=64, description="Processes kept started for callers who get one of their own."
     )
     idle_timeout_s: float = Field(
-        300, ge=0.1, le=MAX_SECONDS, description="Seconds after which an unused process is stopped."
+        300,
+        ge=0.1,
+        le=MAX_SECONDS,
+        description="Seconds after which an unused process is stopped: one of a caller's own, and "
+        "the shared one of a server that starts at its first call (lazy).",
     )
     request_timeout_s: float = Field(
         30, ge=0.1, le=MAX_SECONDS, description="Seconds that a request may take."
@@ -184,7 +194,7 @@ class ServerEntry(ServerOptions):
     cwd: Text | None = None
     secrets: dict[Variable, Text] = {}
     env_from_headers: dict[Header, Assignable] = {}
-    type: Literal["stdio", "local"] = "stdio"
+    type: Annotated[Literal["stdio", "local"], BeforeValidator(_in_lower_case)] = "stdio"
     disabled: bool = False
     title: str | None = Field(None, max_length=200)
     description: str | None = Field(None, max_length=10_000)
@@ -281,23 +291,27 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
     Raises:
         SettingsError: All that is wrong with it. No value is repeated: it may be a secret.
     """
-    if problem := _wrong_name(name):
-        raise SettingsError(f"{place.named(())}: {problem}")
     if not isinstance(entry, Mapping):
         raise SettingsError(f"{place.named(())}: expected a table with a command")
-    if entry.get("disabled") is True:  # whatever else it says
+    if is_disabled(entry):  # whatever else it says
         return None
-    problems = [f"{place.named((key,))}: {told}" for key, told in _refused(entry)]
+    keys = keys_of(entry, _FIELDS)
+    problems = [f"{place.named((key,))}: {told}" for key, told in keys.problems]
+    if not keys.has_url and (problem := wrong_name(name)):
+        problems.insert(0, f"{place.named(())}: {problem}")
     if problems:
         raise SettingsError(*problems)
-    written = {_FIELDS[key]: key for key in entry if key in _FIELDS}
     try:
-        values = _expanded(entry, written, place)
+        values = _expanded(entry, keys.written, place)
         read = ServerEntry.model_validate({**defaults.options(), **values})
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        raise SettingsError(*(_told(detail, written, place) for detail in details)) from None
-    return None if read.disabled else _spec(name, read, written, place)
+        raise SettingsError(*(_told(detail, keys.written, place) for detail in details)) from None
+    if read.disabled:
+        return None
+    spec = _spec(name, read, keys.written, place)
+    _refuse_line(spec, entry["command"], place)
+    return spec
 
 
 def nearest_name(name: str) -> str:
@@ -307,7 +321,19 @@ def nearest_name(name: str) -> str:
     return f"{near[:33]}-server" if near in TAKEN else near
 
 
-def _wrong_name(name: str) -> str | None:
+def require_name(name: str) -> str:
+    """Return the name of the one server of a command line.
+
+    Raises:
+        ValueError: It is not as in a file, nor what such a server is called by itself.
+    """
+    if name != SINGLE and (problem := wrong_name(name)):
+        raise ValueError(problem)
+    return name
+
+
+def wrong_name(name: str) -> str | None:
+    """Return why a text cannot be the name of a server, and which could; None when it can."""
     if NAME.fullmatch(name) and name not in TAKEN:
         return None
     why = (
@@ -318,39 +344,7 @@ def _wrong_name(name: str) -> str | None:
     return f"the name {why}; call it {nearest_name(name)!r}"
 
 
-# --- what an entry may not say -------------------------------------------------------------------
-
-_OF_CLIENTS = frozenset({"autoApprove", "alwaysAllow", "gallery", "version"})
-"""Keys by which clients remember something for themselves; they mean nothing here."""
-_BY_URL = (
-    "the bridge starts programs that speak over stdio; a server that has a URL already is "
-    "reached there, without the bridge"
-)
-_REFUSED = {
-    **dict.fromkeys(("url", "serverUrl", "httpUrl", "headers"), _BY_URL),
-    "timeout": "clients count it in different units; write requestTimeoutS, in seconds",
-}
-
-
-def _refused(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each key that is not of a stdio server, or that stands twice, and why it is refused."""
-    if entry.get("type") in ("http", "sse", "streamable-http", "streamableHttp", "ws"):
-        yield "type", _BY_URL
-        return
-    seen: set[str] = set()
-    for key in entry:
-        if key in _REFUSED:
-            yield key, _REFUSED[key]
-        elif key in _FIELDS:
-            if _FIELDS[key] in seen:
-                yield key, "stands twice, in camelCase and in snake_case"
-            seen.add(_FIELDS[key])
-        elif key not in _OF_CLIENTS:
-            like = [known for known in _FIELDS if ("_" in known) == ("_" in key)]
-            yield key, f"no such key. {did_you_mean(key, like)}".strip()
-    command = entry.get("command")
-    if isinstance(command, str) and " " in command.strip() and "/" not in command:
-        yield "command", "one program only; put what follows it into args"
+# --- what its keys are ---------------------------------------------------------------------------
 
 
 def _camel(name: str) -> str:
@@ -430,3 +424,25 @@ def _spec(name: str, read: ServerEntry, written: Mapping[str, str], place: Place
         description=read.description,
         **options,
     )
+
+
+def _refuse_line(spec: ServerSpec, said: str, place: Place) -> None:
+    """Refuse a whole command line where one program is expected; it would be looked for for ever.
+
+    Args:
+        said: The command as it is written, variables not in place.
+    """
+    path = spec.environment.get("PATH") or place.environ.get("PATH")
+    if words_of_line(spec.command[0], cwd=spec.cwd, path=path) is None:
+        return
+    told = "one program only; put what follows it into args"
+    has_blank_variable = re.search(r"\$\{[^}]*\s", said) is not None
+    if not has_blank_variable and (words := words_of_line(said, cwd=spec.cwd, path=path)):
+        program, *args = redact_argv(words)
+        before = "" if len(spec.command) == 1 else ", before those that it has"
+        told += f': "command": {_json(program)}, "args": {_json(args)}{before}'
+    raise SettingsError(f"{place.named(('command',))}: {told}")
+
+
+def _json(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -16,6 +16,21 @@ _GIVEN = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/@-]{0,255}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 """A token of RFC 9110 §5.6.2."""
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
+_OF_EDITORS = {
+    "workspaceFolder": "write the folder itself",
+    "workspaceFolderBasename": "write the name of the folder itself",
+    "workspaceRoot": "write the folder itself",
+    "userHome": "write ${HOME}",
+    "cwd": "write the folder itself",
+    "pathSeparator": "write /",
+    "/": "write /",
+}
+"""What Cursor and VS Code put in place by themselves → what does the same here."""
+_ASKED = {
+    "input": "asks the person at an editor",
+    "command": "runs a command of an editor",
+    "config": "is a setting of an editor",
+}
 _OWN = ("MCP_HTTP_", "MCP_BRIDGE_")
 _LINE = re.compile(r"(?:export\s+)?([^=\s]+)\s*=\s*(.*)")
 
@@ -59,9 +74,14 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _value(inside: str, environ: Mapping[str, str]) -> str:
-    if inside.startswith("input:"):
-        raise Unset("${input:…} asks the person at an editor; here, use ${VARIABLE} or secrets")
+    kind = inside.partition(":")[0]
+    if kind in _ASKED and ":" in inside:
+        raise Unset(f"${{{kind}:…}} {_ASKED[kind]}; here, use ${{VARIABLE}} or secrets")
+    if inside.startswith("workspaceFolder:"):
+        inside = "workspaceFolder"
     name, has_default, default = inside.removeprefix("env:").partition(":-")
+    if name in _OF_EDITORS and name not in environ and not has_default:
+        raise Unset(f"${{{name}}} is a variable of editors; here, {_OF_EDITORS[name]}")
     if not _NAME.fullmatch(name) or "${" in default:
         raise Unset("expected ${VARIABLE} or ${VARIABLE:-default}; $${ stands for ${ itself")
     value = environ.get(name)

@@ -509,7 +509,8 @@ def _found(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> 
     if not command:
         raise NotStarted("The command is empty.")
     if cwd is not None and not cwd.is_dir():
-        raise NotStarted(f"The folder {cwd}, in which it should run, does not exist.")
+        what = "is no folder" if cwd.exists() else "does not exist"
+        raise NotStarted(f"The folder {cwd}, in which it should run, {what}.")
     if any("\0" in text for text in (*command, *env, *env.values())):
         raise NotStarted("The command or its environment has a zero byte.")
     name = command[0]
@@ -519,7 +520,9 @@ def _found(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> 
             raise NotStarted(f"The command {name} is not in the PATH of its environment.")
         return os.path.abspath(found)
     path = Path.cwd() / (cwd or "") / name
-    if not path.is_file():
+    if os.path.isdir(path):  # unlike Path's, it does not raise where it may not look
+        raise NotStarted(f"{name} is a folder, no program.")
+    if not os.path.exists(path):
         raise NotStarted(f"There is no file {name}.")
     if not os.access(path, os.X_OK):
         raise NotStarted(f"The file {name} is not executable.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,58 @@ def test_a_command_beside_a_file_with_servers_is_refused(tmp_path: Path) -> None
         load(["--config", str(_servers(tmp_path)), "server"])
 
 
+def test_a_name_beside_a_file_with_servers_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would name none of them, and nobody would hear of it."""
+    with pytest.raises(SettingsError, match=r"those of servers\.json have their names there"):
+        load(["--name", "git", "--config", str(_servers(tmp_path))])
+    monkeypatch.setenv("MCP_BRIDGE_SERVERS", str(_servers(tmp_path)))
+    assert load(["--name", "mine", "server"])[1].name == "mine"
+    assert load(["--name", "bridge", "server"])[1].name == "bridge"
+
+
+@pytest.mark.parametrize("line", ["npx -y foo", f"{sys.executable} -u x.py"])
+def test_a_whole_line_in_quotes_is_refused_with_the_words_to_write(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """As supergateway wants it; here it would be looked for for ever."""
+    with pytest.raises(SettingsError, match=rf"without quotes: {line} --last"):
+        load([line, "--last"])
+    monkeypatch.setenv("MCP_BRIDGE_COMMAND", f"'{line}'")
+    with pytest.raises(SettingsError, match=rf"command: .*without quotes: {line}"):
+        load([])
+
+
+def test_a_program_with_blanks_in_its_name_is_one(tmp_path: Path) -> None:
+    """Whether it is there already, or comes later."""
+    program = tmp_path / "my server"
+    for _ in range(2):
+        assert load([str(program)])[1].argv == (str(program),)
+        program.touch(mode=0o700)
+
+
+def test_words_to_write_have_no_secret() -> None:
+    """They are printed, and kept in logs."""
+    with pytest.raises(SettingsError, match="npx foo --api-key") as refused:
+        load(["npx foo --api-key hunter2hunter2"])
+    assert "hunter2" not in str(refused.value)
+
+
+def test_all_that_is_wrong_is_printed_a_line_each(tmp_path: Path) -> None:
+    """A long line with semicolons is not read."""
+    entries = {"A B": {"command": "x"}, "b": {"command": "npx -y foo"}, "c": {"timeout": 5}}
+    file = _servers(tmp_path, {"mcpServers": entries})
+    done = subprocess.run(
+        [sys.executable, "-m", "services.bridge", "--config", str(file)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error"] * 3
+    assert all("servers.json, line 1: mcpServers." in line for line in lines)
+
+
 def test_nothing_to_start_is_told_with_two_examples() -> None:
     """That is how people find out what this is."""
     with pytest.raises(SettingsError, match=r"no server to start(.|\n)*npx(.|\n)*--config"):
@@ -92,6 +145,28 @@ def test_a_file_that_has_no_servers_yet_is_enough(tmp_path: Path, content: objec
         assert load(["--config", str(file)])[1].servers == file
 
 
+def test_a_whole_file_of_claude_desktop_is_taken_both_ways(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has the client's own preferences, too; a slip in a section of ours is none of these."""
+    said = {
+        "globalShortcut": "Alt+Space",
+        "mcpServers": {"git": {"command": "x"}},
+        "preferences": {"menuBarEnabled": False},
+        "oauthAccount": {"emailAddress": "ann@example.org"},
+        "logging": {"level": "ERROR"},
+    }
+    file = _servers(tmp_path, said)
+    settings, own = load(["--config", str(file)])
+    assert (own.servers, settings.logging.level) == (file, "ERROR")
+    with monkeypatch.context() as patched:
+        patched.setenv("MCP_BRIDGE_SERVERS", str(file))
+        assert load([])[1].servers == file
+    file.write_text(json.dumps({**said, "auht": {"api_key": "k" * 32}}))
+    with pytest.raises(SettingsError, match=r"auht: no such setting\. Did you mean 'auth'"):
+        load(["--config", str(file)])
+
+
 def test_a_broken_file_of_servers_stops_the_start(tmp_path: Path) -> None:
     """With the place; later broken versions only keep the last good one."""
     file = _servers(tmp_path, {"mcpServers": {"git": {"comand": "x"}}})
@@ -104,7 +179,8 @@ def test_a_broken_file_of_servers_stops_the_start(tmp_path: Path) -> None:
     [
         ("--isolation none server", "--isolation: has to be 'auto'"),
         ("--timeout soon server", "--timeout: has to be a valid number"),
-        ("--name A server", "--name: String should match"),
+        ("--name A server", "--name: the name cannot be a path: .*; call it 'a'"),
+        ("--name mcp server", "--name: the name is a path of every server; call it 'mcp-server'"),
         ("--request-timeout 9999 server", "more than max_request_timeout_s"),
         ("--log-level loud server", "--log-level"),
         ("--prot 1 server", "--prot"),
@@ -118,7 +194,7 @@ def test_a_wrong_option_exits_with_2(
         load(line.split())
     assert left.value.code == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert re.search(told, err)
     assert "usage: python -m services.bridge [OPTION ...] COMMAND [ARG ...]" in err
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from core.settings import PROJECT_ROOT, SettingsError
-from services.bridge.server_file import Difference, ServerFile, Servers, difference, read_servers
+from core.settings.check import service_names
+from services.bridge.server_file import (
+    OF_THE_SUITE,
+    Difference,
+    ServerFile,
+    Servers,
+    difference,
+    read_servers,
+)
 from services.bridge.specs import ServerOptions, ServerSpec
 
 ONE = {"mcpServers": {"git": {"command": "git-server"}}}
@@ -65,6 +73,7 @@ class _Watch:
         ("s.json", json.dumps(ONE)),
         ("s.json", '\ufeff{\n\t"inputs": [], "servers": {"git": {"command": "git-server"}}}'),
         ("s.yaml", "mcpServers:\n  git:\n    command: git-server\n"),
+        ("s.json", '// mine\n{"mcpServers": {"git": {"command": "git-server", /**/ },},}'),
         ("s.toml", '[mcpServers.git]\ncommand = "git-server"\n'),
         ("s.yml", "server: {port: 1}\nmcpServers: {git: {command: git-server}}\n"),
     ],
@@ -86,9 +95,14 @@ def test_servers_are_read_from_every_usual_file(
         ("s.yaml", "servers: {git: {command: x}}", "no mcpServers at the top; it has 'servers'"),
         ("s.json", '{"mcpServers": []}', "expected names, each with a table"),
         ("s.json", '{"mcpServers": {"a": {}, "a": {}}}', "a stands twice"),
-        ("s.json", '{\n "mcpServers": {},\n}', r"s\.json, line \d: "),
-        ("s.json", '{\n // ours\n "mcpServers": {}}', r"s\.json, line 2: JSON has no comments"),
-        ("s.json", '{"mcpServers": {"a": {"args": ' + "[" * 900 + "]" * 900 + "}}}", "a.command"),
+        ("s.json", '{\n "mcpServers": {\n}', r"s\.json, line 3, column 2: the file ends"),
+        (
+            "s.json",
+            '{"mcpServers": {\n"a": {\n"comand": 1}}}',
+            r"line 3: mcpServers\.a\.comand: no",
+        ),
+        ("s.json", '{"mcpServers": {"a": {"args": ' + "[" * 900 + "]" * 900 + "}}}", "too deeply"),
+        ("s.json", '{"mcpServers": {"a": {"args": ' + "[" * 90 + "]" * 90 + "}}}", "a.command"),
         ("s.yaml", "mcpServers:\n  a:\n    comand: x\n", r"line 3: mcpServers\.a\.comand: no such"),
         ("s.txt", "", "the name has to end in"),
     ],
@@ -126,6 +140,40 @@ def test_secrets_that_everybody_can_read_are_warned_of(write: Callable[..., Path
     assert "git.env.API_TOKEN)" in warning
     assert "hunter2" not in warning
     assert not read_servers(write(content, mode=0o640), ServerOptions(), {"T": "t"}).warnings
+
+
+def test_what_a_file_says_to_its_client_alone_is_passed_over_with_one_warning(
+    write: Callable[..., Path],
+) -> None:
+    """Claude Desktop keeps its preferences there; VS Code asks for `inputs`."""
+    said = {**ONE, "globalShortcut": "x", "preferences": {}, "inputs": [], "server": {"port": 1}}
+    [warning] = read_servers(write(said), ServerOptions(), {}).warnings
+    assert "'globalShortcut', 'preferences', which say nothing to the bridge" in warning
+    many = {**ONE, **{f"key{number}": 1 for number in range(40)}}
+    [warning] = read_servers(write(many), ServerOptions(), {}).warnings
+    assert "'key4' and 35 more, which" in warning
+
+
+def test_a_name_that_is_a_service_of_the_suite_is_warned_of(write: Callable[..., Path]) -> None:
+    """A key with `--scope github` would open both."""
+    said = {"mcpServers": {"github": {"command": "x"}, "git": {"command": "x"}}}
+    [warning] = read_servers(write(said), ServerOptions(), {}).warnings
+    assert "servers.json has github, the name of a service" in warning
+
+
+def test_every_service_of_the_suite_is_known_as_one() -> None:
+    """The bridge's image has no other, so they are written down."""
+    assert {*service_names()} - {"bridge"} == OF_THE_SUITE
+
+
+def test_warnings_wait_for_the_log(
+    write: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is set up when the server runs: before, they would be bare lines among those of JSON."""
+    watch = _Watch(write("{}", "other.json").with_name("servers.json"))
+    assert not caplog.records
+    watch.look(3)
+    assert [record.getMessage() for record in caplog.records] == ["servers.json is not there yet"]
 
 
 def test_a_disabled_entry_may_be_of_any_shape(write: Callable[..., Path]) -> None:

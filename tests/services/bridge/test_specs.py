@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -51,8 +52,24 @@ def test_an_entry_of_claude_desktop_is_taken_as_it_is() -> None:
 
 def test_keys_of_clients_alone_are_passed_over() -> None:
     """Files are pasted; what a client remembers for itself says nothing about the server."""
-    entry = {"command": "x", "autoApprove": ["*"], "alwaysAllow": [], "type": "stdio"}
+    entry: dict[str, Any] = {"command": "x", "autoApprove": ["*"], "alwaysAllow": []}
+    entry |= {"type": "stdio", "dev": {"watch": "src/**", "debug": {"type": "node"}}}
     assert _parse(entry) == ServerSpec(name="git", command=("x",))
+
+
+def test_a_program_may_have_blanks_in_its_name(tmp_path: Path) -> None:
+    """Whether it is there already, or comes later."""
+    program = tmp_path / "my server"
+    for _ in range(2):
+        assert _parse({"command": str(program)}).command == (str(program),)
+        program.touch(mode=0o700)
+
+
+def test_a_command_line_is_told_without_its_secrets() -> None:
+    """What is wrong gets into logs, and is shown by /health."""
+    problems = _problems({"command": "npx foo --api-key hunter2hunter2 postgres://u:hunter3@h/d"})
+    assert '"args": ["foo", "--api-key"' in problems
+    assert "hunter" not in problems
 
 
 @pytest.mark.parametrize("key", ["idleTimeoutS", "idle_timeout_s"])
@@ -121,7 +138,11 @@ def test_numbers_are_texts_for_programs() -> None:
         ([], "git: expected a table with a command"),
         ({}, "git.command: Field required"),
         ({"command": ""}, "git.command: .*at least 1 character"),
-        ({"command": "npx -y server"}, "git.command: one program only; .* into args"),
+        ({"command": "npx -y @a/b"}, 'into args: "command": "npx", "args": \\["-y", "@a/b"\\]$'),
+        ({"command": "npx -y", "args": ["b"]}, '"args": \\["-y"\\], before those that it has'),
+        ({"command": f"{sys.executable} -u"}, f'"command": "{sys.executable}", "args"'),
+        ({"command": "${EDITOR:-vi -f}"}, "git.command: one program only; .* into args$"),
+        ({"command": " "}, "git.command: one program only"),
         ({"command": "x", "argz": []}, "git.argz: no such key. Did you mean 'args'"),
         ({"command": "x", "idleTimeout": 5}, "idleTimeout: no such key. .*'idleTimeoutS'"),
         ({"Command": "x"}, "git.Command: no such key. Did you mean 'command'"),
@@ -131,6 +152,10 @@ def test_numbers_are_texts_for_programs() -> None:
         ({"command": "x", "env": {"A": True}}, "git.env.A: has to be a valid string"),
         ({"command": "x", "env": {"A": "${NONE}"}}, "git.env.A: the variable NONE is not set"),
         ({"command": "x", "env": {"A": "${input:key}"}}, "git.env.A: .*asks the person"),
+        ({"command": "x", "cwd": "${workspaceFolder}"}, "git.cwd: .*editors; here, write the fold"),
+        ({"command": "${userHome}/x"}, r"git.command: .*editors; here, write \${HOME}"),
+        ({"command": "x", "args": ["${workspaceFolder:web}${/}"]}, "git.args.0: .*of editors"),
+        ({"command": "x", "env": {"A": "${config:a.b}"}}, "git.env.A: .*setting of an editor"),
         ({"command": "x", "args": ["a", "${a b}"]}, r"git.args.1: expected \${VARIABLE}"),
         ({"command": "x", "args": ["${A:-${B}}"]}, r"git.args.0: expected \${VARIABLE}"),
         ({"command": "x", "env": {"A=B": "1"}}, "git.env.A=B.*: a variable's name"),
@@ -138,7 +163,13 @@ def test_numbers_are_texts_for_programs() -> None:
         ({"command": "x", "isolation": "none"}, "git.isolation: has to be 'auto', 'shared'"),
         ({"command": "x", "spares": -1}, "git.spares: has to be greater than or equal to 0"),
         ({"command": "x", "requestTimeoutS": 9999}, "request_timeout_s is more than"),
-        ({"command": "x", "timeout": 5}, "git.timeout: .*write requestTimeoutS, in seconds"),
+        ({"command": "x", "timeout": 60000}, "git.timeout: .*: 60000 if it is .*, 60 if in mill"),
+        ({"command": "x", "timeout": "5"}, "git.timeout: .*write requestTimeoutS, in seconds$"),
+        ({"command": "x", "headerToEnv": {}}, 'git.headerToEnv: .*write envFromHeaders: {"X-Token'),
+        ({"command": "x", "enabled": "no"}, "git.enabled: has to be true or false"),
+        ({"command": "x", "denyTools": [], "disabledTools": []}, "stands twice, denyTools says it"),
+        ({"command": "x", "transportType": "pipe"}, "git.transportType: has to be 'stdio'"),
+        ({"command": "x", "transport": "streamable_http"}, "git.transport: .*without the bridge"),
         ({"url": "http://h/mcp"}, "git.url: .*without the bridge"),
         ({"type": "http", "url": "http://h/mcp"}, "git.type: .*without the bridge"),
         ({"command": "x", "envFile": "none.env"}, "git.envFile: /srv/bridge/none.env: No such"),
