@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STREAM_WAIT_S = 10.0
 """For a session's client to open a stream on which it can be asked."""
+ROOTS_WAIT_S = 3.0
+"""For the answer to what a child asks before a call; then the call goes on without."""
 FIRST_QUESTIONS_S = 0.05
 """For a child that was just opened, or told that roots changed, to ask for them."""
 LOOK_EVERY_S = 0.02
@@ -67,7 +69,7 @@ class Asking:
         child = running.child
         if child is None or child.modern or "roots" not in user.capabilities:
             return
-        until = time.monotonic() + STREAM_WAIT_S
+        until = time.monotonic() + ROOTS_WAIT_S
         await asyncio.sleep(FIRST_QUESTIONS_S)
         while user.asking[child] and not running.open_questions and time.monotonic() < until:  # noqa: ASYNC110 - three things are looked at, and it is rare
             await asyncio.sleep(LOOK_EVERY_S)

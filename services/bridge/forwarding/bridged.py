@@ -178,9 +178,9 @@ class Bridged:
 
     def refused(self, child: Child, method: str, params: JSON) -> None:
         """Note which call failed for want of a client that can be asked, where it can be told."""
-        question, context = question_of(method, params), self._shared_calls.only(child)
-        if question is not None and context is not None:
-            self._shared_calls.of[child][context] = question.capability()
+        question, call = question_of(method, params), self._shared_calls.only(child)
+        if question is not None and call is not None:
+            call.unaskable = question.capability()
 
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Pass on what a child tells: to all who share it, or to whose own it is."""

@@ -170,20 +170,21 @@ class Forwarding:
         else:
             lease = await self._lease(want, context)
         child, finished = lease.child, False
-        calls = self._shared_calls.begin(child, context)
+        call = self._shared_calls.begin(child, context)
         try:
             result = await self._request(child, method, params, context)
             finished = True
-            if result.get("isError") is True and (needed := calls[context]) is not None:
-                raise _not_askable(caller, needed)
+            await call.flush()
+            if result.get("isError") is True and call.unaskable is not None:
+                raise _not_askable(caller, call.unaskable)
             return result
         except RemoteError:
             finished = True
-            if (needed := calls.get(context)) is not None:
-                raise _not_askable(caller, needed) from None
+            if call.unaskable is not None:
+                raise _not_askable(caller, call.unaskable) from None
             raise
         finally:
-            self._shared_calls.end(child, context)
+            self._shared_calls.end(child, call)
             lease.release(finished=finished)
 
     async def _lease(self, want: Want, context: Context) -> Lease:
@@ -229,6 +230,7 @@ class Forwarding:
             if child.modern or not running.parks:
                 running.parks = False
                 result = await self._request(child, method, params, context)
+                await running.flush()
                 self._end(user, running, finished=True)
                 return result
         except RemoteError:
@@ -281,8 +283,7 @@ class Forwarding:
 
     def _begin(self, running: Running, method: str, params: JSON, context: Context) -> None:
         assert running.child is not None
-        relay = Relay(lambda: running.context)
-        work = self._ask_child(running.child, method, params, context, relay)
+        work = self._ask_child(running.child, method, params, context, running.relay)
         running.work = self._spawn(work)
 
     async def _until_it_asks(self, user: User, running: Running) -> JSON:

@@ -38,50 +38,74 @@ LEVEL_NAMES = tuple(LOG_LEVELS)
 logger = logging.getLogger(__name__)
 
 
-class SharedCalls:
-    """The calls that shared children are working on, by child.
+class SharedCall:
+    """A call that a shared child is working on.
 
     Attributes:
-        of: Each child's calls, and what could not be asked for the call, if anything.
+        unaskable: The capability by which its client would have had to be asked; None when it
+            was not needed.
     """
 
+    __slots__ = ("_relay", "context", "unaskable")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.unaskable: JSON | None = None
+        self._relay: Relay | None = None
+
+    def tell_log(self, params: JSON) -> None:
+        """Pass a log message on to who waits for the call."""
+        if self._relay is None:
+            self._relay = Relay(lambda: self.context)
+        self._relay.log(params)
+
+    async def flush(self) -> None:
+        """Wait until what was told is passed on."""
+        if self._relay is not None:
+            await self._relay.flush()
+
+
+class SharedCalls:
+    """The calls that shared children are working on, by child."""
+
     def __init__(self) -> None:
-        self.of: dict[Child, dict[Context, JSON | None]] = {}
+        self._of: dict[Child, set[SharedCall]] = {}
         self._ended: dict[Child, tuple[str, float]] = {}
 
-    def begin(self, child: Child, context: Context) -> dict[Context, JSON | None]:
-        """Note a call; return the child's."""
-        calls = self.of.get(child)
+    def begin(self, child: Child, context: Context) -> SharedCall:
+        """Note a call."""
+        call = SharedCall(context)
+        calls = self._of.get(child)
         if calls is None:
-            calls = self.of[child] = {}
-        calls[context] = None
-        return calls
+            calls = self._of[child] = set()
+        calls.add(call)
+        return call
 
-    def end(self, child: Child, context: Context) -> None:
+    def end(self, child: Child, call: SharedCall) -> None:
         """Forget a call."""
-        calls = self.of.get(child)
+        calls = self._of.get(child)
         if calls is not None:
-            calls.pop(context, None)
-            self._ended[child] = (context.caller.payer, time.monotonic())
+            calls.discard(call)
+            self._ended[child] = (call.context.caller.payer, time.monotonic())
 
-    def only(self, child: Child) -> Context | None:
+    def only(self, child: Child) -> SharedCall | None:
         """Return the only call of a child; None when there are several, or none."""
-        calls = self.of.get(child, {})
+        calls = self._of.get(child, ())
         return next(iter(calls)) if len(calls) == 1 else None
 
-    def hearer(self, child: Child) -> Context | None:
+    def hearer(self, child: Child) -> SharedCall | None:
         """Return the call that a log message of a child must be about."""
-        context = self.only(child)
+        call = self.only(child)
         payer, ended = self._ended.get(child, ("", 0.0))
-        if context is None or (
-            payer not in ("", context.caller.payer) and time.monotonic() - ended < SILENCE_S
+        if call is None or (
+            payer not in ("", call.context.caller.payer) and time.monotonic() - ended < SILENCE_S
         ):
             return None
-        return context
+        return call
 
     def forget(self, child: Child) -> None:
         """Forget a child that has ended."""
-        self.of.pop(child, None)
+        self._of.pop(child, None)
         self._ended.pop(child, None)
 
 
@@ -260,9 +284,9 @@ class Listening:
         """Pass a log message on to the call that it is about, or to whose child it is."""
         user = self._users.of_child(child)
         if user is None:
-            context = self._calls.hearer(child)
-            if context is not None:
-                Relay(lambda: context).log(params)
+            call = self._calls.hearer(child)
+            if call is not None:
+                call.tell_log(params)
             else:
                 logger.debug("%s: a log message that is nobody's", self._name)
             return

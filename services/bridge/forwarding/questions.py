@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.context import Context
+from core.protocol.encode import sampling_for
 from core.protocol.messages import JSON
 from core.protocol.revisions import MODERN, V2025_11_25
 from services.bridge.forwarding.relaying import Relay
@@ -63,6 +64,8 @@ class ForeignQuestion:
 
     def params(self, revision: str) -> JSON:
         """Return the request's parameters in the shape of a revision."""
+        if self.method == "sampling/createMessage":
+            return sampling_for(self.given, revision)
         if self.method != "elicitation/create":
             return self.given
         if revision < V2025_11_25:
@@ -105,6 +108,11 @@ class Running:
     work: asyncio.Task[JSON] | None = None
     questions: dict[str, tuple[ForeignQuestion, asyncio.Future[JSON]]] = field(default_factory=dict)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    relay: Relay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the relay, which tells whoever waits for the call at the time."""
+        self.relay = Relay(lambda: self.context)
 
     async def ask(self, question: ForeignQuestion) -> JSON:
         """Put a question to a client of 2026-07-28; it waits until an answer comes."""
@@ -119,7 +127,11 @@ class Running:
 
     def tell_log(self, params: JSON) -> None:
         """Pass a log message on to whoever waits for the call."""
-        Relay(lambda: self.context).log(params)
+        self.relay.log(params)
+
+    async def flush(self) -> None:
+        """Wait until what was told is passed on."""
+        await self.relay.flush()
 
     def answer(self, answers: Mapping[str, Any]) -> None:
         """Hand answers to the questions that they have the keys of; the others stay open."""
