@@ -153,3 +153,63 @@ async def test_real_token_for_another_server_is_refused(suite: Suite) -> None:
     answer = await call(suite, told["access_token"])
     assert answer.status_code == 401
     assert "another audience" in answer.headers["www-authenticate"]
+
+
+# --- endpoints of the bridge ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """Run the bridge in front of two servers, `sums` and `other`; what is yielded is `sums`."""
+    folder, port = tmp_path_factory.mktemp("bridge"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = {"command": sys.executable, "args": ["-m", "tests.services.bridge.library_child"]}
+    file = folder / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"sums": server, "other": server}}))
+    resources = [f"{url}/mcp", f"{url}/sums/mcp", f"{url}/other/mcp"]
+    with authorisation_server(*resources) as issuer:
+        environment = {
+            "MCP_HTTP_OAUTH__ISSUER": issuer,
+            "MCP_HTTP_OAUTH__RESOURCE": resources[0],
+        }
+        options = ["--config", str(file)]
+        with ServerProcess(
+            folder, environment=environment, port=port, module="services.bridge", arguments=options
+        ) as process:
+            yield Suite(issuer, resources[1], process.output)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.environment}-{case.driver}")
+def test_client_finds_its_way_to_one_server_behind_the_bridge(bridge: Suite, case: Case) -> None:
+    """It checks that the document is about the address that it was given (RFC 9728 §3.3)."""
+    seen = case.run(bridge).finish()
+    assert json.loads(seen["text"]) == 5
+    assert seen["tools"] == ["add"]
+    assert seen["logins"] == 1
+    assert seen["asked"]["resource"] == bridge.resource
+    if case.scope != "everything":
+        assert seen["asked"]["scope"] == case.scope.replace("demo", "sums")
+
+
+async def test_real_token_for_one_server_opens_no_other_of_the_bridge(bridge: Suite) -> None:
+    """Nor the bridge's own tools; a token for the bridge opens what its scopes name."""
+    root = bridge.resource.replace("/sums", "")
+    other = Suite(bridge.issuer, bridge.resource.replace("/sums", "/other"), bridge.output)
+    for resource, scope, statuses in (
+        (bridge.resource, "mcp:*", (200, 401)),
+        (root, "mcp:*", (200, 200)),
+        (root, "mcp:sums", (200, 403)),
+    ):
+        token = (await token_of_machine(bridge.issuer, resource, scope))["access_token"]
+        answers = [await call(suite, token) for suite in (bridge, other)]
+        assert tuple(answer.status_code for answer in answers) == statuses, (resource, scope)
+
+
+async def test_scope_of_a_refusal_is_enough_to_step_up(bridge: Suite) -> None:
+    """What the 403 asks for opens the server that refused."""
+    narrow = (await token_of_machine(bridge.issuer, bridge.resource, "mcp:other"))["access_token"]
+    answer = await call(bridge, narrow)
+    assert answer.status_code == 403
+    asked = answer.headers["www-authenticate"].partition('scope="')[2].partition('"')[0]
+    wider = (await token_of_machine(bridge.issuer, bridge.resource, asked))["access_token"]
+    assert (await call(bridge, wider)).status_code == 200

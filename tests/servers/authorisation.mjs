@@ -16,7 +16,7 @@ const key = (kid, alg, kind, options) => ({
   ...generateKeyPairSync(kind, options).privateKey.export({ format: "jwk" }), kid, alg, use: "sig",
 });
 
-const scopes = ["mcp:*", "mcp:demo", "mcp:demo:add", "mcp:other", "mcp:read"];
+const scopes = ["mcp:*", "mcp:demo", "mcp:demo:add", "mcp:sums", "mcp:other", "mcp:read"];
 const server = createServer();
 await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
 const issuer = `http://127.0.0.1:${server.address().port}`;
