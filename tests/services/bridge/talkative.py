@@ -39,6 +39,7 @@ class Server:
         self.level = "none"
         self.roots: Any = None
         self.can_list_roots = False
+        self.asked_for_roots = 0
         self.asking: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -50,11 +51,12 @@ class Server:
             elif "id" in message:
                 self.answer(message["id"], message["method"], message.get("params", {}))
             elif message["method"] in ROOTS_MAY_BE_OTHERS and self.can_list_roots:
-                say(id="roots", method="roots/list", params={})
+                self.asked_for_roots += 1
+                say(id=f"roots-{self.asked_for_roots}", method="roots/list", params={})
 
     def answered(self, message: JSON) -> None:
         """Take the client's answer."""
-        if message["id"] == "roots":
+        if message["id"].startswith("roots-"):
             self.roots = message.get("result", message.get("error"))
             return
         told(
