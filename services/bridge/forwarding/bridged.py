@@ -17,6 +17,7 @@ from typing import Any
 from core.catalogue import Catalogue
 from core.context import Caller
 from core.endpoint import Endpoint
+from core.errors import ToolError
 from core.observability.health import Component
 from core.protocol.changes import UPDATED
 from core.protocol.messages import JSON
@@ -145,8 +146,11 @@ class Bridged:
             "last_answer_s": status.last_answer_s,
             "last_ping_ms": status.last_ping_ms,
         }
-        if status.state in ("up", "idle"):
+        if status.state in ("up", "idle") and self._lists.problem is None:
             return Component("up", facts=_rounded(facts))
+        if status.state == "up":
+            told = f"it runs, and does not tell what it offers: {self._lists.problem}"
+            return Component("degraded", told, _rounded(facts))
         facts |= {"next_try_s": status.next_try_s, "last_stderr": list(status.last_stderr)}
         if status.last_end is not None:
             return Component("down", status.last_end, _rounded(facts))
@@ -237,10 +241,20 @@ class Bridged:
         return Forwarded(
             self.spec,
             self._forwarding.forward,
-            find_out=lambda catalogue, caller: self._lists.find_out(catalogue, caller),
+            find_out=self._find_out,
             take=self._take,
             take_roots=self._take_roots,
         )
+
+    async def _find_out(self, catalogue: Forwarded, caller: Caller) -> None:
+        """Read lists for a caller who waits for them; what fails then is counted as its request."""
+        statistics, started = self._forwarding.statistics, time.perf_counter()
+        try:
+            await self._lists.find_out(catalogue, caller)
+        except ToolError as error:
+            statistics.began()
+            statistics.done(None, time.perf_counter() - started, error.code)
+            raise
 
     def _place_of(self, caller: Caller) -> tuple[JSON, Environment]:
         """Return by what a caller can be asked, and which variables its headers give."""

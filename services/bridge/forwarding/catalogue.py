@@ -21,6 +21,8 @@ from core.tools import foreign_tool
 from services.bridge.children.child import Lists
 from services.bridge.specs import ServerSpec
 
+MAX_NAME = 256
+"""Characters of a tool's name, which becomes part of metrics and logs; no client takes as many."""
 Forward = Callable[[str, JSON, Context], Awaitable[JSON]]
 """Asks the server: method, params, the call's context → result."""
 
@@ -79,7 +81,7 @@ class Forwarded(Catalogue):
                 time_limit_s=self._spec.max_request_timeout_s,
             )
             for entry in lists.tools
-            if self._is_allowed(entry["name"])
+            if len(entry["name"]) <= MAX_NAME and self._is_allowed(entry["name"])
         }
         rows: Any = {e["name"]: _Prompt(e, self._prompt_handler(e["name"])) for e in lists.prompts}
         self.prompts = rows  # core's rows have more, which it never asks a forwarded one for

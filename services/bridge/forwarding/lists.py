@@ -50,6 +50,7 @@ class Lists:
     Attributes:
         catalogue: Of those who share a process.
         listed: The child that it was read from.
+        problem: Why it could not be read the last time; None when it was.
         on_listed: Called when it was read from another child than before.
     """
 
@@ -78,6 +79,7 @@ class Lists:
         self._relisting: dict[Child, set[str]] = {}
         self._is_introduced = False
         self.listed: Child | None = None
+        self.problem: str | None = None
         self.catalogue = make()
 
     # -- whose is which ---------------------------------------------------------------------------
@@ -133,7 +135,13 @@ class Lists:
 
     async def _fill(self, catalogue: Forwarded, caller: Caller) -> None:
         if catalogue is self.catalogue:
-            await self._read(catalogue, await self._pool.prototype())
+            child = await self._pool.prototype()
+            try:
+                await self._read(catalogue, child)
+            except ToolError as error:
+                self.problem = error.message
+                raise
+            self.problem = None
             return
         user = self._users.of(caller, *self._place_of(caller), time.monotonic())
         want = Want(user.session, user.owner, user.face, user.environment)
