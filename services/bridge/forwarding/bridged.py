@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -247,7 +248,7 @@ class Bridged:
         )
 
     async def _find_out(self, catalogue: Forwarded, caller: Caller) -> None:
-        """Read lists for a caller who waits for them; what fails then is counted as its request."""
+        """Read lists for a caller; what fails then is counted as its request."""
         statistics, started = self._forwarding.statistics, time.perf_counter()
         try:
             await self._lists.find_out(catalogue, caller)
