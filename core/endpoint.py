@@ -213,7 +213,7 @@ class Endpoint:
             "/sse": (SSEDoor(runtime, streamable), {"rpc_errors": True}),
             "/ws": (WebSocketDoor(runtime), {"rpc_errors": True}),
             "/messages": (MessagesDoor(runtime), {"rpc_errors": True}),
-            "/health": (pages.health, {"public": True, "probe": True}),
+            "/health": (pages.health, {"public": True, "probe": True, "lenient": True}),
             "/tools": (pages.tools, {}),
             "/openapi.json": (pages.openapi, {"public": public, "personal": True}),
         }

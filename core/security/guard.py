@@ -30,6 +30,7 @@ from core.errors import (
     SuiteError,
     Unauthorized,
 )
+from core.grants import Grant
 from core.observability import tracing
 from core.observability.audit import AuditLog
 from core.observability.logs import RequestLog, correlation_id
@@ -51,6 +52,8 @@ from core.transports.http import (
     security_headers,
 )
 
+STRANGER = Principal("anonymous", grant=Grant(scopes=()))
+"""Who is answered without being let in."""
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 CORS_HEADERS = (
     b"authorization, content-type, accept, x-api-key, x-session-id, x-request-id, last-event-id, "
@@ -103,6 +106,7 @@ class Route:
         mount: The part of the path that names the endpoint.
         public: `GET` is served without credentials.
         personal: What `GET` shows is the caller's own; credentials that are sent are checked.
+        lenient: What `GET` shows depends on who asks; wrong credentials are none, and not refused.
         sessions: `GET` with a session is not public.
         any_origin: Pages of every origin may read it.
         probe: Whatever watches the server asks it; never limited.
@@ -115,6 +119,7 @@ class Route:
     mount: str = ""
     public: bool = False
     personal: bool = False
+    lenient: bool = False
     sessions: bool = False
     any_origin: bool = False
     probe: bool = False
@@ -173,6 +178,17 @@ class Guard:
         """Serve these paths from now on."""
         self._paths, self._prefixes = dict(paths), dict(prefixes)
 
+    def add_routes(self, paths: Mapping[str, Route], prefixes: Mapping[str, Route]) -> None:
+        """Serve these paths, too."""
+        self._paths.update(paths)
+        self._prefixes.update(prefixes)
+
+    def remove_routes(self, mount: str) -> None:
+        """Serve nothing of an endpoint any more."""
+        for table in (self._paths, self._prefixes):
+            for path in [path for path, route in table.items() if route.mount == mount]:
+                del table[path]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through to its door, or refuse it."""
         if scope["type"] != "http":
@@ -229,6 +245,8 @@ class Guard:
             is_open = asks_for_method
         if not is_open and route.door is not _nothing_here:
             await self._authenticate(request, route.service)
+        elif route.lenient:
+            await self._recognize(request)
         await route.door(request)
 
     async def _authenticate(self, request: HTTPRequest, service: str) -> None:
@@ -246,6 +264,16 @@ class Guard:
             raise InsufficientScope(
                 f"{principal.name!r} may use nothing of {service}.", scope=service
             )
+
+    async def _recognize(self, request: HTTPRequest) -> None:
+        """Find out who asks, where nobody is refused; strangers reach nothing."""
+        if self._authenticator.required and presented_key(request) is None:
+            request.principal = STRANGER
+            return
+        try:
+            await self._authenticate(request, "")
+        except SuiteError:
+            request.principal = STRANGER
 
     def _with_person(self, principal: Principal, request: HTTPRequest) -> Principal:
         if self._persons is None:

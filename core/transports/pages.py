@@ -48,6 +48,7 @@ class Pages:
 
     Args:
         service, version: What the server calls itself.
+        endpoint: Name of the endpoint whose doors they are; empty for the one at the root.
         is_ready: Whether the server takes calls: it has started and is not stopping.
         with_key: Whether calls need a key, for the OpenAPI document.
     """
@@ -60,6 +61,7 @@ class Pages:
         *,
         service: str,
         version: str,
+        endpoint: str = "",
         is_ready: Callable[[], bool],
         with_key: bool,
     ) -> None:
@@ -68,13 +70,27 @@ class Pages:
         self._metrics = metrics
         self._service = service
         self._version = version
+        self._endpoint = endpoint
         self._is_ready = is_ready
         self._with_key = with_key
 
     async def health(self, request: HTTPRequest) -> None:
-        """Answer `GET /health`: 200 as long as the server answers, also when it is degraded."""
+        """Answer `GET /health`: 200 as long as the server answers, also when it is degraded.
+
+        What is private is for callers whose credentials reach what it is about; the guard has seen
+        to it that others are strangers here.
+        """
         request.require_method("GET", "HEAD")
-        await request.respond_json(200, to_json(await self._report()))
+        info = self._dispatcher.identity.info
+        report = await self._health.report(
+            service=self._service,
+            version=self._version,
+            title=info.get("title") or info["name"],
+            tools_count=len(self._dispatcher.catalogue.tools),
+            endpoint=self._endpoint,
+            shows=request.principal.grant.reaches,
+        )
+        await request.respond_json(200, to_json(report))
 
     async def ready(self, request: HTTPRequest) -> None:
         """Answer `GET /ready`: 503 while starting and stopping.
@@ -129,13 +145,6 @@ class Pages:
             self._dispatcher.identity,
             prefix=prefix,
             with_key=self._with_key,
-        )
-
-    async def _report(self) -> dict[str, Any]:
-        return await self._health.report(
-            service=self._service,
-            version=self._version,
-            tools_count=len(self._dispatcher.catalogue.tools),
         )
 
 

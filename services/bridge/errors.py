@@ -134,6 +134,6 @@ def facts_of(server: str, end: End | None) -> dict[str, Any]:
     if end is not None:
         known = {"exit_code": end.code, "signal": end.signal}
         facts |= {name: value for name, value in known.items() if value is not None}
-        if end.stderr:
-            facts["last_stderr"] = end.stderr[-1]
+        if words := end.last_words:
+            facts["last_stderr"] = words
     return facts

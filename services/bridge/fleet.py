@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.catalogue import Catalogue
@@ -17,6 +18,7 @@ from core.endpoint import Endpoint
 from core.observability.health import Component
 from services.bridge.children.pool import Status
 from services.bridge.forwarding.bridged import Bridged
+from services.bridge.health import component_of
 from services.bridge.hooks import Hooks
 from services.bridge.server_file import ServerFile, difference
 from services.bridge.specs import ServerOptions, ServerSpec
@@ -89,9 +91,17 @@ class Fleet:
         """Return how each server does."""
         return {name: bridged.pool.status() for name, bridged in self.servers.items()}
 
-    def numbers(self) -> dict[str, Any]:
-        """Return what `/stats` tells of each server."""
-        return {name: bridged.numbers() for name, bridged in self.servers.items()}
+    def numbers(self, reaches: Callable[[str], bool]) -> dict[str, Any]:
+        """Return what `/stats` tells of each server.
+
+        Args:
+            reaches: Whether the caller may use anything of what scopes call by a name.
+        """
+        return {
+            name: bridged.numbers()
+            for name, bridged in self.servers.items()
+            if reaches(bridged.endpoint.service)
+        }
 
     def _take_version(self, specs: Mapping[str, ServerSpec]) -> None:
         for spec in specs.values():  # before anything is changed
@@ -113,14 +123,13 @@ class Fleet:
 
         bridged = Bridged(spec, place=place, bridge=self._bridge)
         self.servers[spec.name] = bridged
-        server.add_component(spec.name, bridged.check)
+        server.health.add_endpoint(spec.name, partial(component_of, bridged))
         if self._is_running:
             self._start(spec.name)
 
     def _remove(self, name: str) -> None:
         assert self._server is not None
         self._server.remove_endpoint(name)
-        self._server.health.remove(name)
         del self.servers[name]
         self._stop(name)
 
@@ -146,7 +155,9 @@ class Fleet:
     async def _check_file(self) -> Component:
         assert self._file is not None
         if self._file.problem is not None:
-            return Component("degraded", self._file.problem)
+            told = "it cannot be used as it is now; the log says why"
+            return Component("degraded", told, private={"detail": self._file.problem})
         if not self.servers:
             return Component("up", f"no server is configured; write some to {self._file.path.name}")
-        return Component("up", "; ".join(self._file.warnings) or None)
+        warnings = "; ".join(self._file.warnings)
+        return Component("up", private={"detail": warnings} if warnings else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
@@ -19,6 +20,7 @@ from services.bridge.children.pool import Status
 from services.bridge.command_line import load
 from services.bridge.fleet import Fleet
 from services.bridge.settings import BridgeSettings
+from services.bridge.health import component_of
 
 VERSION = "0.1.0"
 DEFAULT_PORT = 3000
@@ -61,10 +63,10 @@ def create_server(
 
         bridged = fleet.add_single(single, place)
         server = made[0]
-        server.add_component("subprocess", bridged.check)
+        server.add_component("subprocess", partial(component_of, bridged))
     server.add_lifespan(fleet.running)
     server.on_tick(fleet.tick)
-    server.add_door("/stats", _statistics_of(server, fleet))
+    server.add_door("/stats", _statistics_of(server, fleet), service="")
     _observe(server, fleet)
     return server
 
@@ -137,10 +139,11 @@ def _register_list(server: MCPServer, fleet: Fleet) -> None:
 
 def _statistics_of(server: MCPServer, fleet: Fleet) -> Any:
     async def statistics(request: HTTPRequest) -> None:
-        """Answer `GET /stats`."""
+        """Answer `GET /stats`: of the servers that the caller's scopes reach."""
         request.require_method("GET", "HEAD")
         uptime = round(server.health.uptime_s, 3)
-        body = {"service": "bridge", "uptime": uptime, "servers": fleet.numbers()}
+        body = {"service": "bridge", "uptime": uptime, "servers": servers}
+        servers = fleet.numbers(request.principal.grant.reaches)
         await request.respond_json(200, to_json(body))
 
     return statistics

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.observability import health
-from core.observability.health import Component, Health
+from core.observability.health import Component, Health, Part
 from core.observability.logs import LineWriter, QueueingHandler, correlation_id
 from core.observability.metrics import Metrics
 from core.settings import LoggingSection
@@ -201,7 +201,7 @@ async def test_probe_that_leaves_does_not_spoil_the_check_of_others() -> None:
     await asyncio.sleep(0)
     first.cancel()
     go_on.set()
-    assert (await second)["x"].status == "up"
+    assert (await second)[Part("", "x")].status == "up"
 
 
 async def test_server_is_not_ready_before_its_start_and_after_its_stop() -> None:

@@ -25,19 +25,22 @@ class Backoff:
     Attributes:
         error: The last failure.
         failures: In a row.
+        is_mended: Whether a child has been opened since then; it may still end soon.
     """
 
-    __slots__ = ("_failed_at", "error", "failures")
+    __slots__ = ("_failed_at", "error", "failures", "is_mended")
 
     def __init__(self) -> None:
         self.failures = 0
         self.error: Failure | None = None
+        self.is_mended = False
         self._failed_at = -math.inf
 
     def failed(self, error: Failure, *, now: float, lived_s: float) -> None:
         """Note that a child ended by itself, or did not start, after so many seconds of life."""
         self.failures = 1 if lived_s >= LIVED_S else self.failures + 1
         self.error = error
+        self.is_mended = False
         self._failed_at = now
 
     def wait_s(self, now: float) -> float:
@@ -78,6 +81,20 @@ class Backoffs:
     def failed(self, key: Key, error: Failure, *, now: float, lived_s: float) -> None:
         """Note a failure, as `Backoff.failed`."""
         self._by_key.setdefault(key, Backoff()).failed(error, now=now, lived_s=lived_s)
+
+    def opened(self, key: Key) -> None:
+        """Note that a child has been opened."""
+        if key in self._by_key:
+            self._by_key[key].is_mended = True
+
+    def failure(self, key: Key) -> Failure | None:
+        """Return the last failure, until a child has been opened or it is long ago."""
+        backoff = self._by_key.get(key)
+        return None if backoff is None or backoff.is_mended else backoff.error
+
+    def failures(self, key: Key) -> int:
+        """Return how many there were in a row."""
+        return self._by_key[key].failures if key in self._by_key else 0
 
     def wait_s(self, key: Key, now: float) -> float:
         """Return the seconds until a child may be started; 0.0 when it may be now."""

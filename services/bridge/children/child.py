@@ -172,6 +172,9 @@ class Child:
             self.process.kill("was not wanted any more")
             raise
 
+        except RequestTimeout as error:
+            self.process.kill("did not open in time")
+            raise self._too_slow() from error
     @property
     def pid(self) -> int:
         """The process's id."""
@@ -388,11 +391,6 @@ class Child:
             return await open_modern(connection, face, until=until, timeout_s=timeout_s)
         try:
             return await open_legacy(connection, face, until=until, timeout_s=timeout_s)
-        except RequestTimeout as silent:
-            if protocol == "legacy":
-                raise
-            hint = "if it speaks 2026-07-28 only, its protocol has to be set to modern"
-            raise NotOpened(f"{_why(silent)}; {hint}") from silent
         except RemoteError as refused:
             if protocol == "legacy":
                 raise
@@ -419,7 +417,20 @@ class Child:
             f"The server {self.server} did not open: {why}.", **facts_of(self.server, end)
         )
 
-    async def _list(self, capability: str, method: str, member: str, key: str) -> tuple[JSON, ...]:
+    def _too_slow(self) -> ChildNotStarted:
+        """Return that the time for its start was over before it had answered."""
+        method = "server/discover" if self._spec.protocol == "modern" else "initialize"
+        other = "; or it speaks 2026-07-28 only, and needs protocol: modern"
+        return ChildNotStarted(
+            f"The server {self.server} did not answer {method} within "
+            f"{self._spec.start_timeout_s:g} s, its startTimeoutS, which may have to be longer"
+            f"{other if self._spec.protocol == 'auto' else ''}.",
+            server=self.server,
+        )
+
+    async def _list(
+        self, capability: str, method: str, member: str, key: str, fit: Fit
+    ) -> tuple[JSON, ...]:
         if not self._identity.offers(capability):
             return ()
         entries: dict[str, JSON] = {}

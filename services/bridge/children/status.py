@@ -38,11 +38,13 @@ class Status:
     """All children of one server.
 
     Attributes:
-        state: `up`: calls are answered; `starting`; `down`: the last start failed or the child
-            crashed; `idle`: started when it is needed.
+        state: `up`: calls are answered; `starting`: for the first time, or after a rest; `down`:
+            the child crashed or did not start, and no other has been opened since; `idle`: started
+            when it is needed.
         spares: Processes that were started ahead.
         restarts: Children that were started in place of one that failed.
-        last_end: How a child last ended by itself, or why one was not started.
+        last_end: How a child last ended by itself, or why one was not started; while the server
+            is down, the shared one.
         last_stderr: Its last lines.
         next_try_s: Seconds until the shared child may be started again; None when it runs.
         last_ping_ms: What the ping took that was answered last.
@@ -72,13 +74,14 @@ def status_of(
     """Return what is to be known of a pool now; three members are told as they are given."""
     pulses = [each.pulse for each in members if each.pulse is not None]
     pulses.sort(key=lambda pulse: pulse.heard_at, reverse=True)
-    is_held_up = members.shared is None and SHARED in backoffs
+    failure = backoffs.failure(SHARED)
+    is_held_up = members.shared is None and failure is not None
     return Status(
         state=_state(members, backoffs),
         children=tuple(_children(members, now)),
         spares=len(members.spares),
         restarts=restarts,
-        last_end=last_end,
+        last_end=last_end if failure is None else failure.message,
         last_stderr=last_stderr,
         next_try_s=round(backoffs.wait_s(SHARED, now), 1) if is_held_up else None,
         last_ping_ms=next((each.ping_ms for each in pulses if each.ping_ms is not None), None),
@@ -87,10 +90,12 @@ def status_of(
 
 
 def _state(members: Members, backoffs: Backoffs) -> State:
-    if members.shared is not None:
-        return "up" if members.shared.is_open else "starting"
-    if SHARED in backoffs:
+    if members.shared is not None and members.shared.is_open:
+        return "up"
+    if backoffs.failure(SHARED) is not None:
         return "down"
+    if members.shared is not None:
+        return "starting"
     return "up" if any(member.is_open for member in members) else "idle"
 
 

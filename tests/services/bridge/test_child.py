@@ -196,7 +196,7 @@ async def test_a_modern_child_is_found_however_it_refuses_initialize(
         (own("legacy", "--dies"), "exited with status 3.*no config file"),
         (
             own("legacy", "--silent", start_timeout_s=0.3),
-            r"initialize in 0\.3.*to modern",
+            r"initialize within 0\.3 s, its startTimeoutS.*protocol: modern",
         ),
         (own("legacy", "--refuses", protocol="legacy"), r"Unsupported protocol version, -32602"),
         (own("modern", "--no-discover"), r"\(Method not found, -32601\); then it refused"),

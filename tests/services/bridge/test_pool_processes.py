@@ -254,7 +254,7 @@ async def test_a_server_that_does_not_open_in_time_is_ended() -> None:
     """The limit is `start_timeout_s`."""
     async with real("deaf", start="lazy", start_timeout_s=0.4, stop_grace_s=0.2) as it:
         began = time.monotonic()
-        with pytest.raises(ChildNotStarted, match="did not open"):
+        with pytest.raises(ChildNotStarted, match="startTimeoutS"):
             await it.call(want(), "echo")
         assert 0.3 < time.monotonic() - began < 3
         await it.until_ended()
