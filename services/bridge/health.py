@@ -28,6 +28,9 @@ async def component_of(bridged: Bridged) -> Component:
         return Component("starting", "it is being started", facts)
     if status.state == "down":
         return Component("down", "its program does not run", facts, _why(status))
+    if status.state == "up" and bridged.problem is not None:
+        told = "it runs, and does not tell what it offers"
+        return Component("degraded", told, facts, {"detail": f"{told}: {bridged.problem}"})
     return Component("up", facts=facts)
 
 

@@ -19,7 +19,6 @@ from core.catalogue import Catalogue
 from core.context import Caller
 from core.endpoint import Endpoint
 from core.errors import ToolError
-from core.observability.health import Component
 from core.protocol.changes import UPDATED
 from core.protocol.messages import JSON
 from services.bridge.children.child import Child, Face
@@ -136,26 +135,10 @@ class Bridged:
         if shared is not None and shared is not self._lists.listed:
             self._lists.read_again(shared)
 
-    async def check(self) -> Component:
-        """Return how it does, as a component of `/health`."""
-        status = self.pool.status()
-        facts: JSON = {
-            "state": status.state,
-            "children": len(status.children),
-            "restarts": status.restarts,
-            "tools_count": len(self.catalogue.tools),
-            "last_answer_s": status.last_answer_s,
-            "last_ping_ms": status.last_ping_ms,
-        }
-        if status.state in ("up", "idle") and self._lists.problem is None:
-            return Component("up", facts=_rounded(facts))
-        if status.state == "up":
-            told = f"it runs, and does not tell what it offers: {self._lists.problem}"
-            return Component("degraded", told, _rounded(facts))
-        facts |= {"next_try_s": status.next_try_s, "last_stderr": list(status.last_stderr)}
-        if status.last_end is not None:
-            return Component("down", status.last_end, _rounded(facts))
-        return Component("degraded", "it is being started", _rounded(facts))
+    @property
+    def problem(self) -> str | None:
+        """Why what it offers could not be read the last time; None when it was."""
+        return self._lists.problem
 
     def numbers(self) -> JSON:
         """Return its entry of `/stats`."""
