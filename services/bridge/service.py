@@ -13,6 +13,7 @@ from core.catalogue import Catalogue
 from core.endpoint import Endpoint
 from core.mcp_sse import MCPServer
 from core.models import NoArguments, Part, Result
+from core.processes import keep_memory_private
 from core.settings import Settings, SettingsError
 from core.tools import READS
 from core.transports.http import HTTPRequest
@@ -182,6 +183,7 @@ def _observe(server: MCPServer, fleet: Fleet) -> None:
 
 def main() -> None:
     """Run the bridge; refuses wrong settings with status 2."""
+    keep_memory_private()  # its keys are none of the programs' business
     try:
         settings, own = load()
         server = create_server(settings, own)

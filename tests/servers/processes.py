@@ -37,6 +37,7 @@ class ServerProcess:
         port: A free one when not given.
         verify: How to speak TLS with it; plain HTTP when not given.
         arguments: More of its command line.
+        prefix: The command that it is run by, which becomes it.
 
     Attributes:
         url: Where it listens.
@@ -52,12 +53,14 @@ class ServerProcess:
         module: str = "tests.servers.demo",
         verify: ssl.SSLContext | None = None,
         arguments: Sequence[str] = (),
+        prefix: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
         self.url = f"{'https' if verify else 'http'}://127.0.0.1:{self.port}"
         self._verify = verify or True
         self.output = state_dir / f"server-{self.port}.log"
-        self._command = [sys.executable, "-m", module, "--port", str(self.port), *arguments]
+        own = [sys.executable, "-m", module, "--port", str(self.port), *arguments]
+        self._command = [*prefix, *own]
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MCP_")},
             "MCP_HTTP_SERVER__STATE_DIR": str(state_dir),
