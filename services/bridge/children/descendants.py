@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import time
@@ -31,21 +32,23 @@ MARK: Final = "MCP_BRIDGE_CHILD"
 LOOK_EVERY_S: Final = 1.0
 """How often processes that lost their parent are looked for, as long as nothing ends."""
 LOOK_AGAIN_S: Final = 0.1
+LOOK_PAUSE_S: Final = 0.02
+"""Between two looks at what has just ended: when hundreds end at a time, one is for many."""
 REMEMBERED_S: Final = 3.0
 """How long a child is known that has ended and seems to have left nothing."""
 STRAY_S: Final = 5.0
 """How long a zombie of unknown origin is left to whoever may wait for it."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that a process is the parent of; none when it is gone."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, _read(f"/proc/{pid}/task/{task}/children").split())
-    return found
+    try:
+        return _listed(pid)
+    except OSError:
+        return []
 
 
 def tree_of(pid: int) -> Iterator[int]:
@@ -61,6 +64,23 @@ def resident_bytes(pid: int) -> int:
         return int(_read(f"/proc/{pid}/statm").split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
         return 0
+
+
+def spent_cpu_s(pid: int) -> float:
+    """Return the processor seconds that a process has used, a zombie too; 0.0 when it is gone."""
+    try:
+        fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S  # utime, stime: proc_pid_stat(5)
+
+
+def _listed(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found += map(int, _read(f"/proc/{pid}/task/{task}/children").split())
+    return found
 
 
 def _read(path: str) -> bytes:
@@ -86,7 +106,7 @@ class Family:
         ended_at: When it ended (monotonic seconds).
         seen: Process ids that were below it when it was sent a signal; a zombie shows less.
         orphans: Process ids of what it left, and a pidfd each.
-        is_alone: Set while there are none.
+        is_alone: Set while there are none, as far as is known; a child's end has to be looked at.
     """
 
     leader: int
@@ -113,6 +133,8 @@ class Families:
         self._by_mark: dict[str, Family] = {}
         self._strays: dict[int, float] = {}
         self._next_look = 0.0
+        self._looked_at = -math.inf
+        self._due_on: asyncio.AbstractEventLoop | None = None
 
     def add(self, leader: int, mark: str) -> Family:
         """Know a child that was just started."""
@@ -127,9 +149,10 @@ class Families:
         family.has_ended = True
         family.ended_at = time.monotonic()
         family.spares_until = spares_until
-        self.look()
+        family.is_alone.clear()
+        self.look_soon()
         # The kernel's list may miss some while others in it end: proc_pid_task_children(5).
-        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look)
+        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look_soon)
 
     def tick(self, now: float) -> None:
         """Look for what lost its parent, when it is time (monotonic seconds)."""
@@ -137,19 +160,35 @@ class Families:
             self._next_look = now + LOOK_EVERY_S
             self.look()
 
+    def look_soon(self) -> None:
+        """Look now, or in a moment when the last look is not longer ago than that."""
+        loop = asyncio.get_running_loop()
+        if time.monotonic() >= self._looked_at + LOOK_PAUSE_S:
+            self.look()
+        elif self._due_on is not loop:
+            self._due_on = loop
+            loop.call_later(LOOK_PAUSE_S, self.look)
+
     def look(self) -> None:
         """Find what lost its parent, reap the dead, end what belongs to children that ended."""
-        now = time.monotonic()
+        self._due_on = None
+        with contextlib.suppress(OSError):  # no descriptor is free; the next look has more luck
+            self._look(_listed(os.getpid()), time.monotonic())
+        self._looked_at = time.monotonic()
+
+    def _look(self, below: list[int], now: float) -> None:
         leaders = {pid for pid, family in self._by_leader.items() if not family.has_ended}
         strays, self._strays = self._strays, {}
-        for pid in children_of(os.getpid()):
+        for pid in below:
             if pid not in leaders:
                 self._sort(pid, strays.get(pid, now), now)
         for family in self._ended():
             if family.orphans and now >= family.spares_until:
                 family.send(signal.SIGKILL)
-            elif not family.orphans and now >= family.ended_at + REMEMBERED_S:
-                self._forget(family)
+            elif not family.orphans:
+                family.is_alone.set()
+                if now >= family.ended_at + REMEMBERED_S:
+                    self._forget(family)
 
     def _forget(self, family: Family) -> None:
         del self._by_mark[family.mark]
@@ -176,20 +215,20 @@ class Families:
                 _reap(pid)
 
     def _adopt(self, family: Family, pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        try:
             family.orphans[pid] = pidfd = os.pidfd_open(pid)
-            family.is_alone.clear()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(pidfd, self._orphan_ended, loop, family, pid)
+        except ProcessLookupError:
+            return
+        family.is_alone.clear()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pidfd, self._orphan_ended, loop, family, pid)
 
     def _orphan_ended(self, loop: asyncio.AbstractEventLoop, family: Family, pid: int) -> None:
         pidfd = family.orphans.pop(pid)
         loop.remove_reader(pidfd)
         os.close(pidfd)
         _reap(pid)
-        self.look()  # its own children are ours now
-        if not family.orphans:
-            family.is_alone.set()
+        self.look_soon()  # its own children are ours now
 
 
 def _state_of(pid: int) -> tuple[bytes, int]:

@@ -28,7 +28,7 @@ from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of,
 from services.bridge.children.member import Member, StartChild
 from services.bridge.children.members import Members
 from services.bridge.children.status import Status, status_of
-from services.bridge.children.turns import Turns
+from services.bridge.children.turns import STOPS_AT_ONCE, Turns
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted, facts_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Pool:
         self._members = Members()
         self._backoffs = Backoffs()
         self._turns = Turns()
+        self._stops = Turns(STOPS_AT_ONCE)
         self._own_wanted_at = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
@@ -130,6 +131,8 @@ class Pool:
         self._is_closed = True
         for member in self._members:
             self._stop(member, "stopped")
+        await asyncio.sleep(0)
+        self._stops.let_all()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -377,9 +380,13 @@ class Pool:
         """Part with a member and see its process out."""
         self._part_with(member)
         if member.child is not None and member.child.is_alive:
-            task = self._run(_stopped(member.child, why))
+            task = self._run(self._see_out(member.child, why))
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
+
+    async def _see_out(self, child: Child, why: str) -> None:
+        async with self._stops.turn():
+            await child.stop(why)
 
     def _part_with(self, member: Member) -> None:
         member.is_gone = True
@@ -409,10 +416,6 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _stopped(child: Child, why: str) -> None:
-    await child.stop(why)
 
 
 def _died(server: str, end: End) -> ChildDied:

@@ -118,6 +118,7 @@ class FakeChild:
 
     async def stop(self, why: str) -> End:
         """End when it is allowed to."""
+        self.program.stops += 1
         await self.program.may_stop.wait()
         self.ends(End(code=0, signal=None, why=why, stderr=()))
         assert self.end is not None
@@ -147,6 +148,7 @@ class Server:
         self.pids = itertools.count(1)
         self.alive: set[FakeChild] = set()
         self.started = 0
+        self.stops = 0
 
     async def start(
         self, spec: ServerSpec, *, environment: Mapping[str, str], owner: Owner

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.bridge.children.backoff import Backoff
 from services.bridge.children.isolation import Want, key_of
 from services.bridge.children.pool import Lease
-from services.bridge.children.turns import AT_ONCE, Turns
+from services.bridge.children.turns import AT_ONCE, STOPS_AT_ONCE, Turns
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted
 from tests.services.bridge.children_in_memory import ASKABLE, OWN_FACE, Toy, settle, want
 
@@ -509,6 +509,26 @@ async def test_a_session_that_ends_while_its_child_opens_leaves_none() -> None:
             await call
         await settle()
         assert len(toy.server.alive) == 1
+
+
+async def test_many_sessions_that_end_at_once_end_a_few_at_a_time() -> None:
+    """Who still waits to be stopped is nobody's any more; when the pool closes, nobody waits."""
+    toy = Toy(max_children=100)
+    async with toy.pool.running():
+        names = [str(number) for number in range(50)]
+        await asyncio.gather(*(toy.pool.lease(want(n, capabilities=ASKABLE)) for n in names))
+        toy.server.may_stop.clear()
+        for name in names:
+            toy.pool.end_session(name)
+        await settle()
+        assert toy.server.stops == STOPS_AT_ONCE
+        assert toy.kinds == ["shared"]
+        closing = asyncio.create_task(toy.pool.close())
+        await settle()
+        assert toy.server.stops == 51
+        toy.server.may_stop.set()
+        await closing
+    assert not toy.server.alive
 
 
 async def test_a_lease_may_be_given_back_late_and_twice() -> None:
