@@ -300,6 +300,15 @@ class Connection:
         else:
             self._take(message)
 
+    def torn(self, begun: bytes) -> None:
+        """Take a last line without its newline; half a message is none, and the end is told."""
+        try:
+            from_json(begun)
+        except ValueError:
+            self._odd("half a line before its end", begun)
+        else:
+            self.line(begun)
+
     def line_too_long(self, limit: int, head: bytes = b"") -> None:
         """Hear that a line was thrown away, and end the request whose answer it was.
 

@@ -37,7 +37,14 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from core.processes import end_with
-from services.bridge.children.descendants import FAMILIES, MARK, resident_bytes, tree_of
+from services.bridge.children.descendants import (
+    FAMILIES,
+    MARK,
+    resident_bytes,
+    spent_cpu_s,
+    tree_of,
+)
+from services.bridge.children.last_words import last_words
 from services.bridge.children.lines import Lines
 from services.bridge.children.stderr import Stderr
 
@@ -63,8 +70,11 @@ MEASURE_EVERY_S: Final = 1.0
 HEAD_BYTES: Final = 128
 """Of a line that is too long, by which its listener may tell whose it was."""
 _READ_BYTES: Final = 64 * 1024
+_TURN_LINES: Final = 256
+"""Lines of one reading that are taken at once, as those of every server that behaves are."""
+_TURN_BYTES: Final = 2048
+"""What is taken in one turn of the loop of a reading that has more lines than that."""
 _LAST_READS: Final = 64
-_LAST_WORDS: Final = 300
 
 
 class NotStarted(Exception):
@@ -115,7 +125,12 @@ class End:
             how = f"was killed by {self.signal}"
         else:
             how = f"exited with status {self.code}"
-        return f"{how}; its last words: {self.stderr[-1][:_LAST_WORDS]}" if self.stderr else how
+        return f"{how}; its last words: {words}" if (words := self.last_words) else how
+
+    @property
+    def last_words(self) -> str:
+        """What of its last lines tells most, for clients; empty where it said nothing."""
+        return last_words(self.stderr)
 
 
 class Listener(Protocol):
@@ -123,6 +138,10 @@ class Listener(Protocol):
 
     def line(self, line: bytes) -> None:
         """Take a line of stdout, without its newline; called on the loop."""
+        ...
+
+    def torn(self, begun: bytes) -> None:
+        """Take what there is of a last line, whose newline the child has not written."""
         ...
 
     def line_too_long(self, limit: int, head: bytes) -> None:
@@ -199,6 +218,8 @@ class Process:
         self._stderr = stderr
         self._listener = listener
         self._lines = Lines(limits.line_bytes, self._take, self._too_long)
+        self._unfed = b""
+        self._last_reads: int | None = None
         self._turn: list[bytes] = []
         self._waiting: deque[memoryview] = deque()
         self._gone = asyncio.Event()
@@ -340,12 +361,30 @@ class Process:
     # --- stdout and stderr ------------------------------------------------------------------------
 
     def _read_stdout(self) -> None:
+        if self._unfed or self._last_reads is not None:
+            return  # what comes next has its turn
         data = _read_some(self._stdout)
         if data:
-            self._lines.feed(data)
+            self._feed(data)
+            if self._unfed:
+                self._loop.call_soon(self._feed_turn)
         elif data == b"":
             self._loop.remove_reader(self._stdout)
             self._suspects(CLOSED_STDOUT)
+
+    def _feed(self, data: bytes) -> None:
+        """Take what was read, or a part of it: nobody else waits for a flood of small lines."""
+        if data.count(b"\n") > _TURN_LINES:
+            data, self._unfed = data[:_TURN_BYTES], data[_TURN_BYTES:]
+        else:
+            self._unfed = b""
+        self._lines.feed(data)
+
+    def _feed_turn(self) -> None:
+        if self._unfed:
+            self._feed(self._unfed)
+        if self._unfed:
+            self._loop.call_soon(self._feed_turn)
 
     def _read_stderr(self) -> None:
         data = _read_some(self._errors)
@@ -385,7 +424,7 @@ class Process:
         finally:
             self.kill(why)
             self._family.spares_until = 0.0
-            FAMILIES.look()
+            FAMILIES.look_soon()
         await self._gone.wait()
         await _is_set_by(self._family.is_alone, time.monotonic() + KILLED_S)
         assert self.end is not None
@@ -411,35 +450,58 @@ class Process:
             yield from tree_of(pid)
 
     def _exited(self) -> None:
-        """Read what it has left in its pipes, reap it, tell its end, end what it left behind."""
+        """Read what it has left in its pipes, reap it, tell its end, end what it left behind.
+
+        The loop calls again until it is reaped: its last words have their turns, too.
+        """
+        if self._last_reads is None:
+            self._last_reads = 0
+            if time.monotonic() >= self._spares_until:
+                self._send(signal.SIGKILL)
+        if self._reads_on(self._last_reads):
+            return
         self._loop.remove_reader(self._pidfd)
-        if time.monotonic() >= self._spares_until:
-            self._send(signal.SIGKILL)
-        self._read_last()
+        self._read_last_words()
+        cpu_s = spent_cpu_s(self.pid)
         status = self._popen.wait()  # it is a zombie: this does not wait
         self._close_stdin()
         for pipe in self._pipes[1:]:
             self._loop.remove_reader(pipe.fileno())
             pipe.close()
         os.close(self._pidfd)
-        self.end = end = self._end_of(status)
+        self.end = end = self._end_of(status, cpu_s)
         self._gone.set()
         FAMILIES.end(self._family, spares_until=self._spares_until)
         self._tell(self._listener.ended, end)
 
-    def _read_last(self) -> None:
-        """Read what is in the pipes, but not for ever: a grandchild may go on writing."""
-        for descriptor, sink in ((self._stdout, self._lines), (self._errors, self._stderr)):
-            for _ in range(_LAST_READS):
-                data = _read_some(descriptor)
-                if not data:
-                    break
-                sink.feed(data)
-            sink.close()
+    def _reads_on(self, reads: int) -> bool:
+        """Take a part of what is in its stdout; return whether there may be more."""
+        if self._unfed:
+            self._feed(self._unfed)
+            return True
+        # A grandchild may go on writing for ever.
+        data = _read_some(self._stdout) if reads < _LAST_READS else None
+        if data:
+            self._last_reads = reads + 1
+            self._feed(data)
+        return bool(data)
 
-    def _end_of(self, status: int) -> End:
+    def _read_last_words(self) -> None:
+        if torn := self._lines.begun:
+            self._tell(self._listener.torn, torn)
+        for _ in range(_LAST_READS):
+            data = _read_some(self._errors)
+            if not data:
+                break
+            self._stderr.feed(data)
+        self._stderr.close()
+
+    def _end_of(self, status: int, cpu_s: float) -> End:
         name = signal.Signals(-status).name if status < 0 else None
-        by_itself = TOO_MUCH_CPU if name == "SIGXCPU" else EXITED
+        # Who ignores SIGXCPU is sent SIGKILL a second later: setrlimit(2).
+        most_s = self._limits.cpu_s
+        is_spent = name == "SIGKILL" and most_s is not None and cpu_s >= most_s
+        by_itself = TOO_MUCH_CPU if is_spent or name == "SIGXCPU" else EXITED
         code = status if status >= 0 else None
         return End(code, name, self._why or by_itself, self._stderr.tail())
 

@@ -363,6 +363,27 @@ async def test_an_answer_that_cannot_be_read_ends_its_request(line: bytes) -> No
         await task
 
 
+async def test_half_an_answer_is_none_and_the_end_is_what_is_told() -> None:
+    """Why it ended says more than that its last line cannot be read."""
+    desk = Desk()
+    task = await desk.ask()
+    desk.connection.torn(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"ty')
+    desk.connection.ended(End(code=9, signal=None, why="exited", stderr=()))
+    with pytest.raises(ChildDied, match="status 9") as died:
+        await task
+    assert died.value.facts["exit_code"] == 9
+    assert desk.connection.oddities == {"half a line before its end": 1}
+
+
+async def test_a_whole_answer_without_newline_before_the_end_counts() -> None:
+    """Some programs end their last message with the stream."""
+    desk = Desk()
+    task = await desk.ask()
+    desk.connection.torn(b'{"jsonrpc":"2.0","id":1,"result":{"ok":true}}')
+    desk.connection.ended(End(code=0, signal=None, why="exited", stderr=()))
+    assert await task == {"ok": True}
+
+
 async def test_the_one_request_on_its_way_hears_that_its_answer_was_too_large() -> None:
     """With one request there is no doubt whose answer it was."""
     desk = Desk()

@@ -45,6 +45,7 @@ class Heard:
     def __init__(self) -> None:
         self.process: Process
         self.lines: list[bytes] = []
+        self.torn_lines: list[bytes] = []
         self.too_long: list[int] = []
         self.ends: list[End] = []
         self._news = asyncio.Event()
@@ -55,6 +56,10 @@ class Heard:
         self._news.set()
         if line == b"break the listener":
             raise ValueError(line)
+
+    def torn(self, begun: bytes) -> None:
+        """Keep the beginning of a line."""
+        self.torn_lines.append(begun)
 
     def line_too_long(self, limit: int, head: bytes) -> None:
         """Keep that there was one."""
@@ -196,8 +201,29 @@ async def test_half_a_line_comes_before_the_end(start: Start) -> None:
     heard = await start()
     heard.call("half_line", code=4)
     assert (await heard.end()).code == 4
-    assert len(heard.lines) == 1
-    assert heard.lines[0].startswith(b'{"jsonrpc"')
+    assert not heard.lines
+    assert len(heard.torn_lines) == 1
+    assert heard.torn_lines[0].startswith(b'{"jsonrpc"')
+
+
+@pytest.mark.parametrize("lives_on", [True, False])
+async def test_a_flood_of_small_lines_holds_nobody_up(start: Start, lives_on: bool) -> None:
+    """A reading with many lines is taken in parts, the last one too; between two come the others.
+
+    How long the loop is held up depends on the machine; how many lines it takes at a time does not.
+    """
+    script = "yes '{}' | head -n 100000; " + ("exec cat" if lives_on else "")
+    heard = await start(command=("sh", "-c", script))
+    most = count = 0
+    async with asyncio.timeout(WAIT_S):
+        while len(heard.lines) < 100_000:
+            await asyncio.sleep(0)
+            most, count = max(most, len(heard.lines) - count), len(heard.lines)
+    assert most <= 3 * 2048 // 3, "at most two portions between two turns of ours"
+    if not lives_on:
+        assert (await heard.end()).code == 0
+    assert len(heard.lines) == 100_000
+    assert set(heard.lines) == {b"{}"}
 
 
 async def test_who_does_not_read_is_killed(start: Start) -> None:
@@ -346,6 +372,19 @@ async def test_too_much_cpu_time_is_told(start: Start) -> None:
     heard.call("spin", seconds=30)
     end = await heard.end()
     assert (end.signal, end.why) == ("SIGXCPU", "too much CPU time")
+
+
+async def test_who_ignores_sigxcpu_is_told_of_alike(start: Start) -> None:
+    """The kernel kills it a second later (setrlimit(2), RLIMIT_CPU)."""
+    script = "trap '' XCPU; while :; do :; done"
+    end = await (await start(command=("sh", "-c", script), cpu_s=1)).end()
+    assert (end.signal, end.why) == ("SIGKILL", "too much CPU time")
+
+
+async def test_who_is_killed_by_somebody_has_not_used_too_much(start: Start) -> None:
+    """A limit of processor time alone does not tell who sent SIGKILL."""
+    end = await (await start('crash={"by":"SIGKILL"}', cpu_s=60)).end()
+    assert (end.signal, end.why) == ("SIGKILL", "exited")
 
 
 @pytest.mark.parametrize("has_setpriv", [True, False])
