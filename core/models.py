@@ -7,13 +7,17 @@ because several clients (LiteLLM, Open WebUI) do not resolve references.
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 
 MAX_INLINE_DEPTH = 24
+MAX_SCHEMA_DEPTH = 200
+"""Levels of an inlined schema; what is written as JSON may have some more."""
+MAX_POINTER_CHARS = 1000
 
 
 class InputModel(BaseModel):
@@ -144,36 +148,87 @@ def _plain(model: type[BaseModel], mode: Any) -> dict[str, Any]:
     return schema
 
 
-def inline_references(schema: dict[str, Any]) -> dict[str, Any]:
-    """Replace every local `$ref` by what it points to and drop `$defs`.
+@dataclass(slots=True)
+class Growth:
+    """How much larger schemas may become by what their references point to.
+
+    Attributes:
+        nodes: Objects and arrays that may still be added; one Growth may be for several schemas.
+    """
+
+    nodes: int = 20_000
+
+
+def inline_references(schema: dict[str, Any], growth: Growth | None = None) -> dict[str, Any]:
+    """Replace every local `$ref` by what it points to and drop `$defs` and `definitions`.
 
     A reference to itself (a tree) is cut at the first repetition by the empty schema, which
     accepts anything: clients that cannot resolve references could not follow it either. So is a
-    reference to anywhere else than `#/$defs/…`; nothing is ever fetched.
-    """
-    definitions = schema.get("$defs", {})
+    reference to anything but a JSON pointer into the schema itself (nothing is ever fetched), and
+    what would let the schema grow or nest beyond measure.
 
-    def walk(node: Any, open_names: tuple[str, ...]) -> Any:
+    Args:
+        growth: What is left to grow by, for several schemas together.
+    """
+    inlined = _Inlining(schema, growth or Growth()).node(schema, depth=0)
+    assert isinstance(inlined, dict)
+    return inlined
+
+
+@dataclass(slots=True)
+class _Inlining:
+    """The work on one schema; `open` has the references within which it is at the moment."""
+
+    root: dict[str, Any]
+    growth: Growth
+    open: list[str] = field(default_factory=lambda: ["#"])
+
+    def node(self, node: Any, *, depth: int) -> Any:
+        grows = len(self.open) > 1
+        self.growth.nodes -= grows
         if isinstance(node, list):
-            return [walk(item, open_names) for item in node]
+            return [self.node(item, depth=depth + 1) for item in node if depth < MAX_SCHEMA_DEPTH]
         if not isinstance(node, dict):
             return node
+        inlined: dict[str, Any] = {}
+        if depth >= MAX_SCHEMA_DEPTH or (grows and self.growth.nodes < 0):
+            return inlined
         reference = node.get("$ref")
         if isinstance(reference, str):
-            name = reference.removeprefix("#/$defs/")
-            siblings = {k: walk(v, open_names) for k, v in kept(node).items() if k != "$ref"}
-            known = name in definitions and name not in open_names
-            if not known or len(open_names) >= MAX_INLINE_DEPTH:
-                return siblings
-            target = walk(copy.deepcopy(definitions[name]), (*open_names, name))
-            target.pop("title", None)
-            return {**target, **siblings}
-        return {k: walk(v, open_names) for k, v in kept(node).items()}
+            inlined = self._target(reference, depth)
+        for key, value in node.items():
+            if not (key in ("$defs", "definitions") and node is self.root) and (
+                key != "$ref" or not isinstance(value, str)
+            ):
+                inlined[key] = self.node(value, depth=depth + 1)
+        return inlined
 
-    def kept(node: dict[str, Any]) -> dict[str, Any]:
-        """Leave out the definitions, which stand at the root; elsewhere it is a property's name."""
-        return {k: v for k, v in node.items() if k != "$defs"} if node is schema else node
+    def _target(self, reference: str, depth: int) -> dict[str, Any]:
+        """Return the inlined schema that a reference points to, without its title."""
+        is_cut = reference in self.open or len(self.open) > MAX_INLINE_DEPTH
+        target = None if is_cut else _pointed_to(self.root, reference)
+        if target is False:
+            return {"not": {}}
+        if not isinstance(target, dict):
+            return {}
+        self.open.append(reference)
+        inlined: dict[str, Any] = self.node(target, depth=depth)
+        self.open.pop()
+        inlined.pop("title", None)
+        return inlined
 
-    result = walk(schema, ())
-    assert isinstance(result, dict)
-    return result
+
+def _pointed_to(root: dict[str, Any], reference: str) -> Any:
+    """Return what a JSON pointer in a fragment (RFC 6901 §6) points to; None for nothing."""
+    if not reference.startswith("#/") or len(reference) > MAX_POINTER_CHARS:
+        return None
+    node: Any = root
+    for part in unquote(reference[2:]).split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict):
+            node = node.get(name)
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return None
+    return node

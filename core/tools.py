@@ -193,14 +193,16 @@ def foreign_tool(
     """Return a tool that another server lists and runs.
 
     Args:
-        entry: As that server lists it, which is how it is listed here; `inputSchema` gets the
-            type that clients ask for where it lacks one.
+        entry: As that server lists it, which is how it is listed here; but for what of its
+            schemas would make clients refuse the whole list.
         handler: `async (arguments, context)`; gets the arguments unchecked and returns a
             `core.content.ForeignResult`.
     """
-    schema = entry.get("inputSchema")
-    schema = {"type": "object", **(schema if isinstance(schema, Mapping) else {})}
-    output, hints = entry.get("outputSchema"), entry.get("annotations")
+    given = entry.get("inputSchema")
+    schema = _listable({**(given if isinstance(given, Mapping) else {}), "type": "object"})
+    output, hints = _output_schema(entry.get("outputSchema")), entry.get("annotations")
+    listed = {key: value for key, value in entry.items() if key != "outputSchema"}
+    listed |= {"inputSchema": schema} | ({} if output is None else {"outputSchema": output})
     try:
         header_params = header_params_of(schema)
     except ValueError:  # clients leave such a tool out; nobody will send its headers
@@ -210,14 +212,48 @@ def foreign_tool(
         description=str(entry.get("description") or ""),
         handler=handler,
         input_schema=schema,
-        output_schema=output if isinstance(output, Mapping) else None,
+        output_schema=output,
         parse=_unchecked,
         dump=_dumper(entry["name"], None),
         annotations=_annotations_of(hints if isinstance(hints, Mapping) else {}),
         time_limit_s=time_limit_s,
         header_params=header_params,
-        entry={**entry, "inputSchema": schema},
+        entry=listed,
     )
+
+
+def _output_schema(given: object) -> dict[str, Any] | None:
+    """Return an output schema as an object; None for what is none.
+
+    True is one (2020-12 §4.3.2), which takes everything; so does the empty object.
+    """
+    if given is True:
+        return {}
+    return _listable(given) if isinstance(given, Mapping) else None
+
+
+def _listable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema whose `properties` are objects and whose `required` are names.
+
+    The TypeScript library 1.x refuses a list of tools in which one schema has others. True and
+    false are schemas, too, for which there are objects; what is no schema says nothing.
+    """
+    listable = dict(schema)
+    if "properties" in schema:
+        given = schema["properties"]
+        parts = given.items() if isinstance(given, Mapping) else ()
+        listable["properties"] = {name: _as_object(part) for name, part in parts}
+    if "required" in schema:
+        names = schema["required"]
+        names = names if isinstance(names, list) else []
+        listable["required"] = [name for name in names if isinstance(name, str)]
+    return listable
+
+
+def _as_object(schema: object) -> Mapping[str, Any]:
+    if isinstance(schema, Mapping):
+        return schema
+    return {"not": {}} if schema is False else {}
 
 
 def _annotations_of(hints: Mapping[str, Any]) -> Annotations:

@@ -50,7 +50,7 @@ from core.errors import (
 from core.observability import tracing
 from core.protocol.calls import CallCancelled, CallKey, Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
-from core.protocol.encode import Encoder, is_wrapped, messages_for, tool_for
+from core.protocol.encode import Encoder, contents_in, is_wrapped, messages_for, tool_for
 from core.protocol.messages import JSON, RequestId, encode_error, encode_result
 from core.protocol.revisions import MODERN, SHARED_METHODS, SUPPORTED, negotiated
 from core.questions import Answers, InputRequired
@@ -432,7 +432,8 @@ class Dispatcher:
 
     def _tool_result(self, tool: Tool | None, outcome: Outcome, caller: Caller) -> bytes:
         if outcome.foreign is not None:
-            return self.encoder.foreign_tool_result(outcome.foreign, caller.revision)
+            schema = None if tool is None else tool.output_schema
+            return self.encoder.foreign_tool_result(outcome.foreign, caller.revision, schema)
         return self.encoder.tool_result(
             structured=outcome.structured,
             blocks=outcome.blocks,
@@ -604,7 +605,7 @@ class Dispatcher:
         self, uri: str, data: ResourceData, mime_type: str | None, caller: Caller
     ) -> bytes:
         if isinstance(data, ForeignResult):
-            members = dict(data.members)
+            members = {**data.members, "contents": contents_in(data.members.get("contents"))}
         else:
             if not isinstance(data, ResourceContents):
                 data = ResourceContents(uri, data, mime_type)

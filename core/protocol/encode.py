@@ -18,9 +18,11 @@ from core.protocol.revisions import (
     MODERN,
     V2025_03_26,
     V2025_06_18,
+    V2025_11_25,
 )
 
 JSON = dict[str, Any]
+_SAMPLED = frozenset(("text", "image", "audio"))
 
 
 class Encoder:
@@ -43,9 +45,11 @@ class Encoder:
         self, members: JSON, *, modern: bool, cacheable: bool = False, kind: str = "complete"
     ) -> bytes:
         """Return a result object; `cacheable` ones say how long they stay true."""
+        if type(members.get("_meta", {})) is not dict:
+            members = {key: value for key, value in members.items() if key != "_meta"}
         if not modern:
             return to_json(members)
-        meta = {**self._server_meta, **members.pop("_meta", {})}
+        meta = {**self._server_meta, **members.get("_meta", {})}
         members = {**members, "resultType": kind, "_meta": meta}
         if cacheable:
             members |= {"ttlMs": 0, "cacheScope": "private"}
@@ -78,31 +82,63 @@ class Encoder:
         result += b',"isError":true' if is_error else b',"isError":false'
         return result + self.tail(modern)
 
-    def foreign_tool_result(self, members: JSON, revision: str) -> bytes:
+    def foreign_tool_result(
+        self, members: JSON, revision: str, schema: Mapping[str, Any] | None = None
+    ) -> bytes:
         """Return a `tools/call` result that another server made, in the shape of a revision.
 
-        Structured content is repeated as text where that server has left it at that.
+        Structured content is repeated as text where that server has left it at that. Null is
+        such content only where there may be other than objects; elsewhere it stands for none.
+
+        Args:
+            schema: The tool's output schema, as that server has it.
         """
-        modern = revision == MODERN
-        given = members.get("content")
-        content = [as_block(block) for block in given] if type(given) is list else []
+        modern, wrapped = revision == MODERN, is_wrapped(schema)
+        content = blocks_in(members.get("content"))
+        has_it = members.get("structuredContent") is not None or (
+            wrapped and "structuredContent" in members
+        )
         members = {**members, "isError": members.get("isError") is True}
-        structured = members.get("structuredContent")
-        if structured is not None and not content:
-            content = [{"type": "text", "text": to_json(structured).decode()}]
-        if "structuredContent" in members and revision < V2025_06_18:
-            del members["structuredContent"]
-        elif structured is not None and type(structured) is not dict and not modern:
-            members["structuredContent"] = {"result": structured}
+        structured = members.pop("structuredContent", None)
+        if has_it and not content:
+            content = [_as_text(structured)]
+        if has_it and revision >= V2025_06_18:
+            if not modern and (wrapped or type(structured) is not dict):
+                structured = {"result": structured}
+            members["structuredContent"] = structured
         members["content"] = blocks_for(content, revision)
         return self.result(members, modern=modern)
 
 
+def blocks_in(content: Any) -> list[Block]:
+    """Return the blocks of what another server gave as content; a mere text is one."""
+    if type(content) is str:
+        return [{"type": "text", "text": content}]
+    return [as_block(block) for block in content] if type(content) is list else []
+
+
+def contents_in(contents: Any) -> list[JSON]:
+    """Return the contents of a resource of another server's, as far as they are objects."""
+    given = contents if type(contents) is list else []
+    return [without_nulls(each) for each in given if type(each) is dict]
+
+
 def as_block(block: Any) -> Block:
-    """Return a content block as it is, and anything else as text."""
+    """Return a content block without nulls, which no revision has, and anything else as text."""
     if type(block) is dict and type(block.get("type")) is str:
-        return block
-    return {"type": "text", "text": to_json(block).decode()}
+        return without_nulls(block)
+    return _as_text(block)
+
+
+def _as_text(value: Any) -> Block:
+    return {"type": "text", "text": to_json(value).decode()}
+
+
+def without_nulls(members: JSON) -> JSON:
+    """Return an object without the members that are null."""
+    if None not in members.values():
+        return members
+    return {key: value for key, value in members.items() if value is not None}
 
 
 def blocks_for(blocks: Sequence[Block], revision: str) -> list[Block]:
@@ -120,6 +156,30 @@ def messages_for(messages: Any, revision: str) -> list[JSON]:
     ]
 
 
+def sampling_for(params: JSON, revision: str) -> JSON:
+    """Return the parameters of sampling/createMessage for a revision.
+
+    Before 2025-11-25 a message is one block of text, image or audio, and the model has no tools.
+    """
+    if revision >= V2025_11_25:
+        return params
+    given = params.get("messages")
+    messages = [
+        {**message, "content": block}
+        for message in (given if type(given) is list else [])
+        if type(message) is dict
+        for block in _sampled(message.get("content"), revision)
+    ]
+    kept = {key: value for key, value in params.items() if key not in ("tools", "toolChoice")}
+    return {**kept, "messages": messages}
+
+
+def _sampled(content: Any, revision: str) -> list[Block]:
+    blocks = [as_block(block) for block in (content if type(content) is list else [content])]
+    known = [block if block["type"] in _SAMPLED else _as_text(block) for block in blocks]
+    return blocks_for(known, revision)
+
+
 def _block_for(block: Block, revision: str) -> Block:
     if block["type"] == "audio" and revision < V2025_03_26:
         return {"type": "text", "text": f"[audio, {block.get('mimeType')}]"}
@@ -129,7 +189,10 @@ def _block_for(block: Block, revision: str) -> Block:
 
 
 def is_wrapped(schema: Mapping[str, Any] | None) -> bool:
-    """Return whether legacy revisions see the structured content inside an object."""
+    """Return whether legacy revisions see the structured content inside an object.
+
+    The schema alone decides, whatever the value is: both are seen by the same client.
+    """
     return schema is not None and schema.get("type") != "object"
 
 
@@ -145,24 +208,51 @@ def tool_for(entry: JSON, revision: str) -> JSON:
 
 def wrap(schema: JSON) -> JSON:
     """Return an object schema around one that is not (legacy output schemas are objects)."""
-    inner = _moved(schema)
-    definitions = {k: inner.pop(k) for k in ("$schema", "$defs") if k in inner}
-    return {
-        **definitions,
-        "type": "object",
-        "properties": {"result": inner},
-        "required": ["result"],
-    }
+    inner = dict(_moved(schema))
+    dialect = {"$schema": inner.pop("$schema")} if "$schema" in inner else {}
+    return {**dialect, "type": "object", "properties": {"result": inner}, "required": ["result"]}
+
+
+_DATA = frozenset(("const", "default", "enum", "examples"))
+_BY_NAME = frozenset(
+    (
+        "$defs",
+        "definitions",
+        "dependencies",
+        "dependentSchemas",
+        "patternProperties",
+        "properties",
+    )
+)
 
 
 def _moved(node: Any) -> Any:
-    """Rewrite local pointers for a schema that now lies below `properties/result`."""
+    """Rewrite local pointers for a schema that now lies below `properties/result`.
+
+    Anchors stay, they are those of the whole document; so does what has an address of its own,
+    from which its pointers start. Source: JSON Schema 2020-12 (core), §8.2.
+    """
     if isinstance(node, list):
         return [_moved(item) for item in node]
     if not isinstance(node, dict):
         return node
-    moved = {key: _moved(value) for key, value in node.items()}
-    pointer = moved.get("$ref")
-    if isinstance(pointer, str) and pointer.startswith("#") and not pointer.startswith("#/$defs/"):
-        moved["$ref"] = "#/properties/result" + pointer[1:]
+    address = node.get("$id")
+    if isinstance(address, str) and not address.startswith("#"):
+        return node
+    moved = {}
+    for key, value in node.items():  # no comprehensions: schemas nest as deeply as the parser lets
+        moved[key] = _moved_member(key, value)
     return moved
+
+
+def _moved_member(key: str, value: Any) -> Any:
+    if key in _DATA:
+        return value
+    if key in _BY_NAME and isinstance(value, dict):
+        moved = {}
+        for name, schema in value.items():
+            moved[name] = _moved(schema)
+        return moved
+    if key in ("$ref", "$dynamicRef") and isinstance(value, str) and value[:2] in ("#", "#/"):
+        return "#/properties/result" + value[1:]
+    return _moved(value)

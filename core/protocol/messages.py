@@ -6,6 +6,7 @@ Source: https://www.jsonrpc.org/specification
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -50,7 +51,7 @@ def parse(body: bytes, max_depth: int = PARSER_DEPTH) -> Any:
         max_depth: Arrays and objects within each other; `PARSER_DEPTH` is the parser's own limit.
 
     Raises:
-        ParseError: Not UTF-8, not JSON, or a number that JSON does not have.
+        ParseError: Not UTF-8, not JSON, or a number that JSON or a double does not have.
         TooDeep: Nested too deeply.
     """
     try:
@@ -62,7 +63,27 @@ def parse(body: bytes, max_depth: int = PARSER_DEPTH) -> Any:
     # Fewer brackets than levels cannot nest deeper, which settles it for nearly every body.
     if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(document, max_depth):
         raise _too_deep(max_depth)
+    if has_overflow(document):
+        raise ParseError("The body has a number beyond 1.8e308, the largest that there is here.")
     return document
+
+
+def has_overflow(document: Any) -> bool:
+    """Return whether a parsed document has a number that became infinite, as 1e400 does.
+
+    Written out again it would not be JSON. Looking at values costs less than looking at bytes:
+    what makes messages long is mostly text.
+    """
+    open_ = [[document]]
+    while open_:
+        outer: Any = open_.pop()
+        for value in outer.values() if type(outer) is dict else outer:
+            kind = type(value)
+            if kind is dict or kind is list:
+                open_.append(value)
+            elif kind is float and (value == math.inf or value == -math.inf):
+                return True
+    return False
 
 
 def _is_deeper(document: Any, levels: int) -> bool:

@@ -8,17 +8,19 @@ failure is a 4xx with `error` (the whole error) and `detail` (a sentence, which 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import binascii
+import re
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from core.catalogue import Catalogue
+from core.content import Block
 from core.errors import PathNotFound
-from core.models import inline_references
+from core.models import Growth, inline_references
 from core.observability import tracing
 from core.protocol.dispatch import Identity, Outcome
-from core.protocol.encode import as_block
+from core.protocol.encode import blocks_in
 from core.protocol.messages import JSON
 from core.protocol.revisions import LATEST_LEGACY
 from core.tools import NAME_PATTERN, Tool
@@ -29,6 +31,7 @@ from core.transports.runtime import Runtime
 
 PREFIX = "/tools/"
 MEDIA_BLOCKS = ("image", "audio")
+MEDIA_TYPE = re.compile(r"(?:image|audio)/[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
 
 class RESTDoor:
@@ -71,12 +74,11 @@ async def _send(request: HTTPRequest, outcome: Outcome) -> None:
         await request.refuse(outcome.error)
     elif outcome.structured is not None:
         await request.respond_json(status, outcome.structured)
-    elif len(outcome.blocks) == 1 and outcome.blocks[0]["type"] in MEDIA_BLOCKS:
-        block = outcome.blocks[0]
-        media_type = (b"content-type", block["mimeType"].encode("latin-1"))
-        await request.respond(status, base64.b64decode(block["data"]), (media_type,))
+    elif len(outcome.blocks) == 1 and (medium := _medium(outcome.blocks[0])) is not None:
+        media_type, data = medium
+        await request.respond(status, data, ((b"content-type", media_type.encode()),))
     elif outcome.is_error:
-        detail = " ".join(block.get("text", "") for block in outcome.blocks)
+        detail = " ".join(str(block.get("text", "")) for block in outcome.blocks)
         error = {"code": "TOOL_ERROR", "message": detail}
         await request.respond_json(status, to_json({"error": error, "detail": detail}))
     elif outcome.blocks and all(block["type"] == "text" for block in outcome.blocks):
@@ -88,15 +90,28 @@ async def _send(request: HTTPRequest, outcome: Outcome) -> None:
 def _opened(outcome: Outcome, result: JSON) -> Outcome:
     """Return an outcome with the parts of a result that another server made."""
     structured = result.get("structuredContent")
-    blocks = [as_block(block) for block in result.get("content") or ()]
+    blocks = blocks_in(result.get("content"))
     is_whole = structured is not None and not outcome.is_error
     return Outcome(to_json(structured) if is_whole else None, blocks, outcome.is_error)
+
+
+def _medium(block: Block) -> tuple[str, bytes] | None:
+    """Return the media type and the bytes of a picture or sound; None for what is none."""
+    media_type, data = block.get("mimeType"), block.get("data")
+    if block["type"] not in MEDIA_BLOCKS or type(media_type) is not str or type(data) is not str:
+        return None
+    if MEDIA_TYPE.fullmatch(media_type) is None:  # it becomes a header of ours
+        return None
+    try:
+        return media_type, base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 async def _send_text(request: HTTPRequest, text: str) -> None:
     """Answer with a tool's text: as JSON where it is a JSON object or array."""
     try:
-        is_json = type(from_json(text)) in (dict, list)
+        is_json = type(from_json(text, allow_inf_nan=False)) in (dict, list)
     except ValueError:
         is_json = False
     if is_json:
@@ -150,6 +165,7 @@ def openapi_document(
         prefix: Path below which the server is seen; the `servers` entry.
         with_key: Whether calls need a key.
     """
+    growth = Growth()
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -159,7 +175,7 @@ def openapi_document(
         },
         "servers": [{"url": prefix or "/"}],
         "paths": {
-            PREFIX + tool.name: {"post": _operation(tool)}
+            PREFIX + tool.name: {"post": _operation(tool, growth)}
             for tool in catalogue.tools.values()
             if NAME_PATTERN.fullmatch(tool.name)
         },
@@ -175,18 +191,14 @@ def openapi_document(
     return document
 
 
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an input schema with everything inlined and `required` spelled out."""
-    return {"required": [], **inline_references(dict(schema))}
-
-
-def _operation(tool: Tool) -> dict[str, Any]:
+def _operation(tool: Tool, growth: Growth) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "The tool's result."}
-    schema = inline_references(dict(tool.output_schema or {"type": "object"}))
+    schema = inline_references(dict(tool.output_schema or {"type": "object"}), growth)
     success["content"] = {"application/json": {"schema": schema}}
     if tool.output_schema is None:  # text, and one picture or sound, is sent as it is
         success["content"] = {"application/json": {}, "text/plain": {"schema": {"type": "string"}}}
         success["content"] |= {f"{kind}/*": {} for kind in MEDIA_BLOCKS}
+    closed = {"required": [], **inline_references(dict(tool.input_schema), growth)}
     failures = {
         status: {
             "description": description,
@@ -200,7 +212,7 @@ def _operation(tool: Tool) -> dict[str, Any]:
         "description": tool.description or tool.name,
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _closed(tool.input_schema)}},
+            "content": {"application/json": {"schema": closed}},
         },
         "responses": {"200": success, **failures},
     }

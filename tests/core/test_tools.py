@@ -334,7 +334,6 @@ class Page(InputModel):
         ({"size": "3"}, None),
         ({"size": True}, None),
         ({"size": 3.0, "rows": ["1"]}, None),
-        ({"size": 1e400}, None),
     ],
 )
 async def test_a_whole_number_may_be_written_with_a_point(
@@ -347,7 +346,7 @@ async def test_a_whole_number_may_be_written_with_a_point(
 
     register(server, handler=tell, input_schema=Page)
     async with Client(server) as client:
-        body = json.dumps({"name": "answer", "arguments": arguments}).replace("Infinity", "1e400")
+        body = json.dumps({"name": "answer", "arguments": arguments})
         message = f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {body}}}'
         headers = {"Content-Type": "application/json"}
         response = await client.http.post("/rpc", content=message, headers=headers)

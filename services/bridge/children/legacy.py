@@ -33,7 +33,7 @@ from services.bridge.children.identity import (
     identity_of,
     supported_in,
 )
-from services.bridge.children.meta import without_ours
+from services.bridge.children.meta import without_gaps, without_ours
 from services.bridge.errors import RemoteError
 
 _QUESTIONS: Final = {
@@ -87,8 +87,7 @@ class Legacy:
 
     def result(self, method: str, result: JSON) -> JSON:
         """Return a result; one of a legacy revision is complete, whatever it says."""
-        result.pop("resultType", None)
-        return result
+        return without_gaps({k: v for k, v in result.items() if k != "resultType"})
 
     def notify(self, method: str, params: JSON) -> None:
         """Send a notification, if it means anything to the child."""

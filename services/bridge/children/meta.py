@@ -1,4 +1,4 @@
-"""What `_meta` carries of the protocol itself in 2026-07-28, apart from what is the caller's."""
+"""What `_meta` carries of the protocol itself in 2026-07-28, and results without gaps in them."""
 
 from __future__ import annotations
 
@@ -24,3 +24,16 @@ def without_ours(meta: object) -> JSON:
     if type(meta) is not dict:
         return {}
     return {name: value for name, value in meta.items() if not name.startswith(PREFIX)}
+
+
+def without_gaps(result: JSON) -> JSON:
+    """Return a result without members that are null, and without a `_meta` that is no object.
+
+    Nothing in a result may be null but structured content, which means something then.
+    """
+    return {
+        name: value
+        for name, value in result.items()
+        if (value is not None or name == "structuredContent")
+        and (name != "_meta" or type(value) is dict)
+    }

@@ -36,7 +36,7 @@ from services.bridge.children.identity import (
     supported_in,
 )
 from services.bridge.children.listening import LISTEN, Changes
-from services.bridge.children.meta import meta_of, without_ours
+from services.bridge.children.meta import meta_of, without_gaps, without_ours
 from services.bridge.errors import BadAnswer, RemoteError
 
 UNSUPPORTED_VERSION: Final = -32022
@@ -103,7 +103,7 @@ class Modern:
             )
         kept = {name: value for name, value in result.items() if name not in _HINTS}
         meta = without_ours(kept.pop("_meta", None))
-        return {**kept, "_meta": meta} if meta else kept
+        return without_gaps({**kept, "_meta": meta} if meta else kept)
 
     def notify(self, method: str, params: JSON) -> None:
         """Send nothing: the revision has no notification of a client's but the cancelling one."""
