@@ -113,8 +113,8 @@ class ServerOptions(BaseModel):
         300,
         ge=0.1,
         le=MAX_SECONDS,
-        description="Seconds after which an unused process is stopped: one of a caller's own, and "
-        "the shared one of a server that starts at its first call (lazy).",
+        description="Seconds after which an unused process of a caller's own, or of a lazy server, "
+        "is stopped.",
     )
     request_timeout_s: float = Field(
         30, ge=0.1, le=MAX_SECONDS, description="Seconds that a request may take."
