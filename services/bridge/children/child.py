@@ -24,6 +24,7 @@ from typing import Final, Protocol
 from core.errors import ToolError
 from core.protocol.messages import JSON
 from services.bridge.children.connection import INVALID_PARAMS, METHOD_NOT_FOUND, Connection
+from services.bridge.children.entries import PROMPT, RESOURCE, TEMPLATE, TOOL, Fit
 from services.bridge.children.identity import Face, Identity, NotOpened
 from services.bridge.children.legacy import Legacy, open_legacy
 from services.bridge.children.modern import Modern, open_modern
@@ -59,12 +60,18 @@ class Lists:
 
 
 _LISTED: Final = {
-    "tools": ("tools", "tools/list", "tools", "name"),
-    "prompts": ("prompts", "prompts/list", "prompts", "name"),
-    "resources": ("resources", "resources/list", "resources", "uri"),
-    "templates": ("resources", "resources/templates/list", "resourceTemplates", "uriTemplate"),
+    "tools": ("tools", "tools/list", "tools", "name", TOOL),
+    "prompts": ("prompts", "prompts/list", "prompts", "name", PROMPT),
+    "resources": ("resources", "resources/list", "resources", "uri", RESOURCE),
+    "templates": (
+        "resources",
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+        TEMPLATE,
+    ),
 }
-"""Member of `Lists` → capability, method, member of the result, and what each entry has."""
+"""Member of `Lists` → capability, method, member of the result, and what each entry has and is."""
 
 
 class Owner(Protocol):
@@ -165,6 +172,9 @@ class Child:
             self.face = face
             era.begin()
             await asyncio.sleep(0)  # a stream of changes begins before what may change is read
+        except RequestTimeout as error:
+            self.process.kill("did not open in time")
+            raise self._too_slow() from error
         except (NotOpened, RemoteError, ToolError) as error:
             self.process.kill("did not open")
             raise self._not_opened(_why(error)) from error
@@ -172,9 +182,6 @@ class Child:
             self.process.kill("was not wanted any more")
             raise
 
-        except RequestTimeout as error:
-            self.process.kill("did not open in time")
-            raise self._too_slow() from error
     @property
     def pid(self) -> int:
         """The process's id."""
@@ -439,7 +446,7 @@ class Child:
         try:
             for _ in range(MAX_PAGES):
                 page = await self._page(method, params)
-                entries.update(_entries(page.get(member), key))
+                entries.update(self._entries(method, page.get(member), key, fit))
                 cursor = page.get("nextCursor")
                 if type(cursor) is not str or cursor in seen or len(entries) >= MAX_ENTRIES:
                     break
@@ -450,6 +457,16 @@ class Child:
                 raise
         return tuple(entries.values())[:MAX_ENTRIES]
 
+    def _entries(
+        self, method: str, listed: object, key: str, fit: Fit
+    ) -> Iterator[tuple[str, JSON]]:
+        """Yield the entries of a page that can be listed; of two with one name the last counts."""
+        for entry in listed if isinstance(listed, list) else ():
+            if (fitting := fit(entry)) is not None:
+                yield fitting[key], fitting
+            else:
+                self._connection.note_odd(f"an entry of {method} that has no proper name", entry)
+
     async def _page(self, method: str, params: JSON) -> JSON:
         era = self._opened_era
         said = era.params(method, params, capabilities=None, client=None, log_level=None)
@@ -459,13 +476,6 @@ class Child:
 
 def _unheard(params: JSON) -> None:
     """Take the log messages of a request whose caller has not said where they go."""
-
-
-def _entries(listed: object, key: str) -> Iterator[tuple[str, JSON]]:
-    """Yield the entries of a page that have a name; of two with the same one, the last counts."""
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict) and isinstance(name := entry.get(key), str):
-            yield name, entry
 
 
 def _alike(method: str, error: RemoteError) -> RemoteError:

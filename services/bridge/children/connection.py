@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic_core import from_json, to_json
 
-from core.protocol.messages import JSON, RequestId
+from core.protocol.messages import JSON, RequestId, has_overflow
 from services.bridge.children.process import ChildGone, End
 from services.bridge.errors import (
     AnswerTooLarge,
@@ -294,18 +294,19 @@ class Connection:
         except ValueError:
             self._unreadable(line)
             return
-        if type(message) is list:  # a batch, which 2025-03-26 allowed
-            for one in message:
+        batch = message if type(message) is list else [message]  # as 2025-03-26 allowed
+        for one in batch:
+            if has_overflow(one):
+                self._overflowing(one)
+            else:
                 self._take(one)
-        else:
-            self._take(message)
 
     def torn(self, begun: bytes) -> None:
         """Take a last line without its newline; half a message is none, and the end is told."""
         try:
             from_json(begun)
         except ValueError:
-            self._odd("half a line before its end", begun)
+            self.note_odd("half a line before its end", begun)
         else:
             self.line(begun)
 
@@ -318,7 +319,7 @@ class Connection:
         Args:
             head: The first bytes of the line, as far as they were kept.
         """
-        self._odd("a line longer than the limit", f"more than {limit:,} bytes")
+        self.note_odd("a line longer than the limit", f"more than {limit:,} bytes")
         waiting = [one for one in self._pending.values() if one.deadline < math.inf]
         if (id_ := answered_id(head[:_END], b"")) is not None:
             waiting = [one for one in waiting if one.id == id_]
@@ -341,7 +342,7 @@ class Connection:
 
     def _take(self, message: Any) -> None:
         if type(message) is not dict or message.get("jsonrpc") != "2.0":
-            self._odd("a line that is no JSON-RPC message", message)
+            self.note_odd("a line that is no JSON-RPC message", message)
             return
         self.last_heard = self._clock()
         method = message.get("method")
@@ -350,7 +351,7 @@ class Connection:
             return
         params = message.get("params", {})
         if type(method) is not str or type(params) is not dict:
-            self._odd("a message without a proper method or params", message)
+            self.note_odd("a message without a proper method or params", message)
         elif "id" in message:
             self._asks(message["id"], method, params)
         else:
@@ -369,16 +370,16 @@ class Connection:
         elif type(error) is dict and result is None:
             _fail(pending, _remote(error))
         else:
-            self._odd("an answer that is neither result nor error", message)
+            self.note_odd("an answer that is neither result nor error", message)
             _fail(pending, self._bad_answer(pending.method))
 
     def _nobodys(self, id_: Any, message: JSON) -> None:
         if type(id_) is int and id_ in self._given_up:
             self._given_up.remove(id_)  # it crossed our cancellation on its way, as it may
         elif type(id_) is int and 0 < id_ < self._next_id:
-            self._odd("a second answer to one request", message)
+            self.note_odd("a second answer to one request", message)
         else:
-            self._odd("an answer to a request that was never made", message)
+            self.note_odd("an answer to a request that was never made", message)
 
     def _unreadable(self, line: bytes) -> None:
         """Drop a line that is no JSON; what can be seen to wait for it need not wait longer.
@@ -387,19 +388,32 @@ class Connection:
         """
         if not line.strip():
             return
-        self._odd("a line that is no JSON", line)
+        self.note_odd("a line that is no JSON", line)
         id_ = answered_id(line[:_END], line[-_END:])
         pending = self._pending.pop(id_, None) if id_ is not None else None
         if pending is not None:
             _fail(pending, self._bad_answer(pending.method))
 
+    def _overflowing(self, message: Any) -> None:
+        """Drop what has a number such as 1e400, which cannot be handed on; tell who waits."""
+        self.note_odd("a number beyond 1.8e308", message)
+        if type(message) is not dict:
+            return
+        id_ = message.get("id")
+        if "method" in message:
+            if self.takes_questions and (type(id_) is int or type(id_) is str):
+                error = {"code": INVALID_PARAMS, "message": "A number is beyond 1.8e308."}
+                self._reply(id_, {"error": error})
+        elif type(id_) is int and (pending := self._pending.pop(id_, None)) is not None:
+            _fail(pending, self._bad_answer(pending.method))
+
     def _asks(self, id_: Any, method: str, params: JSON) -> None:
         if type(id_) is not int and type(id_) is not str:
-            self._odd("a request with an id that is none", id_)
+            self.note_odd("a request with an id that is none", id_)
         elif not self.takes_questions:
-            self._odd("a request, which its revision does not allow", method)
+            self.note_odd("a request, which its revision does not allow", method)
         elif id_ in self._asked:
-            self._odd("a request with the id of one that is open", id_)
+            self.note_odd("a request with the id of one that is open", id_)
         elif method == "ping":
             self._reply(id_, {"result": {}})
         elif len(self._asked) >= MAX_ASKED:
@@ -457,7 +471,8 @@ class Connection:
 
     # --- what went wrong --------------------------------------------------------------------------
 
-    def _odd(self, what: str, seen: Any) -> None:
+    def note_odd(self, what: str, seen: Any) -> None:
+        """Count what is dropped; the log is told of the first of a kind."""
         self.oddities[what] += 1
         if self.oddities[what] == 1:
             logger.warning(

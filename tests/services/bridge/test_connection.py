@@ -363,6 +363,24 @@ async def test_an_answer_that_cannot_be_read_ends_its_request(line: bytes) -> No
         await task
 
 
+async def test_a_number_without_end_spoils_its_message_and_no_other() -> None:
+    """1e400 is JSON but no double; written out again it would be `Infinity`."""
+    desk = Desk()
+    bad, good = await desk.ask(), await desk.ask()
+    desk.connection.line(
+        b'[{"jsonrpc":"2.0","result":{"x":[1e400]},"id":1},'
+        b'{"jsonrpc":"2.0","id":2,"result":{"x":1e308}},'
+        b'{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{"x":-1e400}},'
+        b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1e400}},1e400]'
+    )
+    with pytest.raises(BadAnswer):
+        await bad
+    assert await good == {"x": 1e308}
+    assert (desk.pipe.sent[-1]["id"], desk.pipe.sent[-1]["error"]["code"]) == (7, -32602)
+    assert desk.person.heard == []
+    assert desk.connection.oddities == {"a number beyond 1.8e308": 4}
+
+
 async def test_half_an_answer_is_none_and_the_end_is_what_is_told() -> None:
     """Why it ended says more than that its last line cannot be read."""
     desk = Desk()
