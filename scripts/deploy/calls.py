@@ -88,7 +88,7 @@ class Door:
 
 def _health(door: Door) -> str:
     report = health.ask(door.endpoint)
-    if report.status != "healthy":
+    if report.status not in ("healthy", "starting"):
         raise CallFailed(report.detail or report.status)
     return f"{report.status}, {report.tools} tools"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -144,7 +146,7 @@ def _status(known: Registry, deployment: Deployment, request: Request) -> int:
     rows = list(deployment.rows(request.service))
     console.say(_table(_with_those_behind(known, rows, deployment.running(request.service))))
     _say_details(rows)
-    return 0 if all(row.status in ("healthy", "running") for row in rows) else 1
+    return 0 if all(row.is_well for row in rows) else 1
 
 
 def _show_what_runs(known: Registry, deployment: Deployment, request: Request) -> None:
@@ -154,7 +156,8 @@ def _show_what_runs(known: Registry, deployment: Deployment, request: Request) -
     _say_details(rows)
     if running:
         console.say("\nTry it:")
-        console.say(_first_call(next(iter(running.values()))))
+        name, endpoint = next(iter(running.items()))
+        console.say(_first_call(known.services[name], endpoint))
         console.say("\n./deploy.sh test makes real calls, ./deploy.sh down stops everything.")
 
 
@@ -165,7 +168,7 @@ def _with_those_behind(
     found: list[Row] = []
     for row in rows:
         found.append(row)
-        if row.name in running and row.status in ("healthy", "degraded"):
+        if row.name in running and row.answers:
             found += rows_behind(known.services[row.name], running[row.name])
     return found
 
@@ -185,14 +188,16 @@ def _say_what_is_missing(
         )
 
 
-def _first_call(endpoint: Endpoint) -> str:
+def _first_call(service: Service, endpoint: Endpoint) -> str:
+    """Return commands that work as they stand, once $KEY has a key where one is needed."""
+    curl = f"  curl -s{' -k' if endpoint.secure else ''} {endpoint.url}"
     key = ' -H "Authorization: Bearer $KEY"' if endpoint.api_key else ""
-    insecure = " -k" if endpoint.secure else ""
-    body = '{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
-    return (
-        f"  curl{insecure} {endpoint.url}/health\n"
-        f"  curl{insecure} {endpoint.url}/rpc{key} -H 'Content-Type: application/json' -d '{body}'"
-    )
+    check = service.check
+    if check is None or check.errors or check.if_offered:
+        return f"{curl}/health\n{curl}/tools{key}"
+    body = shlex.quote(json.dumps(check.arguments))
+    call = f"{curl}/tools/{check.tool}{key} -H 'Content-Type: application/json' -d {body}"
+    return f"{curl}/health\n{call}"
 
 
 def _table(rows: list[Row]) -> str:

@@ -188,7 +188,7 @@ class Docker:
             status = report.status if report.answers else "unhealthy"
             tools = "-" if report.tools is None else str(report.tools)
             log = f"docker logs {chosen.container}"
-            yield Row(chosen.name, endpoint.url, status, tools, log, report.detail)
+            yield Row(chosen.name, endpoint.url, status, tools, log, report.detail, report.answers)
         if service is None:
             yield from self._bundled_rows()
 

@@ -20,6 +20,8 @@ DEGRADED_PATIENCE_S = 6.0
 POLL_INTERVAL_S = 0.1
 # A server answers to this name whatever address it listens on.
 HOST_NAME = "localhost"
+ANSWERING = ("healthy", "starting", "degraded")
+"""What a service says of itself; `starting` is the first start of something that it starts."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Report:
     """What `GET /health` said, or why it said nothing.
 
     Attributes:
-        status: healthy or degraded, as the service says; `no answer` otherwise.
+        status: healthy, starting or degraded, as the service says; `no answer` otherwise.
         detail: What is wrong, for people; empty when nothing is.
         is_starting: Whether something that it starts is not up yet: a program may be downloaded.
     """
@@ -41,12 +43,16 @@ class Report:
     @property
     def answers(self) -> bool:
         """Whether the service runs and answers, healthy or not."""
-        return self.status in ("healthy", "degraded")
+        return self.status in ANSWERING
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table that `up` and `status` show."""
+    """One line of the table that `up` and `status` show.
+
+    Attributes:
+        answers: Whether it is of a service that has said how it is.
+    """
 
     name: str
     url: str
@@ -54,6 +60,14 @@ class Row:
     tools: str = "-"
     log: str = "-"
     detail: str = ""
+    answers: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong; what answers may be starting a program for the first time."""
+        if self.status == "starting":
+            return self.answers
+        return self.status in ("healthy", "running")
 
 
 def tls_of(endpoint: Endpoint) -> ssl.SSLContext:
@@ -67,9 +81,12 @@ def tls_of(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def ask(endpoint: Endpoint) -> Report:
-    """Ask a service how it is."""
+    """Ask a service how it is, with the key that it asks for: others are not told why."""
+    headers = {"Host": HOST_NAME}
+    if endpoint.api_key is not None:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
     request = urllib.request.Request(  # noqa: S310  http and https only
-        f"{endpoint.url}/health", headers={"Host": HOST_NAME}
+        f"{endpoint.url}/health", headers=headers
     )
     # No proxy of the environment may stand between this machine and itself.
     try:

@@ -159,7 +159,7 @@ class Local:
             status = _WORDS.get(state.state, "crashed")
             return Row(service.name, endpoint.url, status, log=log, detail=report.detail)
         tools = "-" if report.tools is None else str(report.tools)
-        return Row(service.name, endpoint.url, report.status, tools, log, report.detail)
+        return Row(service.name, endpoint.url, report.status, tools, log, report.detail, True)
 
     def _database_row(self, state: ProcessState) -> Row:
         port = database.port_of_last_time(self._project)

@@ -12,6 +12,7 @@ import pytest
 
 from scripts.deploy import commands, record, registry
 from scripts.deploy.command_line import Request, parse
+from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import UsageError
 from scripts.deploy.health import Row
 from scripts.deploy.local import Local
@@ -48,6 +49,32 @@ def test_what_runs_is_found_without_a_record(
     assert commands._choose(project, known, Request(command="down")).name == "docker"
     monkeypatch.setattr(Local, "is_running", lambda _self: True)
     assert commands._choose(project, known, Request(command="down")).name == "local"
+
+
+@pytest.mark.parametrize(
+    ("row", "is_well"),
+    [
+        (Row("bridge", "-", "starting", answers=True), True),
+        (Row("bridge", "-", "starting"), False),
+        (Row("bridge", "-", "degraded", answers=True), False),
+        (Row("database", "-", "running"), True),
+    ],
+)
+def test_the_first_start_of_a_program_is_no_failure(row: Row, is_well: bool) -> None:
+    """Unlike a service that does not answer yet: `status` is what scripts wait for."""
+    assert row.is_well is is_well
+
+
+def test_what_up_says_to_try_works(project: Project) -> None:
+    """The call that shows that a service works; where it is a refusal, or another's, a list."""
+    known = registry.load(project)
+    endpoint = Endpoint("127.0.0.1", 8001, api_key="x")
+    told = commands._first_call(known.services["postgres"], endpoint)
+    assert "http://127.0.0.1:8001/tools/execute_sql" in told
+    assert """-d '{"sql": "SELECT 6 * 7 AS answer"}'""" in told
+    assert commands._first_call(known.services["bridge"], endpoint).endswith(
+        'http://127.0.0.1:8001/tools -H "Authorization: Bearer $KEY"'
+    )
 
 
 def test_a_degraded_service_is_not_said_to_mend_by_itself(
