@@ -36,6 +36,8 @@ _PLAIN = """
     """
 USUAL = frozenset((*_PLAIN.split(), *_PROXIES, *map(str.lower, _PROXIES)))
 """What programs need to run, to be read by people and to reach the network; LC_* besides."""
+FOLDERS = frozenset({"PWD", "OLDPWD"})
+"""Variables in which shells keep folders; `pwd` means a password elsewhere (`MYSQL_PWD`)."""
 MAX_HEADER_BYTES = 8192
 LEAST_SECRET = 4
 """Characters; what is shorter stands in too many words to be looked for."""
@@ -125,7 +127,7 @@ def _fit(header: str, value: bytes) -> str:
 def _known_secrets(spec: ServerSpec, environment: Mapping[str, str]) -> Iterator[str]:
     handed = {*spec.secret_files, *spec.env_from_headers.values()}
     for name, value in environment.items():
-        if name in handed or is_secret_name(name):
+        if name in handed or (name not in FOLDERS and is_secret_name(name)):
             yield value
     for argument, shown in zip(spec.command, redact_argv(spec.command), strict=True):
         if shown.endswith(MARK):

@@ -299,10 +299,10 @@ def parse_entry(name: str, entry: Any, defaults: ServerOptions, place: Place) ->
     problems = [f"{place.named((key,))}: {told}" for key, told in keys.problems]
     if not keys.has_url and (problem := wrong_name(name)):
         problems.insert(0, f"{place.named(())}: {problem}")
+    values = _expanded(entry, keys.written, place, problems)
     if problems:
         raise SettingsError(*problems)
     try:
-        values = _expanded(entry, keys.written, place)
         read = ServerEntry.model_validate({**defaults.options(), **values})
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
@@ -361,13 +361,10 @@ _FIELDS = {spelt: name for name in ServerEntry.model_fields for spelt in (_camel
 _EXPANDED = ("command", "args", "env", "env_file", "cwd", "secrets")
 
 
-def _expanded(entry: Mapping[str, Any], written: Mapping[str, str], place: Place) -> dict[str, Any]:
-    """Return field → value, variables in place.
-
-    Raises:
-        SettingsError: All that could not be expanded.
-    """
-    problems: list[str] = []
+def _expanded(
+    entry: Mapping[str, Any], written: Mapping[str, str], place: Place, problems: list[str]
+) -> dict[str, Any]:
+    """Return field → value, variables in place; what could not be is added to `problems`."""
 
     def text(value: Any, *key: str) -> Any:
         if not isinstance(value, str):
@@ -385,13 +382,10 @@ def _expanded(entry: Mapping[str, Any], written: Mapping[str, str], place: Place
             return [text(item, key, str(number)) for number, item in enumerate(value)]
         return text(value, key)
 
-    found = {
+    return {
         name: texts(entry[key], key) if name in _EXPANDED else entry[key]
         for name, key in written.items()
     }
-    if problems:
-        raise SettingsError(*problems)
-    return found
 
 
 def _told(detail: ErrorDetails, written: Mapping[str, str], place: Place) -> str:

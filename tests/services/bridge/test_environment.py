@@ -145,6 +145,12 @@ def test_every_secret_of_a_child_is_taken_out_of_its_words(tmp_path: Path) -> No
     assert redact("https://u:other-secret@h/") == "https://u:[redacted]@h/"
 
 
+def test_the_folder_of_a_shell_is_no_secret() -> None:
+    """`PWD` is one; under other names it means a password."""
+    redact = secrets_of(_spec(), {"PWD": "/srv/files", "OLDPWD": "/home", "DB_PWD": "hunter2"})
+    assert redact("/srv/files /home hunter2") == "/srv/files /home [redacted]"
+
+
 def test_a_secret_of_many_lines_is_found_line_by_line(tmp_path: Path) -> None:
     """What a child writes comes in lines."""
     spec = _spec(secret_files={"KEY": _secret_file(tmp_path, "first-line\nsecond-line")})

@@ -472,7 +472,9 @@ def _runs(pid: int) -> bool:
         (("no-such-command",), None, "not in the PATH"),
         (("./no-such-file",), None, "no file"),
         (("/etc/passwd",), None, "not executable"),
+        (("/etc",), None, "/etc is a folder"),
         (("cat",), Path("/no/such/folder"), "does not exist"),
+        (("cat",), Path("/etc/passwd"), "is no folder"),
         (("cat", "a\0b"), None, "zero byte"),
     ],
 )

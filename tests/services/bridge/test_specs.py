@@ -186,6 +186,8 @@ def test_what_is_wrong_is_told_with_its_key(entry: Any, told: str) -> None:
 
 def test_everything_wrong_is_told_at_once_and_no_value_is() -> None:
     """Values may be secrets."""
+    told = _problems({"command": "x", "comand": 1, "timeout": 5, "cwd": "${userHome}"}, "A B")
+    assert len(told.splitlines()) == 4
     problems = _problems({"command": "x", "env": {"A": ["hunter2"], "B": {"c": "hunter2"}}})
     assert "env.A" in problems
     assert "env.B" in problems
