@@ -114,7 +114,7 @@ class MCPServer:
         self._given_backplane = backplane
         self._given_catalogue = catalogue
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
-        self._doors: dict[str, Door] = {}
+        self._doors: dict[str, Route] = {}
         self._ticker = Ticker()
         self._ready = False
         self._request_log = RequestLog(name)
@@ -295,9 +295,14 @@ class MCPServer:
         """Show a dependency in `/health`; the server is degraded while its check says so."""
         self.health.add(name, check)
 
-    def add_door(self, path: str, door: Door) -> None:
-        """Serve a path of the server as a whole, to callers with credentials, while it starts."""
-        self._doors[path] = door
+    def add_door(self, path: str, door: Door, *, service: str | None = None) -> None:
+        """Serve a path of the server as a whole, to callers with credentials, while it starts.
+
+        Args:
+            service: What their scopes have to reach: this server when not given; empty where the
+                door itself looks at what each may see.
+        """
+        self._doors[path] = Route(door, path, self.name if service is None else service)
 
     def add_lifespan(self, factory: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         """Enter a context when the server starts and leave it when it stops."""
@@ -446,6 +451,7 @@ class MCPServer:
     def remove_endpoint(self, name: str) -> None:
         """Take an endpoint away: its paths are 404, its calls are cut off, its streams end."""
         endpoint = self.endpoints.pop(name)
+        self.health.remove_endpoint(name)
         self._route_anew()
         endpoint.close()
 
@@ -545,6 +551,7 @@ class MCPServer:
             self.metrics,
             service=self.name,
             version=self.version,
+            endpoint=endpoint.name,
             is_ready=lambda: self._ready,
             with_key=self._authenticator.required,
         )
@@ -573,7 +580,7 @@ class MCPServer:
         if settings.monitoring.metrics:
             open_metrics = settings.auth.public_metrics
             table["/metrics"] = Route(pages.metrics, "/metrics", self.name, public=open_metrics)
-        table |= {path: Route(door, path, self.name) for path, door in self._doors.items()}
+        table |= self._doors
         paths |= {path + slash: route for path, route in table.items() for slash in ("", "/")}
         return paths, prefixes
 

@@ -112,6 +112,10 @@ class Fleet:
             self._remove(name)
         for name in (*new.added, *new.changed):
             self._add(specs[name])
+        if self._is_running:
+            told = {"added": new.added, "removed": new.removed, "replaced": new.changed}
+            said = "; ".join(f"{what}: {', '.join(names)}" for what, names in told.items() if names)
+            logger.info("the file of servers has changed; %s", said or "nothing changed")
 
     def _add(self, spec: ServerSpec) -> None:
         server = self._server

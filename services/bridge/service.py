@@ -20,8 +20,8 @@ from core.transports.http import HTTPRequest
 from services.bridge.children.pool import Status
 from services.bridge.command_line import load
 from services.bridge.fleet import Fleet
-from services.bridge.settings import BridgeSettings
 from services.bridge.health import component_of
+from services.bridge.settings import BridgeSettings
 
 VERSION = "0.1.0"
 DEFAULT_PORT = 3000
@@ -142,9 +142,9 @@ def _statistics_of(server: MCPServer, fleet: Fleet) -> Any:
     async def statistics(request: HTTPRequest) -> None:
         """Answer `GET /stats`: of the servers that the caller's scopes reach."""
         request.require_method("GET", "HEAD")
+        servers = fleet.numbers(request.principal.grant.reaches)
         uptime = round(server.health.uptime_s, 3)
         body = {"service": "bridge", "uptime": uptime, "servers": servers}
-        servers = fleet.numbers(request.principal.grant.reaches)
         await request.respond_json(200, to_json(body))
 
     return statistics

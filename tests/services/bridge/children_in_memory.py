@@ -38,10 +38,12 @@ class FakeProcess:
 
     def __init__(self, child: FakeChild) -> None:
         self._child = child
+        self.measured = 0
         self.stderr_tail: tuple[str, ...] = ("its last words",)
 
     def rss_bytes(self) -> int:
         """Return some memory."""
+        self.measured += 1
         return 4096
 
     def kill(self, why: str) -> None:
@@ -57,6 +59,7 @@ class FakeChild:
         self.program = server
         self.environment = dict(environment)
         self.pid = next(server.pids)
+        self.info: JSON = {"name": NAME, "version": "1"}
         self.process = FakeProcess(self)
         self.modern = server.modern
         self.face: Face | None = None

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.mcp_sse import MCPServer
 from core.settings import Settings
 from core.testing import Client
+from services.bridge import server_file
 from services.bridge.service import create_server
 from services.bridge.settings import BridgeSettings
 from tests.servers.key_files import key_of, row, write_keys
@@ -133,3 +138,58 @@ async def test_the_first_start_is_no_failure_and_later_ones_do_not_hide_why() ->
                 "The server bridge did not answer initialize within 0.4 s, its startTimeoutS, "
             )
             await asyncio.sleep(0.03)
+
+
+async def test_the_log_tells_of_starts_and_of_who_was_started(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command, but without its secrets; and of each start after a crash."""
+    caplog.set_level(logging.INFO, "services.bridge")
+    monkeypatch.setenv("SOME_TOKEN", "what-was-put-there")
+    command = ["env", "API_TOKEN=hunter2-and-more", "WORDS=what-was-put-there", *HOSTILE]
+    async with bridged(command=command) as wire:
+        assert (await wire.ask("POST", "/tools/echo", json_={"text": "x"})).status == 200
+        for _ in range(2):
+            await wire.ask("POST", "/tools/crash", json_={"code": 3})
+
+            async def is_up_again() -> bool:
+                answer = await wire.ask("POST", "/tools/echo", json_={"text": "x"})
+                return bool(answer.status == 200)
+
+            await _until(is_up_again)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(re.fullmatch(r"bridge: starting env .*API_TOKEN=.*", line) for line in lines), lines
+    assert any(re.fullmatch(r"bridge: up after \d+\.\d s: .*, pid \d+", line) for line in lines)
+    assert any(line.startswith("bridge: starting again, the 2nd time: env ") for line in lines)
+    assert not any("hunter2-and-more" in line or "what-was-put" in line for line in lines)
+
+
+async def test_own_processes_are_told_of_to_those_who_want_details(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """There may be one for each session."""
+    caplog.set_level(logging.DEBUG, "services.bridge")
+    async with bridged(start="lazy", isolation="per-key") as wire:
+        assert (await wire.ask("POST", "/tools/echo", json_={"text": "x"})).status == 200
+    told = [r for r in caplog.records if ": starting " in r.getMessage()]
+    assert logging.DEBUG in {record.levelno for record in told}
+
+
+async def test_the_log_tells_what_a_new_version_of_the_file_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which servers came, went and are started anew."""
+    monkeypatch.setattr(server_file, "LOOK_INTERVAL_S", 0.01)
+    caplog.set_level(logging.INFO, "services.bridge")
+    async with Client(
+        _bridge(tmp_path, {"stays": _entry(HOSTILE), "goes": _entry(HOSTILE)})
+    ) as client:
+        changed = {"stays": _entry(HOSTILE, title="Other"), "comes": _entry(HOSTILE)}
+        (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": changed}))
+
+        async def is_told() -> bool:
+            await client.http.get("/health")
+            said = "the file of servers has changed; added: comes; removed: goes; replaced: stays"
+            return said in [record.getMessage() for record in caplog.records]
+
+        await _until(is_told)
