@@ -13,7 +13,7 @@ too, counts as lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from services.bridge.errors import (
@@ -46,7 +46,7 @@ class Pulse:
         ping_ms: What the last answered ping took.
     """
 
-    def __init__(self, child: Child, held: Mapping[object, None], *, interval_s: float) -> None:
+    def __init__(self, child: Child, held: Collection[object], *, interval_s: float) -> None:
         self.heard_at = child.last_heard
         self.ping_ms: float | None = None
         self._child = child

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 import math
 import time
@@ -25,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from services.bridge.children.backoff import Backoffs, Failure
 from services.bridge.children.child import Child, Face, Owner
 from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of, key_of
-from services.bridge.children.log_lines import command_line, times, who
-from services.bridge.children.member import Member, StartChild
+from services.bridge.children.member import Lease, Member, StartChild
 from services.bridge.children.members import Members
+from services.bridge.children.places import GIVES_WAY_S, Places
 from services.bridge.children.status import Status, status_of
-from services.bridge.children.turns import STOPS_AT_ONCE, Turns
+from services.bridge.children.turns import AT_ONCE, STOPS_AT_ONCE, Turns
 from services.bridge.errors import BridgeBusy, ChildDied, ChildNotStarted, facts_of
 
 if TYPE_CHECKING:
@@ -38,38 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease", "Pool", "Status", "Want"]
 
-GIVES_WAY_S = 30
-"""Seconds without use after which a child gives way to somebody who has none."""
+MEASURE_S = 5.0
+"""Seconds after which the memory of a child is looked at again."""
+MEASURES_AT_ONCE = 4
+"""Children whose memory one tick looks at."""
 logger = logging.getLogger(__name__)
-
-
-class Lease:
-    """A child for the time of one call.
-
-    Attributes:
-        child: The child; it may end at any time, which its requests tell.
-    """
-
-    __slots__ = ("_member", "_released", "child")
-
-    child: Child
-
-    def __init__(self, member: Member, released: Callable[[Member, bool], None]) -> None:
-        self._member = member
-        self._released = released
-        member.held[self] = None
-
-    def release(self, *, finished: bool = True) -> None:
-        """Give the child back; a second time does nothing.
-
-        Args:
-            finished: False when the call was given up and the child may still work on it. A child
-                that one call has to itself is then stopped: what it asks later would reach the
-                next caller.
-        """
-        if self in self._member.held:
-            del self._member.held[self]
-            self._released(self._member, finished)
 
 
 class Pool:
@@ -106,14 +80,19 @@ class Pool:
         self._max_own = max(1, spec.max_children - 1)
         self._is_closed = False
         self._members = Members()
+        self._places = Places(
+            self._members, most=self._max_own, is_open=is_open, idle_s=spec.idle_timeout_s
+        )
         self._backoffs = Backoffs()
         self._turns = Turns()
         self._stops = Turns(STOPS_AT_ONCE)
         self._own_wanted_at = -math.inf
+        self._undecided = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
         self._restarts = 0
         self._last_end: str | None = None
+        self._failed_at: float | None = None
         self._last_stderr: tuple[str, ...] = ()
 
     # --- for callers ---------------------------------------------------------------------------
@@ -147,10 +126,10 @@ class Pool:
         """
         key = key_of(want, self._spec.isolation, self._modern)
         if key is None:
-            await self.prototype()
+            await self._find_out_era()
             key = key_of(want, self._spec.isolation, self._modern)
             assert key is not None, "an opened child has told its era"
-        return await self._lease(key, want.face)
+        return await self._lease(key, want.face, want.owner)
 
     async def prototype(self) -> Child:
         """Return the child whose lists and identity are shown.
@@ -158,7 +137,7 @@ class Pool:
         Raises:
             ChildNotStarted, ChildDied: As `lease`.
         """
-        lease = await self._lease(SHARED, self._own_face)
+        lease = await self._lease(SHARED, self._own_face, "")
         lease.release()
         return lease.child
 
@@ -180,6 +159,7 @@ class Pool:
             self._look_at(member, now)
         self._keep_up(now)
         self._keep_spares(now)
+        self._measure(now)
         self._backoffs.forget_past(now, self._spec.start_timeout_s)
 
     def status(self) -> Status:
@@ -189,30 +169,41 @@ class Pool:
             self._backoffs,
             now=self._clock(),
             restarts=self._restarts,
+            failed_at=self._failed_at,
             last_end=self._last_end,
             last_stderr=self._last_stderr,
         )
 
     # --- leases --------------------------------------------------------------------------------
 
-    async def _lease(self, key: Key, face: Face) -> Lease:
-        member = self._members.take(key) or await self._new(key, face)
-        lease = Lease(member, self._given_back)
+    async def _find_out_era(self) -> None:
+        """Open the shared child, and meanwhile start a process for whoever waits for the answer."""
+        self._undecided += 1
+        try:
+            self._keep_spares(self._clock())
+            await self.prototype()
+        finally:
+            self._undecided -= 1
+
+    async def _lease(self, key: Key, face: Face, payer: str) -> Lease:
+        member = self._members.take(key) or await self._new(key, face, payer)
+        lease = Lease(member, self._given_back, self._clock)
         if not member.is_open:
             await self._until_open(member, lease)
         assert member.child is not None, "an open member has its child"
         lease.child = member.child
         return lease
 
-    async def _new(self, key: Key, face: Face) -> Member:
+    async def _new(self, key: Key, face: Face, payer: str) -> Member:
         """Return a member for a want that has none."""
         if key != SHARED and not key.environment:
             self._own_wanted_at = self._clock()
         while (member := self._members.take(key)) is None:
             self._refuse_too_early(key)
-            if self._has_room(key):
-                return self._begin(key, face)
-            await self._make_room()
+            if self._has_room(key, payer):
+                self._places.found(payer)
+                return self._begin(key, face, payer)
+            await self._make_room(payer)
         return member
 
     async def _until_open(self, member: Member, lease: Lease) -> None:
@@ -225,7 +216,7 @@ class Pool:
             raise
 
     def _given_back(self, member: Member, finished: bool) -> None:
-        member.used_at = self._clock()
+        member.used_at = member.called_at = self._clock()
         if member.key.kind != "call" or member.is_gone:
             return
         if finished:
@@ -235,41 +226,45 @@ class Pool:
 
     # --- room ----------------------------------------------------------------------------------
 
-    def _has_room(self, key: Key) -> bool:
-        if key == SHARED or self._members.spare_for(key) is not None:
+    def _has_room(self, key: Key, payer: str) -> bool:
+        """Tell whether a process may be started for a want, or one is there for it.
+
+        Raises:
+            BridgeBusy: The places that are left are kept for others.
+        """
+        if key == SHARED:
             return True
+        if self._places.are_kept_from(payer, len(self._stopping), self._clock()):
+            raise self._busy("the places that become free now are kept for other callers")
+        return self._members.spare_for(key) is not None or self._has_free_place()
+
+    def _has_free_place(self) -> bool:
         return self._members.others + len(self._stopping) < self._max_own
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, payer: str) -> None:
         """Have somebody give way, and wait until a process is gone.
 
         Raises:
             BridgeBusy: All are in use, or were a moment ago.
         """
+        now = self._clock()
+        self._places.wanted(payer, now)
         if not self._stopping:
-            self._stop(self._dispensable(self._clock()), "another client needs its place")
+            member = self._places.who_gives_way(payer, now)
+            if member is None:
+                raise self._busy("all of them are in use")
+            self._stop(member, "another client needs its place")
         if self._stopping:  # else what gave way had no process yet
             await asyncio.wait(self._stopping, return_when=asyncio.FIRST_COMPLETED)
 
-    def _dispensable(self, now: float) -> Member:
-        """Return a spare, or the own child that is idle longest.
-
-        Raises:
-            BridgeBusy: None has been idle for `GIVES_WAY_S`.
-        """
-        if self._members.spares:
-            return self._members.spares[-1]
-        idle = {m: self._idle_s(m, now) for m in self._members if m.is_open and m.key != SHARED}
-        longest = max(idle, key=lambda member: idle[member], default=None)
-        if longest is None or idle[longest] < GIVES_WAY_S:
-            raise BridgeBusy(
-                f"The server {self._spec.name} has {self._spec.max_children} processes, which is "
-                "its limit, and all of them are in use.",
-                hint="Try again later; the operator sets max_children (MCP_BRIDGE_MAX_CHILDREN).",
-                server=self._spec.name,
-                retry_after_s=GIVES_WAY_S,
-            )
-        return longest
+    def _busy(self, why: str) -> BridgeBusy:
+        return BridgeBusy(
+            f"The server {self._spec.name} has {self._spec.max_children} processes, which is its "
+            f"limit, and {why}.",
+            hint="Try again later; the operator sets max_children (MCP_BRIDGE_MAX_CHILDREN).",
+            server=self._spec.name,
+            retry_after_s=math.ceil(GIVES_WAY_S),
+        )
 
     def _idle_s(self, member: Member, now: float) -> float:
         session = member.key.session
@@ -293,17 +288,16 @@ class Pool:
             )
         self._backoffs.refuse_too_early(key, self._clock())
 
-    def _begin(self, key: Key, face: Face) -> Member:
-        member = self._members.spare_for(key)
+    def _begin(self, key: Key, face: Face, payer: str = "") -> Member:
+        member, now = self._members.spare_for(key), self._clock()
         if member is None:
-            member = Member(key, face, self._owner, ended=self._ended, now=self._clock())
+            member = Member(key, face, self._owner, payer=payer, ended=self._ended, now=now)
         else:
             self._members.remove(member)
-            member.give_to(key, face)
+            member.give_to(key, face, payer, now)
         self._members.add(member)
         if key in self._backoffs:
             self._restarts += 1
-        self._note_start(member)
         self._run(self._bring_up(member))
         return member
 
@@ -322,29 +316,13 @@ class Pool:
         finally:
             member.ready.set()
 
-    def _note_start(self, member: Member) -> None:
-        name, level = self._spec.name, _level_of(member)
-        if not logger.isEnabledFor(level):
-            return
-        if member.child is not None:
-            logger.log(level, "%s: pid %d, started ahead, is needed", name, member.child.pid)
-        elif (failures := self._backoffs.failures(member.key)) > 0:
-            command, count = command_line(self._spec), times(failures)
-            logger.log(level, "%s: starting again, the %s time: %s", name, count, command)
-        else:
-            logger.log(level, "%s: starting %s", name, command_line(self._spec))
-
     async def _start_and_open(self, member: Member) -> None:
-        began = self._clock()
         child = member.child or await member.start(self._spec, self._start_child)
         if member.key != SPARE:
             await child.open(member.face)
             member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
             self._modern = child.modern
             self._backoffs.opened(member.key)
-            took_s = self._clock() - began
-            text = "%s: up after %.1f s: %s"
-            logger.log(_level_of(member), text, self._spec.name, took_s, who(child))
             self._keep_spares(self._clock())
 
     def _not_started(self, member: Member, error: Failure) -> None:
@@ -364,15 +342,25 @@ class Pool:
 
     def _keep_spares(self, now: float) -> None:
         """Have as many spares as are useful: none when nobody has wanted an own child lately."""
-        is_wanted = now - self._own_wanted_at < self._spec.idle_timeout_s and not self._is_closed
-        wanted = self._spec.spares if is_wanted else 0
+        is_wanted = now - self._own_wanted_at < self._spec.idle_timeout_s
+        wanted = max(self._spec.spares if is_wanted else 0, min(self._undecided, AT_ONCE))
+        if self._is_closed:
+            wanted = 0
         for spare in self._members.spares[wanted:]:
             self._stop(spare, "idle")
         while len(self._members.spares) < wanted and self._may_begin_spare(now):
             self._begin(SPARE, self._own_face)
 
     def _may_begin_spare(self, now: float) -> bool:
-        return self._backoffs.wait_s(SPARE, now) <= 0 and self._has_room(SPARE)
+        return self._backoffs.wait_s(SPARE, now) <= 0 and self._has_free_place()
+
+    def _measure(self, now: float) -> None:
+        """Look at the memory of those whose turn it is; all at a time would hold up the loop."""
+        due = [
+            each for each in self._members if each.is_open and now >= each.measured_at + MEASURE_S
+        ]
+        for member in heapq.nsmallest(MEASURES_AT_ONCE, due, key=lambda each: each.measured_at):
+            member.measure(now)
 
     def _look_at(self, member: Member, now: float) -> None:
         child, pulse = member.child, member.pulse
@@ -424,6 +412,7 @@ class Pool:
     def _failed(self, member: Member, error: Failure, *, lived_s: float) -> None:
         """Note that a child could not be started, or ended by itself."""
         self._last_end = error.message
+        self._failed_at = self._clock()
         if member.child is not None:
             self._last_stderr = member.child.process.stderr_tail
         self._backoffs.failed(member.key, error, now=self._clock(), lived_s=lived_s)
@@ -434,11 +423,6 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _level_of(member: Member) -> int:
-    """Return how loud the log is of a child: there may be hundreds that are somebody's own."""
-    return logging.INFO if member.key == SHARED else logging.DEBUG
 
 
 def _died(server: str, end: End) -> ChildDied:

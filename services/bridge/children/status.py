@@ -22,7 +22,7 @@ class ChildStatus:
         in_flight: Requests that it has not answered yet.
         age_s: Seconds since it was opened.
         idle_s: Seconds since it was last needed, by a call or an open stream; 0.0 while it is.
-        rss_bytes: Memory of its process group.
+        rss_bytes: Memory of its processes, a few seconds ago.
     """
 
     pid: int
@@ -46,6 +46,8 @@ class Status:
         last_end: How a child last ended by itself, or why one was not started; while the server
             is down, the shared one.
         last_stderr: Its last lines.
+        last_failure_s: Seconds since a child of any kind ended by itself or was not started; None
+            when none did.
         next_try_s: Seconds until the shared child may be started again; None when it runs.
         last_ping_ms: What the ping took that was answered last.
         last_answer_s: Seconds since any child answered anything; None before the first.
@@ -57,6 +59,7 @@ class Status:
     restarts: int
     last_end: str | None
     last_stderr: tuple[str, ...]
+    last_failure_s: float | None
     next_try_s: float | None
     last_ping_ms: float | None
     last_answer_s: float | None
@@ -68,10 +71,11 @@ def status_of(
     *,
     now: float,
     restarts: int,
+    failed_at: float | None,
     last_end: str | None,
     last_stderr: tuple[str, ...],
 ) -> Status:
-    """Return what is to be known of a pool now; three members are told as they are given."""
+    """Return what is to be known of a pool now; the rest is told as it is given."""
     pulses = [each.pulse for each in members if each.pulse is not None]
     pulses.sort(key=lambda pulse: pulse.heard_at, reverse=True)
     failure = backoffs.failure(SHARED)
@@ -83,6 +87,7 @@ def status_of(
         restarts=restarts,
         last_end=last_end if failure is None else failure.message,
         last_stderr=last_stderr,
+        last_failure_s=None if failed_at is None else round(now - failed_at, 1),
         next_try_s=round(backoffs.wait_s(SHARED, now), 1) if is_held_up else None,
         last_ping_ms=next((each.ping_ms for each in pulses if each.ping_ms is not None), None),
         last_answer_s=round(now - pulses[0].heard_at, 1) if pulses else None,
@@ -108,5 +113,5 @@ def _children(members: Members, now: float) -> Iterator[ChildStatus]:
                 in_flight=member.child.in_flight,
                 age_s=round(now - member.opened_at, 1),
                 idle_s=0.0 if member.held else round(now - member.used_at, 1),
-                rss_bytes=member.child.process.rss_bytes(),
+                rss_bytes=member.rss_bytes,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 from typing import Any
 
@@ -178,7 +179,34 @@ async def test_the_era_is_found_out_before_somebody_who_can_be_asked_gets_a_chil
     async with toy.pool.running():
         assert toy.pool.status().state == "idle"
         await toy.pool.lease(want("a", capabilities=ASKABLE))
-        assert toy.server.started == 1
+        assert toy.kinds == ["shared"]
+
+
+async def test_a_process_is_started_while_the_era_is_found_out() -> None:
+    """So who can be asked waits for one start of a slow legacy server and not for two."""
+    toy = Toy(start="lazy")
+    toy.server.gate.clear()
+    async with toy.pool.running():
+        call = asyncio.create_task(toy.pool.lease(want("a", capabilities=ASKABLE)))
+        await toy.after(3)
+        assert toy.server.started == 2
+        assert toy.pool.status().spares == 1
+        toy.server.gate.set()
+        assert (await call).child.is_alive
+        assert toy.server.started == 2
+        await toy.after(1)
+        assert toy.pool.status().spares == 0
+        assert toy.kinds == ["session", "shared"]
+
+
+async def test_a_process_that_was_started_in_vain_for_a_modern_server_ends() -> None:
+    """It is not needed: all share one."""
+    toy = Toy(start="lazy")
+    toy.server.modern = True
+    async with toy.pool.running():
+        await toy.pool.lease(want("a", capabilities=ASKABLE))
+        await toy.after(1)
+        assert len(toy.server.alive) == 1
 
 
 async def test_a_child_that_asks_is_answered_by_the_owner_of_the_pool() -> None:
@@ -410,6 +438,62 @@ async def test_a_shared_child_that_crashes_is_there_again_at_once() -> None:
         assert (status.state, status.restarts) == ("up", 1)
         assert status.last_end is not None
         assert "exited with status 7" in status.last_end
+
+
+@pytest.mark.parametrize("fault", ["not_found", "exits_at_once", "no descriptors"])
+async def test_failures_of_own_children_are_told_while_the_shared_one_is_well(fault: str) -> None:
+    """Else calls fail by the hundred and everything says that all is well."""
+    toy = Toy()
+
+    async def without_descriptors(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with toy.pool.running():
+        await toy.pool.prototype()
+        assert toy.pool.status().last_failure_s is None
+        if fault == "no descriptors":
+            toy.pool._start_child = without_descriptors
+        else:
+            setattr(toy.server, fault, True)
+        with pytest.raises(ChildNotStarted):
+            await toy.pool.lease(want("a", capabilities=ASKABLE))
+        await toy.after(7)
+        status = toy.pool.status()
+        assert (status.state, status.last_failure_s) == ("up", 7.0)
+        assert status.last_end is not None
+
+
+async def test_an_own_child_that_ends_by_itself_is_a_failure_and_one_that_is_stopped_is_none() -> (
+    None
+):
+    """Only the first has a cause that somebody has to look for."""
+    toy = Toy()
+    async with toy.pool.running():
+        first, second = [await toy.pool.lease(want(s, capabilities=ASKABLE)) for s in "ab"]
+        toy.pool.end_session("a")
+        await settle()
+        assert not first.child.is_alive
+        assert toy.pool.status().last_failure_s is None
+        toy.child_of(second).crash()
+        assert toy.pool.status().last_failure_s == 0.0
+
+
+async def test_memory_is_measured_a_few_at_a_time_and_not_when_it_is_asked_for() -> None:
+    """Looking at hundreds of processes would hold everybody up."""
+    toy = Toy(max_children=100)
+    async with toy.pool.running():
+        leases = [await toy.pool.lease(want(str(n), capabilities=ASKABLE)) for n in range(39)]
+        processes = [toy.child_of(lease).process for lease in leases]
+        assert [process.measured for process in processes] == [1] * 39
+        await toy.after(4.9, step_s=0.1)
+        assert sum(process.measured for process in processes) == 39
+        toy.pool.status()
+        assert sum(process.measured for process in processes) == 39
+        await toy.after(0.5, step_s=0.1)
+        assert 12 <= sum(process.measured for process in processes) - 39 <= 24
+        await toy.after(4.5, step_s=0.1)
+        assert [process.measured for process in processes] == [2] * 39
+        assert {child.rss_bytes for child in toy.pool.status().children} == {4096}
 
 
 async def test_a_child_that_keeps_crashing_is_told_of_with_its_last_end() -> None:
@@ -648,6 +732,132 @@ async def test_at_the_limit_who_is_idle_longest_gives_way() -> None:
         await toy.after(40)
         assert (await toy.pool.lease(want("e", capabilities=ASKABLE))).child.is_alive
         assert with_room.child.is_alive
+
+
+def mine(session: str | None, owner: str, **environment: str) -> Want:
+    """Return a want of somebody who can be asked."""
+    return want(session, owner=owner, capabilities=ASKABLE, **environment)
+
+
+async def test_who_has_several_idle_children_gives_one_up_at_once() -> None:
+    """Open streams keep none of them: else whoever comes first keeps all others out."""
+    toy = Toy(max_children=4)
+    async with toy.pool.running():
+        hers = [await toy.pool.lease(mine(name, "anna")) for name in "abc"]
+        for lease in hers:
+            lease.release()
+            await toy.after(1)
+        toy.streams.update("abc")
+        his = await toy.pool.lease(mine("d", "bob"))
+        assert [lease.child.is_alive for lease in hers] == [False, True, True]
+        with pytest.raises(BridgeBusy):  # or she would have to take it back
+            await toy.pool.lease(mine("e", "bob"))
+        assert [lease.child.is_alive for lease in hers] == [False, True, True]
+        assert (await toy.pool.lease(mine("f", "cleo"))).child.is_alive
+        assert his.child.is_alive
+        assert [lease.child.is_alive for lease in hers] == [False, False, True]
+
+
+async def test_children_for_the_values_of_a_header_give_way_alike() -> None:
+    """They are everybody's who sends the same value, and count for who was the first."""
+    toy = Toy(max_children=4)
+    async with toy.pool.running():
+        for value in "123":
+            (await toy.pool.lease(want(owner="anna", TOKEN=value))).release()
+        assert (await toy.pool.lease(want(owner="bob", TOKEN="4"))).child.is_alive
+        assert toy.kinds == ["shared"] * 4
+
+
+async def test_calls_that_wait_for_their_client_hold_places_for_half_a_minute() -> None:
+    """Their client may have gone for good; one whose call is worked on is left alone."""
+    toy = Toy(max_children=4)
+    async with toy.pool.running():
+        hers = [await toy.pool.lease(mine(None, "anna")) for _ in range(3)]
+        for lease in hers[1:]:
+            lease.parked = True
+        await toy.after(29)
+        with pytest.raises(BridgeBusy, match="in use"):
+            await toy.pool.lease(mine(None, "bob"))
+        hers[1].parked = False  # the client has answered
+        await toy.after(1)
+        assert (await toy.pool.lease(mine(None, "bob"))).child.is_alive
+        assert [lease.child.is_alive for lease in hers] == [True, True, False]
+
+
+async def test_a_call_that_has_gone_on_is_not_waiting_any_more() -> None:
+    """Each wait is counted for itself, and setting it twice begins none anew."""
+    toy = Toy(max_children=3)
+    async with toy.pool.running():
+        first, second = [await toy.pool.lease(mine(None, "anna")) for _ in range(2)]
+        first.parked = second.parked = True
+        await toy.after(20)
+        first.parked = False
+        first.parked = second.parked = True
+        await toy.after(10)
+        await toy.pool.lease(mine(None, "bob"))
+        assert (first.child.is_alive, second.child.is_alive) == (True, False)
+
+
+async def test_a_place_that_becomes_free_is_kept_for_who_was_told_there_is_none() -> None:
+    """Else who has most would have it again before the other has tried a second time."""
+    toy = Toy(max_children=4)
+    async with toy.pool.running():
+        hers = [await toy.pool.lease(mine(None, "anna")) for _ in range(3)]
+        with pytest.raises(BridgeBusy):
+            await toy.pool.lease(mine("b", "bob"))
+        hers[0].release(finished=False)
+        await settle()
+        with pytest.raises(BridgeBusy, match="kept for other callers"):
+            await toy.pool.lease(mine(None, "anna"))
+        assert (await toy.pool.lease(mine("b", "bob"))).child.is_alive
+        hers[1].release(finished=False)
+        await settle()
+        assert (await toy.pool.lease(mine(None, "anna"))).child.is_alive, "she has no more than he"
+
+
+async def test_a_place_is_not_kept_for_ever() -> None:
+    """Whoever was told that there is none may never try again."""
+    toy = Toy(max_children=3)
+    async with toy.pool.running():
+        hers = [await toy.pool.lease(mine(None, "anna")) for _ in range(2)]
+        with pytest.raises(BridgeBusy):
+            await toy.pool.lease(mine("b", "bob"))
+        hers[0].release(finished=False)
+        await toy.after(30)
+        assert (await toy.pool.lease(mine(None, "anna"))).child.is_alive
+
+
+async def test_one_owner_may_have_all_places_while_nobody_else_wants_one() -> None:
+    """Nothing is kept from who is alone; what an open stream keeps, it keeps for the idle time."""
+    toy = Toy(max_children=4, idle_timeout_s=100)
+    async with toy.pool.running():
+        leases = [await toy.pool.lease(mine(name, "anna")) for name in "abc"]
+        for lease in leases:
+            lease.release()
+        toy.streams.update("abc")
+        await toy.after(99)
+        with pytest.raises(BridgeBusy):
+            await toy.pool.lease(mine("d", "anna"))
+        await toy.after(1)
+        assert (await toy.pool.lease(mine("d", "anna"))).child.is_alive
+        assert [lease.child.is_alive for lease in leases] == [False, True, True]
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60), st.integers(2, 9))
+async def test_nobody_is_refused_a_place_while_somebody_has_two_more(
+    owners: list[str], max_children: int
+) -> None:
+    """Where all children are idle; and there are never more processes than allowed."""
+    toy = Toy(max_children=max_children)
+    async with toy.pool.running():
+        await toy.pool.prototype()
+        for number, owner in enumerate(owners):
+            try:
+                (await toy.pool.lease(mine(str(number), owner))).release()
+            except BridgeBusy:
+                count = toy.pool._places._counts()
+                assert max(count.values()) <= count[owner] + 1
+            assert len(toy.server.alive) <= max_children
 
 
 async def test_at_the_limit_the_shared_child_still_answers() -> None:
