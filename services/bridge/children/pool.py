@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from services.bridge.children.backoff import Backoffs, Failure
 from services.bridge.children.child import Child, Face, Owner
 from services.bridge.children.isolation import SHARED, SPARE, Key, Want, era_of, key_of
+from services.bridge.children.log_lines import command_line, times, who
 from services.bridge.children.member import Lease, Member, StartChild
 from services.bridge.children.members import Members
 from services.bridge.children.places import GIVES_WAY_S, Places
@@ -298,6 +299,7 @@ class Pool:
         self._members.add(member)
         if key in self._backoffs:
             self._restarts += 1
+        self._note_start(member)
         self._run(self._bring_up(member))
         return member
 
@@ -316,13 +318,29 @@ class Pool:
         finally:
             member.ready.set()
 
+    def _note_start(self, member: Member) -> None:
+        name, level = self._spec.name, _level_of(member)
+        if not logger.isEnabledFor(level):
+            return
+        if member.child is not None:
+            logger.log(level, "%s: pid %d, started ahead, is needed", name, member.child.pid)
+        elif (failures := self._backoffs.failures(member.key)) > 0:
+            command, count = command_line(self._spec), times(failures)
+            logger.log(level, "%s: starting again, the %s time: %s", name, count, command)
+        else:
+            logger.log(level, "%s: starting %s", name, command_line(self._spec))
+
     async def _start_and_open(self, member: Member) -> None:
+        began = self._clock()
         child = member.child or await member.start(self._spec, self._start_child)
         if member.key != SPARE:
             await child.open(member.face)
             member.opened(self._clock(), ping_interval_s=self._spec.ping_interval_s)
             self._modern = child.modern
             self._backoffs.opened(member.key)
+            took_s = self._clock() - began
+            text = "%s: up after %.1f s: %s"
+            logger.log(_level_of(member), text, self._spec.name, took_s, who(child))
             self._keep_spares(self._clock())
 
     def _not_started(self, member: Member, error: Failure) -> None:
@@ -423,6 +441,11 @@ class Pool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _level_of(member: Member) -> int:
+    """Return how loud the log is of a child: there may be hundreds that are somebody's own."""
+    return logging.INFO if member.key == SHARED else logging.DEBUG
 
 
 def _died(server: str, end: End) -> ChildDied:
