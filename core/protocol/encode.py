@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urljoin
 
 from pydantic_core import to_json
 
@@ -207,10 +208,17 @@ def tool_for(entry: JSON, revision: str) -> JSON:
 
 
 def wrap(schema: JSON) -> JSON:
-    """Return an object schema around one that is not (legacy output schemas are objects)."""
-    inner = dict(_moved(schema))
-    dialect = {"$schema": inner.pop("$schema")} if "$schema" in inner else {}
-    return {**dialect, "type": "object", "properties": {"result": inner}, "required": ["result"]}
+    """Return an object schema around one that is not (legacy output schemas are objects).
+
+    Its dialect and address become those of the whole: Ajv does not end on an address further down
+    with a reference beside it.
+    """
+    address = schema["$id"] if _has_address(schema) else ""
+    inner = _moved_members(schema, address)
+    head: JSON = {key: inner.pop(key) for key in ("$schema",) if key in inner}
+    if address:
+        head["$id"] = inner.pop("$id")
+    return {**head, "type": "object", "properties": {"result": inner}, "required": ["result"]}
 
 
 _DATA = frozenset(("const", "default", "enum", "examples"))
@@ -226,33 +234,49 @@ _BY_NAME = frozenset(
 )
 
 
-def _moved(node: Any) -> Any:
+def _moved(node: Any, base: str) -> Any:
     """Rewrite local pointers for a schema that now lies below `properties/result`.
 
     Anchors stay, they are those of the whole document; so does what has an address of its own,
     from which its pointers start. Source: JSON Schema 2020-12 (core), §8.2.
+
+    Args:
+        base: The address of the document, empty when it has none.
     """
     if isinstance(node, list):
-        return [_moved(item) for item in node]
+        return [_moved(item, base) for item in node]
     if not isinstance(node, dict):
         return node
-    address = node.get("$id")
-    if isinstance(address, str) and not address.startswith("#"):
-        return node
-    moved = {}
-    for key, value in node.items():  # no comprehensions: schemas nest as deeply as the parser lets
-        moved[key] = _moved_member(key, value)
+    return node if _has_address(node) else _moved_members(node, base)
+
+
+def _has_address(schema: JSON) -> bool:
+    """Return whether a schema has an `$id` that is more than the anchor of draft-07."""
+    address = schema.get("$id")
+    return isinstance(address, str) and address[:1] not in ("", "#")
+
+
+def _moved_members(schema: JSON, base: str) -> JSON:
+    moved: JSON = {}
+    for key, value in schema.items():  # no comprehensions: schemas nest as deep as messages may
+        if key in _DATA:
+            moved[key] = value
+        elif key in _BY_NAME and isinstance(value, dict):
+            moved[key] = named = {}
+            for name, each in value.items():
+                named[name] = _moved(each, base)
+        elif key in ("$ref", "$dynamicRef") and isinstance(value, str):
+            moved[key] = _moved_reference(value, base)
+        else:
+            moved[key] = _moved(value, base)
     return moved
 
 
-def _moved_member(key: str, value: Any) -> Any:
-    if key in _DATA:
-        return value
-    if key in _BY_NAME and isinstance(value, dict):
-        moved = {}
-        for name, schema in value.items():
-            moved[name] = _moved(schema)
-        return moved
-    if key in ("$ref", "$dynamicRef") and isinstance(value, str) and value[:2] in ("#", "#/"):
-        return "#/properties/result" + value[1:]
-    return _moved(value)
+def _moved_reference(reference: str, base: str) -> str:
+    address, _, fragment = reference.partition("#")
+    try:
+        is_local = not address or (base and urljoin(base, address) == base.partition("#")[0])
+    except ValueError:  # an address that is none
+        return reference
+    is_pointer = not fragment or fragment.startswith("/")
+    return f"#/properties/result{fragment}" if is_local and is_pointer else reference

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic_core import from_json
+from referencing import Registry
 
 from core.content import ForeignResult
 from core.models import inline_references
@@ -50,7 +51,10 @@ def seen(schema: Any, result: JSON, revision: str) -> tuple[JSON, JSON]:
 # --- structured content and its schema -----------------------------------------------------------
 
 _KINDS = ("object", "array", "string", "integer", "number", "boolean", "null")
-_definitions = st.sampled_from(["#/$defs/a", "#/$defs/b", "#/definitions/a", "#/$defs/%61"])
+_ADDRESS = "https://example.org/a.json"
+_definitions = st.sampled_from(
+    ["#/$defs/a", "#/$defs/b", "#/definitions/a", "#/$defs/%61", "a.json#/$defs/a"]
+)
 _references = _definitions | st.sampled_from(["#", "#it"])
 _plain = st.sampled_from([True, False, {}]) | st.builds(
     lambda kind: {"type": kind}, st.sampled_from(_KINDS)
@@ -91,7 +95,7 @@ _schemas = st.builds(
         {"$defs": st.fixed_dictionaries({"a": _definition, "b": _definition})},
         optional={"definitions": st.fixed_dictionaries({"a": _definition})},
     ),
-    st.sampled_from([{}, {}, {"$id": "https://example.org/a.json"}]),
+    st.sampled_from([{}, {}, {"$id": _ADDRESS}]),
 )
 _values = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["", "a", 1.5]),
@@ -103,7 +107,7 @@ _values = st.recursive(
 def is_valid(schema: JSON, value: Any) -> bool | None:
     """Return whether a value has a schema; None where the schema itself leads nowhere."""
     try:
-        return bool(Draft202012Validator(schema).is_valid(value))
+        return bool(Draft202012Validator(schema, registry=Registry()).is_valid(value))
     except Exception:
         return None  # a reference to nothing, two anchors of one name
 
