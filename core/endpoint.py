@@ -41,6 +41,8 @@ from core.transports.streams import OpenStreams
 from core.transports.websocket import WebSocketDoor
 
 Routes = dict[str, Route]
+DOORS = ("/mcp", "/sse", "/ws", "/messages", "/rpc", "/health", "/tools", "/openapi.json")
+"""The paths of every endpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from core.catalogue import (
     ResourceTemplate,
     Withheld,
 )
-from core.endpoint import Endpoint, Routes, Shared
+from core.endpoint import DOORS, Endpoint, Routes, Shared
 from core.journal import Journal
 from core.models import NoArguments
 from core.observability import tracing
@@ -80,6 +80,7 @@ class MCPServer:
         default_port: Where it listens unless the settings say otherwise.
         backplane: What replicas share; this process only when not given.
         catalogue: What it offers, where that is not registered but found out.
+        lends_places: Whether one caller may have all places for calls while nobody wants one.
 
     Attributes:
         root: The endpoint at the root.
@@ -100,6 +101,7 @@ class MCPServer:
         default_port: int = 8000,
         backplane: Backplane | None = None,
         catalogue: Catalogue | None = None,
+        lends_places: bool = True,
     ) -> None:
         self.name = name
         self.version = version
@@ -113,8 +115,10 @@ class MCPServer:
         self._identity = Identity(info, instructions)
         self._given_backplane = backplane
         self._given_catalogue = catalogue
+        self._lends_places = lends_places
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self._doors: dict[str, Route] = {}
+        self._on_listening: list[Callable[[str], None]] = []
         self._ticker = Ticker()
         self._ready = False
         self._request_log = RequestLog(name)
@@ -341,7 +345,7 @@ class MCPServer:
         secret = given.get_secret_value() if given else load_or_make_secret(server.state_dir)
         self.sealer = Sealer(secret)
         self._audit = AuditLog(self.name, self.version, settings.logging, secret)
-        self._calls = Calls(server.max_concurrent_calls)
+        self._calls = Calls(server.max_concurrent_calls, lends=self._lends_places)
         self._share()
         self._streams = OpenStreams(server.max_streams, server.keepalive_interval_s)
         self._exchanges = Exchanges()
@@ -434,7 +438,7 @@ class MCPServer:
         Raises:
             ValueError: The name is taken, or is one of the paths of every server.
         """
-        if f"/{name}" in self._routes()[0]:
+        if name in self.endpoints or self._is_taken(f"/{name}"):
             raise ValueError(f"/{name} is taken")
         endpoint = Endpoint(
             self._shared,
@@ -445,20 +449,25 @@ class MCPServer:
             catalogue=catalogue,
         )
         self.endpoints[name] = endpoint
-        self._route_anew()
+        if (guard := self._guard) is not None:
+            guard.add_routes(*self._routes_of(endpoint))
         return endpoint
 
     def remove_endpoint(self, name: str) -> None:
         """Take an endpoint away: its paths are 404, its calls are cut off, its streams end."""
         endpoint = self.endpoints.pop(name)
         self.health.remove_endpoint(name)
-        self._route_anew()
+        if (guard := self._guard) is not None:
+            guard.remove_routes(endpoint.mount)
         endpoint.close()
 
-    def _route_anew(self) -> None:
+    def _is_taken(self, path: str) -> bool:
+        return path in (*DOORS, "/ready", "/metrics") or path in self._doors
+
+    @property
+    def _guard(self) -> Guard | None:
         application = self.__dict__.get("app")
-        if application is not None:
-            application.guard.take_routes(*self._routes())
+        return None if application is None else application.guard
 
     def _note_flood(self, kind: str, requests: int, addresses: Mapping[str, int]) -> None:
         self._audit.noted("flood", kind=kind, requests=requests, addresses=addresses)
@@ -571,18 +580,22 @@ class MCPServer:
 
     def _routes(self) -> tuple[Routes, Routes]:
         """Return the table of doors: every endpoint's, and those of the server as a whole."""
-        settings, pages = self.settings, self._pages_of(self.root)
         paths, prefixes = self._routes_of(self.root)
         for endpoint in self.endpoints.values():
             more, more_prefixes = self._routes_of(endpoint)
-            paths, prefixes = paths | more, prefixes | more_prefixes
+            paths.update(more)
+            prefixes.update(more_prefixes)
+        return paths | self._own_paths(), prefixes
+
+    def _own_paths(self) -> Routes:
+        """Return the doors of the server as a whole."""
+        settings, pages = self.settings, self._pages_of(self.root)
         table = {"/ready": Route(pages.ready, "/ready", self.name, public=True, probe=True)}
         if settings.monitoring.metrics:
             open_metrics = settings.auth.public_metrics
             table["/metrics"] = Route(pages.metrics, "/metrics", self.name, public=open_metrics)
         table |= self._doors
-        paths |= {path + slash: route for path, route in table.items() for slash in ("", "/")}
-        return paths, prefixes
+        return {path + slash: route for path, route in table.items() for slash in ("", "/")}
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -643,6 +656,15 @@ class MCPServer:
     def on_tick(self, listener: Callable[[float], None]) -> None:
         """Call `listener` with the monotonic time, every 100 ms while the server runs."""
         self._ticker.add(listener)
+
+    def on_listening(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each address that is listened on, `http://HOST:PORT`, once it is."""
+        self._on_listening.append(listener)
+
+    def tell_address(self, url: str) -> None:
+        """Tell those who asked for it where the server listens now."""
+        for listener in self._on_listening:
+            listener(url)
 
     def stop_being_ready(self) -> None:
         """Answer `/ready` with 503 from now on; everything else goes on."""

@@ -60,11 +60,16 @@ class Calls:
 
     Args:
         limit: How many may run at once.
+        lends: False to keep the last quarter from one caller always, where calls may take so long
+            that half a minute is nothing.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: int, clock: Callable[[], float] = time.monotonic, *, lends: bool = True
+    ) -> None:
         self._limit = limit
+        self._lends = lends
         self._share = limit - limit // RESERVE
         self._clock = clock
         self._shared_until = 0.0
@@ -124,7 +129,7 @@ class Calls:
             if not has_many:
                 self._shared_until = self._clock() + RESERVE_S
             raise Busy(f"{self._limit} calls are running already, which is this server's limit.")
-        if has_many and self._clock() < self._shared_until:
+        if has_many and (not self._lends or self._clock() < self._shared_until):
             raise Busy(
                 f"{self._share} calls of yours are running; the other places of this server are "
                 "kept for other callers now."

@@ -67,6 +67,7 @@ def create_server(
         server.add_component("subprocess", partial(component_of, bridged))
     server.add_lifespan(fleet.running)
     server.on_tick(fleet.tick)
+    server.on_listening(fleet.listens)
     server.add_door("/stats", _statistics_of(server, fleet), service="")
     _observe(server, fleet)
     return server
@@ -82,6 +83,7 @@ def _empty_server(settings: Settings, catalogue: Catalogue | None) -> MCPServer:
         settings=settings,
         default_port=DEFAULT_PORT,
         catalogue=catalogue,
+        lends_places=False,
     )
 
 

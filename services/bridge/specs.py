@@ -120,7 +120,7 @@ class ServerOptions(BaseModel):
         30, ge=0.1, le=MAX_SECONDS, description="Seconds that a request may take."
     )
     max_request_timeout_s: float = Field(
-        3600,
+        600,
         ge=0.1,
         le=MAX_SECONDS,
         description="Seconds that a caller may ask for, and that progress may extend to.",
@@ -230,7 +230,7 @@ class ServerSpec:
     spares: int = 1
     idle_timeout_s: float = 300
     request_timeout_s: float = 30
-    max_request_timeout_s: float = 3600
+    max_request_timeout_s: float = 600
     progress_extends: bool = True
     start_timeout_s: float = 60
     stop_grace_s: float = 3

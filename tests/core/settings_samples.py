@@ -25,7 +25,7 @@ SPECIAL: dict[str, tuple[Any, Any]] = {
     "MCP_HTTP_OAUTH__ALGORITHMS": (["ES384"], ["RS512", "PS512"]),
     "MCP_BRIDGE_HOST": ("tools.example", "::1"),
     "MCP_BRIDGE_REQUEST_TIMEOUT_S": (5, 60),
-    "MCP_BRIDGE_MAX_REQUEST_TIMEOUT_S": (60, 600),
+    "MCP_BRIDGE_MAX_REQUEST_TIMEOUT_S": (60, 900),
     "MCP_BRIDGE_INHERIT_ENV": (["HTTP_PROXY"], ["A_TOKEN", "B_TOKEN"]),
     "MCP_BRIDGE_COMMAND": ("npx -y one", "npx 'the other'"),
     "MCP_BRIDGE_NAME": ("one", "the-other"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from core.catalogue import Catalogue
 from core.content import ForeignResult
 from core.context import Context
+from core.errors import Busy
 from core.mcp_sse import MCPServer
 from core.models import Arguments
+from core.protocol.calls import Calls
 from core.settings import Settings
 from core.testing import Client
 from core.tools import foreign_tool
@@ -206,3 +209,21 @@ async def test_openapi_of_a_tool_with_text_says_text() -> None:
         document = (await client.http.get("/plain/openapi.json")).json()
         operation = document["paths"]["/tools/say"]["post"]
         assert {"application/json", "text/plain"} <= operation["responses"]["200"]["content"].keys()
+
+
+async def test_last_quarter_of_the_places_may_be_kept_from_one_caller() -> None:
+    """Where calls may take long, half a minute of sharing is nothing."""
+    calls = Calls(8, lends=False)
+    ended = asyncio.Event()
+    waiting = [
+        asyncio.create_task(calls.run(ended.wait, time_limit_s=60, key=None, payer="greedy"))
+        for _ in range(6)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await calls.run(ended.wait, time_limit_s=60, key=None, payer="greedy")
+    other = asyncio.create_task(calls.run(ended.wait, time_limit_s=60, key=None, payer="modest"))
+    await asyncio.sleep(0)
+    assert len(calls) == 7
+    ended.set()
+    await asyncio.gather(*waiting, other)
