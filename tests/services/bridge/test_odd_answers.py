@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.bridge.forwarding.questions import question_of
 from tests.services.bridge.bridges import bridged
 from tests.services.bridge.scripted import command
 from tests.wire.harness import JSON, Wire
@@ -75,6 +76,32 @@ async def test_large_numbers_and_texts_go_through_as_they_are() -> None:
             params = {"name": "echo", "arguments": given}
             result = (await asked(wire, revision, "tools/call", params))["result"]
             assert json.loads(result["content"][0]["text"]) == given
+
+
+async def test_half_of_a_character_is_refused_in_both_directions() -> None:
+    """A lone surrogate is in no UTF-8 text, so that nothing could be sent on (RFC 8259 §8.2)."""
+    async with scripted(say=r'{"content": [{"type": "text", "text": "a\ud800b"}]}') as wire:
+        for revision in REVISIONS:
+            answer = (await asked(wire, revision, "tools/call", {"name": "say"}))["result"]
+            assert json.loads(answer["content"][0]["text"])["code"] == "BAD_ANSWER"
+        rest = await wire.ask("POST", "/tools/echo", body=rb'{"t":"\ud800"}')
+        assert (rest.status, rest.json["error"]["code"]) == (400, "PARSE_ERROR")
+
+
+# --- questions -----------------------------------------------------------------------------------
+
+
+def test_older_clients_are_asked_for_one_block_at_a_time() -> None:
+    """Of what their models are asked; other questions and newer clients get it as it is."""
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    params = {"messages": [{"role": "user", "content": parts}], "tools": [], "maxTokens": 5}
+    question = question_of("sampling/createMessage", params)
+    assert question is not None
+    assert question.params("2025-11-25") == question.params("2026-07-28") == params
+    assert question.params("2025-06-18") == {
+        "messages": [{"role": "user", "content": part} for part in parts],
+        "maxTokens": 5,
+    }
 
 
 # --- results -------------------------------------------------------------------------------------
