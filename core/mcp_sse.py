@@ -47,7 +47,7 @@ from core.security.addresses import Addresses
 from core.security.buckets import Buckets, LocalBuckets
 from core.security.callers import callers_of
 from core.security.floods import Floods
-from core.security.guard import Guard, Route
+from core.security.guard import SINGLE_HEADERS, Guard, Route
 from core.security.keys import Ring, changes_between
 from core.security.quotas import LocalQuotas, Quotas
 from core.security.rate_limit import RateLimit
@@ -117,6 +117,7 @@ class MCPServer:
         self._given_catalogue = catalogue
         self._lends_places = lends_places
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
+        self._single_headers = set(SINGLE_HEADERS)
         self._doors: dict[str, Route] = {}
         self._on_listening: list[Callable[[str], None]] = []
         self._ticker = Ticker()
@@ -307,6 +308,10 @@ class MCPServer:
                 door itself looks at what each may see.
         """
         self._doors[path] = Route(door, path, self.name if service is None else service)
+
+    def refuse_repeated(self, headers: Iterable[str]) -> None:
+        """Refuse requests with one of these headers twice: they decide something here."""
+        self._single_headers.update(name.lower().encode() for name in headers)
 
     def add_lifespan(self, factory: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         """Enter a context when the server starts and leave it when it stops."""
@@ -551,6 +556,7 @@ class MCPServer:
             prefixes=prefixes,
             application=app,
         )
+        app.guard.single_headers = self._single_headers
         return app
 
     def _pages_of(self, endpoint: Endpoint) -> Pages:

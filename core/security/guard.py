@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -131,6 +131,7 @@ class Guard:
 
     Attributes:
         active: Requests and streams open now.
+        single_headers: Names, in lower case, of headers that decide something and may stand once.
         is_stopping: What is cut off from now on has been answered, and is no failure.
 
     Args:
@@ -171,6 +172,7 @@ class Guard:
         self._good_hosts: set[bytes] = set()
         self._id_prefix = os.urandom(6).hex()
         self._id_count = 0
+        self.single_headers = set(SINGLE_HEADERS)
         self.active = 0
         self.is_stopping = False
 
@@ -225,7 +227,7 @@ class Guard:
     async def _admit(self, request: HTTPRequest, route: Route) -> None:
         headers = request.headers
         if len(headers) != len(request.scope["headers"]):
-            _check_repeated(request)
+            _check_repeated(request, self.single_headers)
         host = headers.get(b"host", b"")
         if host not in self._good_hosts:
             self._check_host(request)
@@ -443,12 +445,12 @@ def _note_certificate(request: HTTPRequest) -> None:
         request.trace["client_certificate"] = name
 
 
-def _check_repeated(request: HTTPRequest) -> None:
+def _check_repeated(request: HTTPRequest, single: Collection[bytes]) -> None:
     """Refuse headers that are there twice and decide something: a proxy may go by the other one.
 
     RFC 9110, 5.3, allows repetition of lists only; RFC 9112, 3.2, asks for this answer for Host.
     """
-    names = [name for name, _ in request.scope["headers"] if name in SINGLE_HEADERS]
+    names = [name for name, _ in request.scope["headers"] if name in single]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise _malformed(request, f"The header {repeated.decode()} is there more than once.")

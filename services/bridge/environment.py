@@ -121,7 +121,10 @@ def _fit(header: str, value: bytes) -> str:
         raise InvalidArguments(
             f"The header {header} has control characters.", hint="Send it without them."
         )
-    return os.fsdecode(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidArguments(f"The header {header} is not UTF-8.", hint="Send text.") from None
 
 
 def _known_secrets(spec: ServerSpec, environment: Mapping[str, str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ examples/bridge_hooks.py has two.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -150,7 +151,8 @@ class Hooks:
             await hook.request(call)
         except SuiteError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            _require_broken(error)
             logger.exception("the hook %s of %s broke", name, call.server)
             raise _failed(name, call, "broke, and the request was not forwarded") from error
         if not isinstance(call.params, dict) or not isinstance(call.answered, dict | None):
@@ -163,7 +165,8 @@ class Hooks:
             changed = await hook.result(call, result)
         except SuiteError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            _require_broken(error)
             logger.exception("the hook %s of %s broke", name, call.server)
             raise _failed(name, call, "broke, and the result is withheld") from error
         if changed is None:
@@ -171,6 +174,13 @@ class Hooks:
         if not isinstance(changed, dict):
             raise _failed(name, call, "returned a result that is no JSON object")
         return changed
+
+
+def _require_broken(error: BaseException) -> None:
+    """Raise a cancellation that is the call's; one that a hook has made up is a broken hook."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
 
 
 def _failed(name: str, call: HookCall, what: str) -> HookFailed:

@@ -55,10 +55,10 @@ SINGLE = "bridge"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 TAKEN = frozenset(
     """
-    bridge mcp sse ws messages rpc tools health ready metrics stats docs redoc openapi
+    bridge mcp sse ws messages rpc tools health ready metrics stats docs redoc openapi read
     """.split()  # noqa: SIM905 - the list that ruff asks for fills a page
 )
-"""Names that are paths of every server, or the scope of the bridge itself."""
+"""Names that are paths of every server, the scope of the bridge itself, or that of all reading."""
 
 
 def require_text(value: str) -> str:
