@@ -243,7 +243,9 @@ class Listener(uvicorn.Server):
                 self.servers.append(made)
             else:
                 self._secure_listeners.append(self._secured(opened, self._tls, backlog))
-            logger.info("listening on %s", _url(opened, secure=self._tls is not None))
+            url = _url(opened, secure=self._tls is not None)
+            logger.info("listening on %s", url)
+            self._server.tell_address(url)
         self.started = True
 
     def _secured(self, opened: socket.socket, tls: TLS, backlog: int) -> TLSListener:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, written by a thread of its own.
+"""Structured logs: one JSON object a line, or text on a terminal, written by a thread of its own.
 
 Whoever logs makes the line, which takes two microseconds, and appends it to a queue; writing
 happens in batches on the writer's thread, so that a slow disk or terminal holds no request up.
@@ -38,6 +38,14 @@ _OWN_RECORD_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "color_message",  # uvicorn's, the message again for terminals
 }
+
+
+_TOLD = ("timestamp", "level", "message", "service", "logger", "context", "exception")
+"""What a line of text has elsewhere, or what tells people nothing."""
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+_SHOWN = {code: ascii(chr(code))[1:-1] for code in _CONTROLS}
+"""How control characters look in text: strangers' would otherwise reach the terminal."""
+_SHOWN_LINES = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\n\t"}
 
 
 class Sink(Protocol):
@@ -93,7 +101,7 @@ class LineWriter:
     def __init__(
         self, section: LoggingSection, stream: TextIO | None = None, *, shared: bool = False
     ) -> None:
-        self._as_text = section.format == "text"
+        self._as_text = _is_for_people(section, stream or sys.stdout)
         self._sink = _sink(section, shared=shared) if stream is None else _StreamSink(stream)
         self._batch = b""
         self._queue: deque[str] = deque()
@@ -148,10 +156,11 @@ class LineWriter:
             except ValueError:  # a value that contains itself, or half a surrogate pair
                 plain = {key: ascii(value).strip("'") for key, value in entry.items()}
                 return to_json(plain).decode() + "\n"
-        rest = {k: v for k, v in entry.items() if k not in ("timestamp", "level", "message")}
-        facts = " ".join(f"{key}={value}" for key, value in rest.items() if key != "exception")
-        trace = f"\n{rest['exception']}" if "exception" in rest else ""
-        return f"{entry['timestamp']} {entry['level']:<7} {entry['message']}  {facts}{trace}\n"
+        rest = {**entry, **entry.get("context", {})}
+        facts = " ".join(f"{key}={value}" for key, value in rest.items() if key not in _TOLD)
+        line = f"{entry['timestamp']} {entry['level']:<7} {entry['message']}  {facts}".rstrip()
+        trace = f"\n{entry['exception']}" if "exception" in entry else ""
+        return f"{line.translate(_SHOWN)}{trace.translate(_SHOWN_LINES)}\n"
 
     def _time(self, timestamp: float) -> str:
         """Return a time in ISO 8601; the text of the latest second is remembered."""
@@ -258,6 +267,12 @@ def set_up(section: LoggingSection, service: str, *, shared: bool = False) -> Li
         library.handlers.clear()
         library.propagate = name != "uvicorn.access"  # the request line says it already
     return writer
+
+
+def _is_for_people(section: LoggingSection, stream: TextIO) -> bool:
+    if section.format == "auto":
+        return section.file is None and stream.isatty()
+    return section.format == "text"
 
 
 def _sink(section: LoggingSection, *, shared: bool) -> Sink:

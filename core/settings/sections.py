@@ -387,7 +387,9 @@ class LoggingSection(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is written."
     )
-    format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people.")
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="JSON lines, or text for people; auto is text on a terminal."
+    )
     file: Path | None = Field(None, description="File to append to instead of standard output.")
     max_file_bytes: int = Field(
         20 * 1024 * 1024,

@@ -7,6 +7,7 @@ server that was replaced stay valid and find its new processes.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,6 +48,7 @@ class Fleet:
         self._stacks: dict[str, AsyncExitStack] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._is_running = False
+        self._urls: list[str] = []
 
     def add_single(self, spec: ServerSpec, place: Callable[[Catalogue], Endpoint]) -> Bridged:
         """Have one server; `place` makes the endpoint of its catalogue."""
@@ -103,6 +105,12 @@ class Fleet:
             if reaches(bridged.endpoint.service)
         }
 
+    def listens(self, url: str) -> None:
+        """Note an address of the bridge's, and say where clients find each server."""
+        self._urls.append(url)
+        for bridged in self.servers.values():
+            _say_where(bridged, url)
+
     def _take_version(self, specs: Mapping[str, ServerSpec]) -> None:
         for spec in specs.values():  # before anything is changed
             Hooks.of(spec.hooks)
@@ -115,7 +123,9 @@ class Fleet:
         if self._is_running:
             told = {"added": new.added, "removed": new.removed, "replaced": new.changed}
             said = "; ".join(f"{what}: {', '.join(names)}" for what, names in told.items() if names)
-            logger.info("the file of servers has changed; %s", said or "nothing changed")
+            logger.info("the file of servers has changed; %s", said or "for none of them")
+            for name, url in itertools.product(new.added, self._urls):
+                _say_where(self.servers[name], url)
 
     def _add(self, spec: ServerSpec) -> None:
         server = self._server
@@ -165,3 +175,8 @@ class Fleet:
             return Component("up", f"no server is configured; write some to {self._file.path.name}")
         warnings = "; ".join(self._file.warnings)
         return Component("up", private={"detail": warnings} if warnings else {})
+
+
+def _say_where(bridged: Bridged, url: str) -> None:
+    base = f"{url}{bridged.endpoint.mount}"
+    logger.info("%s: %s/mcp, %s/sse; to look and try: %s/", bridged.spec.name, base, base, base)

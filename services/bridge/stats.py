@@ -1,4 +1,4 @@
-"""How a bridged server does: calls, errors, bytes, and how long it takes, overall and per tool.
+"""How a bridged server does: calls, errors, and how long it takes, overall and per tool.
 
 Durations are counted in buckets whose bounds grow by an eighth of a doubling, so that a quantile is
 right within 5 percent and costs the same whatever has been counted. They are of the last five to
@@ -58,17 +58,15 @@ def _at(counts: list[int], rank: float) -> float:
 class _Tally:
     """What is counted of a server, and of each of its tools."""
 
-    __slots__ = ("bytes_in", "bytes_out", "calls", "codes", "durations")
+    __slots__ = ("calls", "codes", "durations")
 
     def __init__(self) -> None:
-        self.calls = self.bytes_in = self.bytes_out = 0
+        self.calls = 0
         self.codes: dict[str, int] = {}
         self.durations = Durations()
 
-    def add(self, seconds: float, code: str | None, bytes_in: int, bytes_out: int) -> None:
+    def add(self, seconds: float, code: str | None) -> None:
         self.calls += 1
-        self.bytes_in += bytes_in
-        self.bytes_out += bytes_out
         self.durations.add(seconds)
         if code is not None:
             codes = self.codes
@@ -83,8 +81,6 @@ class _Tally:
             "errors_by_code": dict(self.codes),
             "p50_ms": p50,
             "p95_ms": p95,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
         }
 
 
@@ -105,28 +101,18 @@ class Statistics:
         """Count a request as running."""
         self.running += 1
 
-    def done(
-        self,
-        tool: str | None,
-        seconds: float,
-        code: str | None = None,
-        *,
-        bytes_in: int = 0,
-        bytes_out: int = 0,
-    ) -> None:
+    def done(self, tool: str | None, seconds: float, code: str | None = None) -> None:
         """Count a request that has ended.
 
         Args:
             tool: Its name; None for requests other than `tools/call`.
             code: Of the error that it ended with; None when it did not.
-            bytes_in: Size of the request, where known.
-            bytes_out: Size of the answer, where known.
         """
         self.running -= 1
-        self._all.add(seconds, code, bytes_in, bytes_out)
+        self._all.add(seconds, code)
         if tool is not None:
             tally = self._tools.get(tool) or self._tool(tool)
-            tally.add(seconds, code, bytes_in, bytes_out)
+            tally.add(seconds, code)
 
     def tick(self, now: float) -> None:
         """Let durations grow old; `now` is in monotonic seconds."""

@@ -280,3 +280,46 @@ def test_anything_can_be_logged(value: Any) -> None:
     assert len(entries) == 2
     assert all(entry["correlation_id"] == "c-1" for entry in entries)
     assert "two" in entries[0]["message"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("format_", "stream", "is_json"),
+    [
+        ("auto", Terminal(), False),
+        ("auto", io.StringIO(), True),
+        ("json", Terminal(), True),
+        ("text", io.StringIO(), False),
+    ],
+)
+def test_people_at_a_terminal_read_text(
+    format_: Literal["auto", "json", "text"], stream: io.StringIO, is_json: bool
+) -> None:
+    """What collects logs reads JSON, unless the settings say otherwise."""
+    writer = LineWriter(LoggingSection(format=format_), stream)
+    writer.put({"timestamp": 1.0, "level": "INFO", "message": "hello", "context": {"path": "/x"}})
+    writer.close()
+    assert stream.getvalue().startswith("{") is is_json
+    if not is_json:
+        assert stream.getvalue() == "1970-01-01T00:00:01.000Z INFO    hello  path=/x\n"
+
+
+def test_strangers_cannot_move_the_cursor_or_forge_a_line() -> None:
+    """Control characters are shown as such; a traceback keeps its lines."""
+    stream = Terminal()
+    writer = LineWriter(LoggingSection(), stream)
+    entry = {"timestamp": 1.0, "level": "INFO", "message": "a\x1b[2Jb\nINFO forged\x9b"}
+    writer.put({**entry, "exception": "Traceback:\n\tline\x1b]0;x\x07"})
+    writer.close()
+    assert stream.getvalue().splitlines() == [
+        r"1970-01-01T00:00:01.000Z INFO    a\x1b[2Jb\nINFO forged\x9b",
+        "Traceback:",
+        "\tline" + r"\x1b]0;x\x07",
+    ]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import select
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -193,3 +197,27 @@ async def test_the_log_tells_what_a_new_version_of_the_file_changes(
             return said in [record.getMessage() for record in caplog.records]
 
         await _until(is_told)
+
+
+def test_a_terminal_is_told_where_clients_find_each_server(tmp_path: Path) -> None:
+    """In text, once the bridge listens."""
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"one": _entry(HOSTILE), "two": _entry(HOSTILE)}}))
+    environment = {**os.environ, "MCP_HTTP_SERVER__STATE_DIR": str(tmp_path / "state")}
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "services.bridge", "--port", "0", "--config", str(file)]
+    bridge = subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = ""
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while seen.count("/sse") < 2:
+            assert select.select([ours], [], [], deadline - time.monotonic())[0], seen
+            seen += os.read(ours, 4096).decode()
+    finally:
+        bridge.terminate()
+        bridge.wait(DEADLINE_S)
+        os.close(ours)
+    (url,) = re.findall(r"INFO +listening on (http://127\.0\.0\.1:\d+)", seen)
+    for name in ("one", "two"):
+        assert f"{name}: {url}/{name}/mcp, {url}/{name}/sse; " in seen
