@@ -272,8 +272,8 @@ class Process:
 
     def kill(self, why: str) -> None:
         """End it and all its processes now; `ended` follows."""
-        if self.end is not None:
-            return
+        if self.end is not None or self._last_reads is not None:
+            return  # it has ended, and what it has written is being read
         self._why = self._why or why
         self._spares_until = 0.0
         self._send(signal.SIGKILL)
