@@ -278,6 +278,15 @@ async def test_a_spare_is_opened_at_once_where_a_new_process_takes_its_time() ->
         assert pid in {child.pid for child in it.pool.status().children}
 
 
+async def test_who_can_be_asked_waits_for_one_start_of_a_server_that_is_not_known_yet() -> None:
+    """Its process starts while the shared one is asked what it speaks."""
+    slow = ("sh", "-c", 'sleep 1.5; exec "$@"', "sh", *COMMAND)
+    async with real(command=slow, start="lazy") as it:
+        began = time.monotonic()
+        assert await it.call(own("a"), "echo", text="soon") == "soon"
+        assert time.monotonic() - began < 2.7
+
+
 def _has_a_spare_that_waits(it: Real) -> bool:
     """Tell whether a spare has written what it writes when it has spun."""
     children = [spare.child for spare in it.pool._members.spares]
