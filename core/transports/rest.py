@@ -31,6 +31,8 @@ from core.transports.runtime import Runtime
 
 PREFIX = "/tools/"
 MEDIA_BLOCKS = ("image", "audio")
+SANDBOX = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; sandbox")
+"""For pictures in a browser: an SVG is a document, which may have scripts, and is a stranger's."""
 MEDIA_TYPE = re.compile(r"(?:image|audio)/[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 
 
@@ -76,7 +78,7 @@ async def _send(request: HTTPRequest, outcome: Outcome) -> None:
         await request.respond_json(status, outcome.structured)
     elif len(outcome.blocks) == 1 and (medium := _medium(outcome.blocks[0])) is not None:
         media_type, data = medium
-        await request.respond(status, data, ((b"content-type", media_type.encode()),))
+        await request.respond(status, data, ((b"content-type", media_type.encode()), SANDBOX))
     elif outcome.is_error:
         detail = " ".join(str(block.get("text", "")) for block in outcome.blocks)
         error = {"code": "TOOL_ERROR", "message": detail}
@@ -166,12 +168,13 @@ def openapi_document(
         with_key: Whether calls need a key.
     """
     growth = Growth()
+    told = (identity.info.get("description"), identity.instructions)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": identity.info.get("title") or identity.info["name"],
             "version": identity.info["version"],
-            "description": identity.instructions or identity.info.get("description", ""),
+            "description": "\n\n".join(filter(None, told)),
         },
         "servers": [{"url": prefix or "/"}],
         "paths": {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from core.protocol.messages import JSON
 from services.bridge.children import connection as subject
-from services.bridge.children.connection import Connection, answered_id
+from services.bridge.children.connection import Connection, answered_id, has_many_parts
 from services.bridge.children.process import ChildGone, End, Process
 from services.bridge.errors import (
     AnswerTooLarge,
@@ -589,3 +589,29 @@ def _was_sent(id_: int, result: JSON, lines: list[bytes]) -> bool:
                 if isinstance(one, dict) and one.get("id") == id_ and one.get("result") == result:
                     return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("line", "is_many"),
+    [
+        (b'{"text":"' + b"a,[{" * 1_000_000 + b'"}', False),
+        (b'{"text":"' + b'\\\\,\\",' * 1_000_000 + b'"}', False),
+        (b"[" + b"0," * 1_000_001 + b"0]", True),
+        (b"[" + b'{"a":1},' * 600_000 + b"{}]", True),
+        (b"[" * 1_000_001, True),
+    ],
+    ids=["text", "escapes", "numbers", "objects", "brackets"],
+)
+def test_values_are_counted_and_not_what_texts_say(line: bytes, is_many: bool) -> None:
+    """So that a large text arrives, and an answer that would take gigabytes does not."""
+    assert has_many_parts(line) is is_many
+
+
+async def test_answer_of_too_many_values_is_told_to_who_waits() -> None:
+    """At once, and nothing is made of it."""
+    desk = Desk()
+    task = await desk.ask()
+    rows = b",".join([b"0"] * 1_000_002)
+    desk.connection.line(b'{"jsonrpc":"2.0","id":1,"result":{"rows":[' + rows + b"]}}")
+    with pytest.raises(AnswerTooLarge, match="more than 1,000,000 values"):
+        await task
