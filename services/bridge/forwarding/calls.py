@@ -278,6 +278,8 @@ class Forwarding:
                 server=self._spec.name,
             )
         running.context = context
+        if running.lease is not None:
+            running.lease.parked = False
         running.answer(context.answers)
         return running
 
@@ -305,6 +307,8 @@ class Forwarding:
             running.asked.clear()
             questions = running.open_questions
             name = self.parked.put(running, time.monotonic())
+            if running.lease is not None:
+                running.lease.parked = True
         except asyncio.CancelledError:
             if work is not None:
                 work.cancel()

@@ -174,7 +174,9 @@ class Lists:
 
     def _introduce(self, child: Child) -> None:
         self._is_introduced = True
-        info = {"name": self._spec.name, "version": "0", **child.info}
+        info = {"name": self._spec.name, "version": "0", **child.info, **self._spec.shown}
+        if self.endpoint.name:  # where there are others, by what the operator calls it
+            info.setdefault("title", self._spec.name)
         self.endpoint.dispatcher.introduce(Identity(info, child.instructions))
         logger.info(
             "%s: offers %d tools, %d prompts, %d resources",
