@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,10 @@ from pydantic import Field, JsonValue
 
 from core import InputModel, MCPServer, NoArguments, OutputModel, Settings, ToolError, ToolResult
 from core import content as blocks
+from core.catalogue import Catalogue
+from core.context import Caller
+from core.errors import DependencyUnavailable
+from core.observability.health import Check, Component
 from core.transports.pages import PAGE
 from examples.running import running
 from tests.conftest import missing
@@ -375,6 +380,59 @@ async def test_every_field_has_a_label_and_narrow_screens_do_not_scroll_sideways
         await choose(page, "rows")
         await call(page)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def with_endpoints() -> MCPServer:
+    """Return a server with two others below it: `left`, which is down, and `right`."""
+    server = create_server()
+    states = {"left": Component("down", f"It ended. {HOSTILE}"), "right": Component("up")}
+
+    def checked(name: str) -> Check:
+        async def check() -> Component:
+            counted = {"title": f"{name} {HOSTILE}", "state": "idle", "tools_count": 7}
+            return replace(states[name], facts=counted)
+
+        return check
+
+    class Silent(Catalogue):
+        """What a program offers that does not run."""
+
+        async def load(self, caller: Caller) -> None:
+            """Do not tell."""
+            raise DependencyUnavailable(f"The server left has ended. {HOSTILE}")
+
+    for name, catalogue in (("left", Silent()), ("right", Catalogue())):
+        info = {"name": name, "version": "1", "title": f"{name} {HOSTILE}"}
+        server.add_endpoint(name, info, catalogue)
+        server.health.add_endpoint(name, checked(name))
+    return server
+
+
+async def test_page_of_a_server_with_others_behind_it_leads_to_them(browser: Browser) -> None:
+    """Name, state, tools and address of each; whatever they call themselves is text."""
+    async with running(with_endpoints()) as url, browsing(browser, url) as page:
+        await page.locator("#servers-title", has_text="2 servers").wait_for()
+        rows = await page.locator("#server-list tbody tr").all_inner_texts()
+        assert [row.split("\t")[1:3] for row in rows] == [["down", "7"], ["idle", "7"]]
+        assert f"It ended. {HOSTILE}" in rows[0]
+        addresses = await page.locator("#urls code").all_inner_texts()
+        assert addresses == [f"{url}/left/mcp", f"{url}/right/mcp", f"{url}/mcp"]
+        assert "left" not in await page.locator("#parts").inner_text()
+        await page.click(f"text=right {HOSTILE}")
+        await page.wait_for_url(f"{url}/right")
+        await page.locator("#status", has_text="healthy").wait_for()
+        assert await page.locator("#name").inner_text() == f"right {HOSTILE}"
+        assert await page.locator("#urls code").first.inner_text() == f"{url}/right/mcp"
+        assert await page.locator("#servers").is_hidden()
+
+
+async def test_page_of_a_server_that_is_down_has_its_name_and_the_reason(browser: Browser) -> None:
+    """Its tools cannot be read then."""
+    async with running(with_endpoints()) as url, browsing(browser, f"{url}/left") as page:
+        await page.locator("#trouble", has_text="The server left has ended.").wait_for()
+        await page.locator("#status", has_text="degraded").wait_for()
+        assert await page.locator("#name").inner_text() == f"left {HOSTILE}"
+        assert (await page.title()).startswith("left ")
 
 
 def test_page_is_one_file_without_external_parts_or_markup_from_data() -> None:

@@ -130,7 +130,7 @@ class Fleet:
     def _add(self, spec: ServerSpec) -> None:
         server = self._server
         assert server is not None
-        info = {"name": spec.name, "version": "0", "title": spec.title or spec.name}
+        info = {"name": spec.name, "version": "0", "title": spec.name, **spec.shown}
 
         def place(catalogue: Catalogue) -> Endpoint:
             return server.add_endpoint(spec.name, info, catalogue)

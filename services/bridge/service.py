@@ -129,7 +129,7 @@ def _register_list(server: MCPServer, fleet: Fleet) -> None:
             servers=[
                 BridgedServer(
                     name=name,
-                    title=bridged.spec.title,
+                    title=bridged.endpoint.dispatcher.identity.info.get("title"),
                     description=bridged.spec.description,
                     state=bridged.pool.status().state,
                     tools=list(bridged.catalogue.tools),

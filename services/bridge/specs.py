@@ -244,6 +244,12 @@ class ServerSpec:
     deny_tools: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """What the operator has people shown, as members of an `Implementation`."""
+        given = {"title": self.title, "description": self.description}
+        return {member: text for member, text in given.items() if text}
+
     def digest(self) -> str:
         """Return a text that changes with anything that is said of the server.
 

@@ -199,6 +199,31 @@ async def test_the_log_tells_what_a_new_version_of_the_file_changes(
         await _until(is_told)
 
 
+async def test_people_are_shown_what_the_operator_calls_a_server(tmp_path: Path) -> None:
+    """Over what the program says; where neither says anything, the name of the entry."""
+    servers = {
+        "named": _entry(HOSTILE, title="Our <b>server</b>", description="What we have it for."),
+        "plain": _entry(HOSTILE),
+        "broken": _entry(BROKEN, title="Not there"),
+    }
+    async with Client(_bridge(tmp_path, servers)) as client:
+
+        async def document(name: str) -> Any:
+            return (await client.http.get(f"/{name}/openapi.json")).json()
+
+        info = (await document("named"))["info"]
+        assert info["title"] == "Our <b>server</b>"
+        assert info["description"].startswith("What we have it for.")
+        assert (await document("plain"))["info"]["title"] == "plain"
+        assert "info" not in await document("broken")
+        for name, title in (("named", "Our <b>server</b>"), ("broken", "Not there")):
+            assert (await client.http.get(f"/{name}/health")).json()["title"] == title
+        listed = (await client.call("list_servers")).structured
+        assert listed is not None
+        told = {server["name"]: server["title"] for server in listed["servers"]}
+        assert told == {"named": "Our <b>server</b>", "plain": "plain", "broken": "Not there"}
+
+
 def test_a_terminal_is_told_where_clients_find_each_server(tmp_path: Path) -> None:
     """In text, once the bridge listens."""
     file = tmp_path / "servers.json"
