@@ -54,6 +54,9 @@ from core.transports.http import (
 
 STRANGER = Principal("anonymous", grant=Grant(scopes=()))
 """Who is answered without being let in."""
+HABITS = ("/message", "/servers/")
+"""Where other bridges have what is at /messages and /NAME here."""
+AT_NAMES = "Each server is below its name, at /NAME/mcp and /NAME/sse"
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 CORS_HEADERS = (
     b"authorization, content-type, accept, x-api-key, x-session-id, x-request-id, last-event-id, "
@@ -165,6 +168,7 @@ class Guard:
         self._audit = audit
         self._metrics = metrics
         self._request_log = request_log
+        self._nowhere = Route(self._nothing_here, "other", public=True)
         self.take_routes(paths, prefixes)
         self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
         self._origins = frozenset(o.rstrip("/").lower() for o in settings.cors.allowed_origins)
@@ -245,7 +249,7 @@ class Guard:
             is_open = presented_key(request) is None
         if route.sessions and b"mcp-session-id" in headers:
             is_open = asks_for_method
-        if not is_open and route.door is not _nothing_here:
+        if not is_open and route is not self._nowhere:
             await self._authenticate(request, route.service)
         elif route.lenient:
             await self._recognize(request)
@@ -364,7 +368,19 @@ class Guard:
                 return route
         if any(r.matches(request.scope)[0] is not Match.NONE for r in self._application.routes):
             return Route(self._pass_on, "service")
-        return Route(_nothing_here, "other", public=True)
+        return self._nowhere
+
+    async def _nothing_here(self, request: HTTPRequest) -> None:
+        """Say where servers are: other bridges have them below /servers, or one at /message."""
+        hint = PathNotFound.default_hint
+        if any(route.mount for route in self._paths.values()):
+            names = request.path.split("/")
+            name = next((name for name in names if f"/{name}/mcp" in self._paths), "")
+            at = f"That server is at /{name}/mcp and /{name}/sse" if name else AT_NAMES
+            hint = f"{at}; GET / and GET /health list what there is."
+        elif request.path.startswith(HABITS):
+            hint = f"MCP is at /mcp, and at /sse with /messages. {hint}"
+        raise PathNotFound("There is nothing at this path.", hint=hint)
 
     async def _pass_on(self, request: HTTPRequest) -> None:
         """Hand a path that a service added to FastAPI, noting the status it answers with."""
@@ -460,7 +476,3 @@ def _malformed(request: HTTPRequest, message: str) -> Malformed:
     """Return the refusal of a head that others may read otherwise; it ends the connection."""
     request.extra_headers.append((b"connection", b"close"))
     return Malformed(message)
-
-
-async def _nothing_here(request: HTTPRequest) -> None:
-    raise PathNotFound("There is nothing at this path.")

@@ -152,6 +152,34 @@ async def test_endpoints_come_and_go_while_the_server_runs() -> None:
         assert (await listed(client, "/left/mcp", session)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/servers/left/mcp", "That server is at /left/mcp and /left/sse"),
+        ("/left/message", "That server is at /left/mcp"),
+        ("/servers/nobody/sse", "below its name, at /NAME/mcp"),
+        ("/message", "below its name, at /NAME/mcp"),
+    ],
+)
+async def test_who_comes_with_another_bridges_habits_is_told_where_servers_are(
+    client: Client, path: str, told: str
+) -> None:
+    """mcp-proxy has them below /servers, supergateway posts to /message."""
+    for method in ("GET", "POST"):
+        answer = await client.http.request(method, path)
+        assert answer.status_code == 404
+        assert told in answer.json()["error"]["hint"]
+        assert "GET /health" in answer.json()["error"]["hint"]
+
+
+async def test_a_server_alone_says_where_it_is_to_such_a_client() -> None:
+    """It has no names."""
+    async with Client(MCPServer("one", version="1")) as client:
+        for path in ("/message", "/servers/one/mcp"):
+            assert "MCP is at /mcp" in (await client.http.get(path)).json()["error"]["hint"]
+        assert "MCP is at" not in (await client.http.get("/favicon")).json()["error"]["hint"]
+
+
 @pytest.mark.parametrize("name", ["left", "mcp", "tools", "health", "ready", "metrics"])
 def test_paths_that_are_taken_are_refused(name: str) -> None:
     """Those of other endpoints, and those that every server has."""
