@@ -46,6 +46,9 @@ class Real:
         """Answer nothing of use."""
         return {}
 
+    def refused(self, child: Child, method: str, params: JSON) -> None:
+        """Do nothing."""
+
     def told(self, child: Child, method: str, params: JSON) -> None:
         """Hear a notification."""
 
