@@ -124,6 +124,16 @@ class Endpoint:
             max_result_bytes=server.max_result_bytes,
         )
 
+    def offer(self, catalogue: Catalogue, identity: Identity) -> None:
+        """Offer something else from now on, to the same sessions and streams, and tell them."""
+        self.catalogue = self.dispatcher.catalogue = catalogue
+        self.dispatcher.choose = None
+        self.dispatcher.introduce(identity)
+        self.changes.forget_watchers()
+        self.tools_changed()
+        self.prompts_changed()
+        self.resources_changed()
+
     # -- what changed -----------------------------------------------------------------------------
 
     def tools_changed(self) -> None:

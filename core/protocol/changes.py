@@ -66,6 +66,10 @@ class Changes:
         """Call `watcher` with all URIs subscribed to on this replica, whenever they change."""
         self._watchers.append(watcher)
 
+    def forget_watchers(self) -> None:
+        """Tell nobody any more what there is interest in."""
+        self._watchers.clear()
+
     def add(self, subscriber: Subscriber) -> None:
         """Begin to send changes."""
         self._subscribers.add(subscriber)

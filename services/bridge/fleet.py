@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core.catalogue import Catalogue
 from core.endpoint import Endpoint
 from core.observability.health import Component
+from core.protocol.dispatch import Identity
 from services.bridge.children.pool import Status
 from services.bridge.forwarding.bridged import Bridged
 from services.bridge.health import component_of
@@ -116,8 +117,10 @@ class Fleet:
             Hooks.of(spec.hooks)
         old = {name: bridged.spec for name, bridged in self.servers.items()}
         new = difference(old, specs)
-        for name in (*new.removed, *new.changed):
+        for name in new.removed:
             self._remove(name)
+        for name in new.changed:
+            self._stop(name)
         for name in (*new.added, *new.changed):
             self._add(specs[name])
         if self._is_running:
@@ -133,8 +136,13 @@ class Fleet:
         info = {"name": spec.name, "version": "0", "title": spec.name, **spec.shown}
 
         def place(catalogue: Catalogue) -> Endpoint:
-            return server.add_endpoint(spec.name, info, catalogue)
+            before = server.endpoints.get(spec.name)
+            if before is None:
+                return server.add_endpoint(spec.name, info, catalogue)
+            before.offer(catalogue, Identity(info))
+            return before
 
+        server.refuse_repeated(spec.env_from_headers)
         bridged = Bridged(spec, place=place, bridge=self._bridge)
         self.servers[spec.name] = bridged
         server.health.add_endpoint(spec.name, partial(component_of, bridged))
@@ -142,10 +150,19 @@ class Fleet:
             self._start(spec.name)
 
     def _remove(self, name: str) -> None:
-        assert self._server is not None
-        self._server.remove_endpoint(name)
-        del self.servers[name]
-        self._stop(name)
+        """Take a server away, once its calls have been told that its processes end."""
+        stopping = self._stop(name)
+        gone = self.servers.pop(name)
+        if stopping is None:
+            self._take_away(gone)
+        else:
+            stopping.add_done_callback(lambda _: self._take_away(gone))
+
+    def _take_away(self, gone: Bridged) -> None:
+        """Serve an endpoint no more, unless it has come back with another version of the file."""
+        server, name = self._server, gone.spec.name
+        if server is not None and name in server.endpoints and name not in self.servers:
+            server.remove_endpoint(name)
 
     def _start(self, name: str) -> None:
         """Have a server's children; entering does not wait for them."""
@@ -156,15 +173,16 @@ class Fleet:
     async def _enter(self, stack: AsyncExitStack, bridged: Bridged) -> None:
         await stack.enter_async_context(bridged.running())
 
-    def _stop(self, name: str) -> None:
+    def _stop(self, name: str) -> asyncio.Task[None] | None:
+        """Begin to end a server's processes; None when it has none."""
         stack = self._stacks.pop(name, None)
-        if stack is not None:
-            self._run(stack.aclose())
+        return None if stack is None else self._run(stack.aclose())
 
-    def _run(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _run(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+        return task
 
     async def _check_file(self) -> Component:
         assert self._file is not None

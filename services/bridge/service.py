@@ -64,6 +64,7 @@ def create_server(
 
         bridged = fleet.add_single(single, place)
         server = made[0]
+        server.refuse_repeated(single.env_from_headers)
         server.add_component("subprocess", partial(component_of, bridged))
     server.add_lifespan(fleet.running)
     server.on_tick(fleet.tick)

@@ -122,3 +122,45 @@ async def test_a_file_that_changes_changes_what_is_served(
         file.write_text(json.dumps({"mcpServers": {"second": _entry()}}))
         await _until(lambda: is_served("second"))
         await _until(is_gone)
+
+
+async def test_calls_of_a_server_that_is_replaced_or_taken_away_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Sessions get an answer, too, and go on with the new processes where there are some."""
+    monkeypatch.setattr(server_file, "LOOK_INTERVAL_S", 0.01)
+    file = tmp_path / "servers.json"
+    file.write_text(json.dumps({"mcpServers": {"one": _entry()}}))
+    async with _bridge(servers=str(file)) as client:
+        opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
+        headers = {"accept": "application/json, text/event-stream"}
+        message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": opening}
+        answer = await client.http.post("/one/mcp", json=message, headers=headers)
+        headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+
+        async def call(tool: str, **arguments: Any) -> str:
+            params = {"name": tool, "arguments": arguments}
+            message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+            return (await client.http.post("/one/mcp", json=message, headers=headers)).text
+
+        assert "hello" in await call("echo", text="hello")
+        for servers in ({"one": _entry(idleTimeoutS=100)}, {}):
+            waiting = asyncio.create_task(call("slow", seconds=30))
+            await asyncio.sleep(0.3)
+            file.write_text(json.dumps({"mcpServers": servers}))
+            assert "SUBPROCESS_DIED" in await asyncio.wait_for(waiting, DEADLINE_S)
+            if servers:
+                assert "again" in await call("echo", text="again")
+
+        async def is_gone() -> bool:
+            return (await client.http.get("/one/tools")).status_code == 404
+
+        await _until(is_gone)
+
+
+async def test_header_that_becomes_a_variable_may_stand_once() -> None:
+    """Two values would be two callers."""
+    async with _bridge(command=COMMAND, env_from_headers={"X-T": "TOKEN"}) as client:
+        twice = [("x-t", "ann"), ("x-t", "ben")]
+        answer = await client.http.post("/tools/who", json={}, headers=twice)
+        assert answer.status_code == 400
