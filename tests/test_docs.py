@@ -28,6 +28,7 @@ from core.settings import Settings, variables_of
 from scripts.deploy import registry
 from scripts.deploy.paths import project_here
 from scripts.generate.discover import create_server, service_names, settings_class
+from services.bridge import errors as bridge_errors
 from tests.clients import official_servers
 from tests.conftest import missing
 from tests.servers.copies import copy_tree
@@ -259,13 +260,13 @@ def test_readme_is_short() -> None:
 
 def _subclasses(cls: type[SuiteError]) -> Iterator[type[SuiteError]]:
     for child in cls.__subclasses__():
-        if child.__module__ == "core.errors":
+        if child.__module__ in ("core.errors", bridge_errors.__name__):
             yield child
             yield from _subclasses(child)
 
 
 def test_every_error_is_in_the_table_with_its_codes() -> None:
-    """docs/API.md and core/errors.py say the same."""
+    """docs/API.md says the same as core/errors.py and the errors of the bridge."""
     rows = re.findall(
         r"^\| `([A-Z_]+)` \| (-\d+) \| (\d+) \|", read(Path("docs/API.md")), re.MULTILINE
     )
