@@ -23,6 +23,8 @@ from services.bridge.specs import ServerSpec
 
 MAX_NAME = 256
 """Characters of a tool's name, which becomes part of metrics and logs; no client takes as many."""
+MAX_TOOLS = 2000
+"""More than any model can be shown."""
 Forward = Callable[[str, JSON, Context], Awaitable[JSON]]
 """Asks the server: method, params, the call's context → result."""
 
@@ -80,7 +82,7 @@ class Forwarded(Catalogue):
                 self._tool_handler(entry["name"]),
                 time_limit_s=self._spec.max_request_timeout_s,
             )
-            for entry in lists.tools
+            for entry in lists.tools[:MAX_TOOLS]
             if len(entry["name"]) <= MAX_NAME and self._is_allowed(entry["name"])
         }
         rows: Any = {e["name"]: _Prompt(e, self._prompt_handler(e["name"])) for e in lists.prompts}
