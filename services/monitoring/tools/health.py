@@ -276,7 +276,7 @@ def verdict(probe: Probe, memory: Memory) -> Verdict:
         return "down", trouble.code, trouble.problem + never, trouble.advice
     if trouble is not None:
         return "degraded", trouble.code, trouble.problem, trouble.advice
-    if probe.health.get("status") != "healthy":
+    if probe.health.get("status") not in ("healthy", "starting"):
         parts = probe.troubled_components
         what = "; ".join(f"{part}: {detail}" for part, detail in parts.items()) or "it says no more"
         advice = f"Look at what it depends on. {LOOK_AT_LOG}".replace("{name}", name)

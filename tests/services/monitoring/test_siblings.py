@@ -23,7 +23,7 @@ from services.monitoring.backend.siblings import Siblings
 from services.monitoring.backend.trust import Trust
 from services.monitoring.service import create_server
 from services.monitoring.settings import MonitoringSettings
-from services.monitoring.tools.health import service_health
+from services.monitoring.tools.health import service_health, verdict
 from tests.servers.processes import free_port
 from tests.services.fetch.internet.certificates import Authority
 from tests.services.monitoring.suite import (
@@ -241,6 +241,16 @@ async def test_a_component_that_is_down_is_named(tmp_path: Path) -> None:
         watch = siblings(tmp_path, {"one": url}, seconds=LIMIT_S)
         probe = (await watch.fresh(["one"]))["one"]
     assert probe.troubled_components == {"database": "no connection"}
+
+
+async def test_a_program_that_is_started_for_the_first_time_is_no_trouble(tmp_path: Path) -> None:
+    """As the bridge says it of itself."""
+    parts = {"everything": {"status": "starting", "detail": "it is being started"}}
+    data = health_of("one", status="starting", components=parts)
+    async with behaving(saying(data)) as url:
+        watch = siblings(tmp_path, {"one": url}, seconds=LIMIT_S)
+        probe = (await watch.fresh(["one"]))["one"]
+    assert verdict(probe, watch.memories["one"])[1] != "DEGRADED"
 
 
 async def test_one_that_hangs_delays_no_other(tmp_path: Path) -> None:
