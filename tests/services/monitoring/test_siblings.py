@@ -18,9 +18,10 @@ from core.settings import Settings, TLSSection
 from core.testing import Client
 from services.monitoring.backend.checks import Counts, counts_of
 from services.monitoring.backend.events import Event
-from services.monitoring.backend.probes import Memory
+from services.monitoring.backend.probes import Memory, Outcome, Probe
 from services.monitoring.backend.siblings import Siblings
 from services.monitoring.backend.trust import Trust
+from services.monitoring.registry import Target
 from services.monitoring.service import create_server
 from services.monitoring.settings import MonitoringSettings
 from services.monitoring.tools.health import service_health, verdict
@@ -243,14 +244,14 @@ async def test_a_component_that_is_down_is_named(tmp_path: Path) -> None:
     assert probe.troubled_components == {"database": "no connection"}
 
 
-async def test_a_program_that_is_started_for_the_first_time_is_no_trouble(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("status", "code"), [("starting", None), ("degraded", "DEGRADED")])
+def test_a_program_that_is_started_for_the_first_time_is_no_trouble(
+    status: str, code: str | None
+) -> None:
     """As the bridge says it of itself."""
-    parts = {"everything": {"status": "starting", "detail": "it is being started"}}
-    data = health_of("one", status="starting", components=parts)
-    async with behaving(saying(data)) as url:
-        watch = siblings(tmp_path, {"one": url}, seconds=LIMIT_S)
-        probe = (await watch.fresh(["one"]))["one"]
-    assert verdict(probe, watch.memories["one"])[1] != "DEGRADED"
+    answered = Outcome("health", True, 1.0, "", None)
+    probe = Probe(Target("one", "http://127.0.0.1:1"), 0.0, (answered,), {"status": status})
+    assert verdict(probe, Memory())[1] == code
 
 
 async def test_one_that_hangs_delays_no_other(tmp_path: Path) -> None:
