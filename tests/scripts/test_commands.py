@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from scripts.deploy import commands, record, registry
+from scripts.deploy import commands, health, record, registry
 from scripts.deploy.command_line import Request, parse
 from scripts.deploy.environment import Endpoint
 from scripts.deploy.errors import UsageError
@@ -118,3 +121,30 @@ def test_the_virtual_environment_of_nobody_is_named() -> None:
     answer = _deploy("status", MCP_VENV="~nosuchuser/x")
     assert answer.returncode == 1
     assert "MCP_VENV=~nosuchuser/x: there is no such user" in answer.stderr
+
+
+@pytest.mark.parametrize(("key", "sent"), [("a-key", "Bearer a-key"), (None, None)])
+def test_a_service_is_asked_with_its_key_how_it_is(key: str | None, sent: str | None) -> None:
+    """Others are not told why a program behind the bridge does not run."""
+    seen: list[str | None] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Note the key and say that a program is being started."""
+            seen.append(self.headers["Authorization"])
+            body = json.dumps({"status": "starting", "tools_count": 1}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        report = health.ask(Endpoint("127.0.0.1", server.server_port, api_key=key))
+        answering.join()
+    assert seen == [sent]
+    assert report.answers
