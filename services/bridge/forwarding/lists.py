@@ -78,6 +78,7 @@ class Lists:
         self._finding: dict[Forwarded, asyncio.Task[None]] = {}
         self._relisting: dict[Child, set[str]] = {}
         self._is_introduced = False
+        self._told = ""
         self.listed: Child | None = None
         self.problem: str | None = None
         self.catalogue = make()
@@ -178,13 +179,14 @@ class Lists:
         if self.endpoint.name:  # where there are others, by what the operator calls it
             info.setdefault("title", self._spec.name)
         self.endpoint.dispatcher.introduce(Identity(info, child.instructions))
-        logger.info(
-            "%s: offers %d tools, %d prompts, %d resources",
-            self._spec.name,
-            len(self.catalogue.tools),
-            len(self.catalogue.prompts),
-            len(self.catalogue.resources) + len(self.catalogue.templates),
+        known = self.catalogue
+        offers = (
+            f"{len(known.tools)} tools, {len(known.prompts)} prompts, "
+            f"{len(known.resources) + len(known.templates)} resources"
         )
+        if offers != self._told:
+            self._told = offers
+            logger.info("%s: offers %s", self._spec.name, offers)
 
     # -- changes ----------------------------------------------------------------------------------
 
