@@ -50,12 +50,13 @@ from core.errors import (
 from core.observability import tracing
 from core.protocol.calls import CallCancelled, CallKey, Calls
 from core.protocol.changes import PROMPTS, RESOURCES, TOOLS
-from core.protocol.encode import Encoder, contents_in, is_wrapped, messages_for, tool_for
+from core.protocol.encode import Encoder, contents_in, messages_for, tool_for
 from core.protocol.messages import JSON, RequestId, encode_error, encode_result
 from core.protocol.revisions import MODERN, SHARED_METHODS, SUPPORTED, negotiated
 from core.questions import Answers, InputRequired
 from core.sealing import Sealer
 from core.tools import Tool
+from core.wrapping import is_wrapped
 
 UNKNOWN = "unknown"
 """Name, in the audit log, of what callers made up."""
