@@ -157,18 +157,12 @@ class Session:
             await send(to_json(message))
             return await answer
         except asyncio.CancelledError:
-            if not answer.done():  # else the client has answered, or the session is over
-                self._withdraw(id_)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # else the session is over
+                _spawn(send(_withdrawal(id_)))
             raise
         finally:
             answer.cancel()
-
-    def _withdraw(self, id_: str) -> None:
-        """Tell the client that a question needs no answer any more, where it has a stream."""
-        params = {"requestId": id_, "reason": "Nobody waits for the answer any more."}
-        message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-        if self.streams is not None:
-            self.streams.push(to_json(message))
 
     @property
     def has_stream_elsewhere(self) -> bool:
@@ -417,6 +411,21 @@ class Sessions:
         self._by_key.pop(session.key, None)
         self._on_drop(session)
         session.close()
+
+
+def _withdrawal(id_: str) -> bytes:
+    """Return what tells a client that a question needs no answer any more."""
+    params = {"requestId": id_, "reason": "Nobody waits for the answer any more."}
+    return to_json({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _spawn(work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+    _background.add(task)
+    task.add_done_callback(_background.discard)
 
 
 def _not_found() -> SessionNotFound:

@@ -71,8 +71,11 @@ class Asking:
             return
         until = time.monotonic() + ROOTS_WAIT_S
         await asyncio.sleep(FIRST_QUESTIONS_S)
+        if not user.asking[child]:
+            return
         while user.asking[child] and not running.open_questions and time.monotonic() < until:  # noqa: ASYNC110 - three things are looked at, and it is rare
             await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(FIRST_QUESTIONS_S)  # for it to make something of the answer
 
     async def _ask_session(self, user: User, question: ForeignQuestion) -> JSON:
         until = time.monotonic() + STREAM_WAIT_S
@@ -91,6 +94,9 @@ class Asking:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _ask_call(self, user: User, child: Child, question: ForeignQuestion) -> JSON:
+        until = time.monotonic() + STREAM_WAIT_S
+        while not user.running and time.monotonic() < until:  # noqa: ASYNC110 - it was opened to read its lists
+            await asyncio.sleep(LOOK_EVERY_S)
         its_own = [each for each in user.running if each.child is child]
         possible = its_own or [each for each in user.running if each.child is None]
         if len(possible) != 1:

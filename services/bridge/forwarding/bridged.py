@@ -27,7 +27,7 @@ from services.bridge.children.process import End
 from services.bridge.environment import header_environment
 from services.bridge.errors import RemoteError
 from services.bridge.forwarding.asking import Asking
-from services.bridge.forwarding.calls import Forwarding
+from services.bridge.forwarding.calls import Forwarding, seconds_of
 from services.bridge.forwarding.catalogue import Forwarded
 from services.bridge.forwarding.listening import Listening, SharedCalls
 from services.bridge.forwarding.lists import LIST_CHANGES, Lists
@@ -91,6 +91,7 @@ class Bridged:
             self._users,
             make=self._new_catalogue,
             place_of=self._place_of,
+            seconds=lambda caller: seconds_of(spec, caller),
             spawn=self._spawn,
             on_listed=self._take_shared,
         )

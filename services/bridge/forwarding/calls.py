@@ -64,6 +64,8 @@ MAX_ROUNDS = 8
 """How often a modern child may ask back during one call of an older client."""
 ONE_BREATH_S = 0.02
 """In which a child may ask several things, which its client is asked at once."""
+ROOTS_FRESH_S = 0.5
+"""After it was told that roots are others, in which a child may be about to ask for them."""
 URL_ELICITATION_REQUIRED = -32042
 RESOURCE_NOT_FOUND = -32002
 MISSING_CAPABILITY = -32021
@@ -193,7 +195,7 @@ class Forwarding:
         Raises:
             RequestTimeout: It was not ready in time.
         """
-        seconds = self._seconds(context)
+        seconds = seconds_of(self._spec, context.caller, context.meta)
         try:
             async with asyncio.timeout(seconds):
                 return await self._pool.lease(want)
@@ -218,6 +220,8 @@ class Forwarding:
         if PARKED in context.answers:
             running = self._go_on(context)
             if running.work is None:
+                await self.asking.let_it_ask(user, running)
+            if running.work is None and not running.open_questions:
                 self._begin(running, method, params, context)
             return await self._until_it_asks(user, running)
         running = Running(context, caller.payer, parks=caller.modern and bool(capabilities))
@@ -254,14 +258,16 @@ class Forwarding:
             user.roots_changes = caller.roots_changes
             await self.listening.renew(user, child, caller)
             await self.asking.let_it_ask(user, running)
-        elif user.asking[child] or caller.roots_changes != user.roots_changes:
-            self.tell_roots(user, caller.roots_changes)
+            return
+        self.tell_roots(user, caller.roots_changes)
+        if user.asking[child] or time.monotonic() - user.roots_told_at < ROOTS_FRESH_S:
             await self.asking.let_it_ask(user, running)
 
     def tell_roots(self, user: User, changes: int) -> None:
         """Tell a user's children that its roots are others now."""
         if changes != user.roots_changes:
             user.roots_changes = changes
+            user.roots_told_at = time.monotonic()
             for child in user.children:
                 child.notify("notifications/roots/list_changed", {})
 
@@ -355,7 +361,7 @@ class Forwarding:
         self, child: Child, method: str, params: JSON, context: Context, relay: Relay | None
     ) -> JSON:
         caller, spec = context.caller, self._spec
-        timeout_s = self._seconds(context)
+        timeout_s = seconds_of(self._spec, context.caller, context.meta)
         if relay is None and not child.modern:
             return await child.request(method, params, timeout_s=timeout_s)
         wants_progress = relay is not None and context.progress_token is not None
@@ -409,28 +415,6 @@ class Forwarding:
     def _bad_answer(self, what: str) -> BadAnswer:
         return BadAnswer(f"The server {self._spec.name} {what}.", server=self._spec.name)
 
-    def _seconds(self, context: Context) -> float:
-        """Return the time limit of a request: its own, or the server's.
-
-        Raises:
-            InvalidArguments: What it asks for is no number of seconds.
-        """
-        asked: Any = context.meta.get(TIMEOUT_META) if context.meta else None
-        if asked is None:
-            asked = context.caller.headers.get(TIMEOUT_HEADER)
-        if asked is None:
-            return self._spec.request_timeout_s
-        try:
-            seconds = float(asked)
-        except (TypeError, ValueError):
-            seconds = math.nan
-        if not 0 < seconds < math.inf or isinstance(asked, bool):
-            raise InvalidArguments(
-                "The time limit of the request is no number of seconds above 0.",
-                hint=f"Send seconds as X-MCP-Timeout or as {TIMEOUT_META} in _meta.",
-            )
-        return min(seconds, self._spec.max_request_timeout_s)
-
     # -- errors -----------------------------------------------------------------------------------
 
     def as_error(self, method: str, params: JSON, error: RemoteError, caller: Caller) -> SuiteError:
@@ -450,6 +434,32 @@ class Forwarding:
             -32603 if caller.revision == MODERN and -32099 <= error.code <= -32020 else error.code
         )
         return ForeignError(error.message, jsonrpc=code, data=error.data)
+
+
+def seconds_of(spec: ServerSpec, caller: Caller, meta: Mapping[str, Any] | None = None) -> float:
+    """Return the time limit of a request: its own, or the server's.
+
+    Args:
+        meta: `_meta` of the request, over its header.
+
+    Raises:
+        InvalidArguments: What it asks for is no number of seconds.
+    """
+    asked: Any = meta.get(TIMEOUT_META) if meta else None
+    if asked is None:
+        asked = caller.headers.get(TIMEOUT_HEADER)
+    if asked is None:
+        return spec.request_timeout_s
+    try:
+        seconds = float(asked)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf or isinstance(asked, bool):
+        raise InvalidArguments(
+            "The time limit of the request is no number of seconds above 0.",
+            hint=f"Send seconds as X-MCP-Timeout or as {TIMEOUT_META} in _meta.",
+        )
+    return min(seconds, spec.max_request_timeout_s)
 
 
 def _is_settled(work: asyncio.Task[JSON]) -> bool:

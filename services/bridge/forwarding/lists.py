@@ -45,6 +45,7 @@ class Lists:
     Args:
         make: Makes an empty catalogue.
         place_of: By what a caller can be asked, and which variables its headers give.
+        seconds: The time limit of a caller's request.
         spawn: Runs something behind the caller's back.
 
     Attributes:
@@ -64,6 +65,7 @@ class Lists:
         *,
         make: Callable[[], Forwarded],
         place_of: Callable[[Caller], tuple[JSON, Environment]],
+        seconds: Callable[[Caller], float],
         spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
         on_listed: Callable[[], None],
     ) -> None:
@@ -72,6 +74,7 @@ class Lists:
         self._users = users
         self._make = make
         self._place_of = place_of
+        self._seconds = seconds
         self._spawn = spawn
         self._on_listed = on_listed
         self._others: dict[str, Forwarded] = {}
@@ -118,12 +121,13 @@ class Lists:
             self._finding[catalogue] = task
             task.add_done_callback(lambda _: self._finding.pop(catalogue, None))
         try:
-            async with asyncio.timeout(self._spec.request_timeout_s):
+            seconds = self._seconds(caller)
+            async with asyncio.timeout(seconds):
                 await asyncio.shield(task)
         except TimeoutError:
             raise ChildNotStarted(
                 f"The server {self._spec.name} is still being started, and has not told what it "
-                f"offers within {self._spec.request_timeout_s:g} s.",
+                f"offers within {seconds:g} s.",
                 hint="Try again in a while.",
                 retryable=True,
                 server=self._spec.name,
@@ -147,7 +151,6 @@ class Lists:
         user = self._users.of(caller, *self._place_of(caller), time.monotonic())
         want = Want(user.session, user.owner, user.face, user.environment)
         lease = await self._pool.lease(want)
-        user.children.add(lease.child)
         try:
             if lease.child.modern:  # it tells by itself whom it serves; its lists are for all
                 await self.catalogue.load(caller)
@@ -223,10 +226,7 @@ class Lists:
             self._publish(method)
 
     async def _read_for(self, user: User, child: Child, said: set[str]) -> None:
-        if not user.sessions:  # lone requests have no lists of their own; the next one reads them
-            theirs = self._of_place(user.capabilities, user.environment)
-            for method in _told_by(await self._read(theirs, child)):
-                self._publish(method)
+        if not user.sessions:  # nobody who could be told lists what a lone request's process has
             return
         catalogue = user.catalogue
         if catalogue is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class User:
         asking: How many questions of each child are being put to it.
         uris: The resources that its sessions are subscribed to, by session.
         log_rank: The log level that it has set; None when it has not.
-        roots_changes: Of its client's roots, as its children know.
+        roots_changes: Of its client's roots, as its children know; `roots_told_at`: since when.
     """
 
     face: Face
@@ -62,6 +63,7 @@ class User:
     uris: dict[str, set[str]] = field(default_factory=dict)
     log_rank: int | None = None
     roots_changes: int = 0
+    roots_told_at: float = -math.inf
 
     @property
     def all_uris(self) -> set[str]:

@@ -17,11 +17,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 JSON = dict[str, Any]
 COMMAND = [sys.executable, "-I", "-S", __file__]
-TOOLS = ["subs", "level", "update", "log", "add", "changed", "ask", "roots", "who", "crash"]
+TOOLS = """subs level update log add changed ask ask_in_vain roots who crash""".split()  # noqa: SIM905 - one line
+FORM = {"requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}
 ROOTS_MAY_BE_OTHERS = ("notifications/initialized", "notifications/roots/list_changed")
 CAPABILITIES = {
     "tools": {"listChanged": True},
@@ -120,9 +122,14 @@ class Server:
             told(id_, "changed")
         elif name == "ask":
             self.asking[f"ask-{id_}"] = id_
-            form = {"type": "object", "properties": {"name": {"type": "string"}}}
-            params = {"message": arguments["message"], "requestedSchema": form}
+            params = {"message": arguments["message"], **FORM}
             say(id=f"ask-{id_}", method="elicitation/create", params=params)
+        elif name == "ask_in_vain":
+            say(id="vain", method="elicitation/create", params={"message": "?", **FORM})
+            time.sleep(0.2)
+            say(method="notifications/cancelled", params={"requestId": "vain"})
+            time.sleep(0.1)
+            told(id_, "never mind")
         elif name == "crash":
             sys.stderr.write("as I was told\n")
             sys.stderr.flush()

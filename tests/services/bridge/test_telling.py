@@ -149,7 +149,7 @@ async def test_lone_request_whose_process_tells_of_no_change_tells_nobody() -> N
     async with bridged(command=COMMAND) as wire:
         _, stream = await listening(wire)
         params: JSON = {"name": "changed", "arguments": {}}
-        answer = await wire.ask_modern("tools/call", params, capabilities=ASKABLE)
+        answer = await wire.ask_modern("tools/call", params, capabilities={"elicitation": {}})
         assert answer.result["isError"] is False
         await asyncio.sleep(0.5)
         assert heard(stream, TOOLS_CHANGED) == []
@@ -227,3 +227,37 @@ async def test_sessions_of_one_owner_share_a_process_and_no_questions() -> None:
         declined = {"action": "decline"}
         await second.post({"jsonrpc": "2.0", "id": question["id"], "result": declined})
         assert "decline" in str((await started.whole()).result)
+
+
+# --- questions that are withdrawn, and those that come before a call -----------------------------
+
+
+@pytest.mark.parametrize("isolation", ["auto", "per-key"])
+async def test_question_that_the_server_withdraws_is_withdrawn_from_the_client(
+    isolation: str,
+) -> None:
+    """notifications/cancelled under the client's own id, on the stream where it was asked."""
+    async with bridged(command=COMMAND, isolation=isolation) as wire:
+        session = await wire.session(capabilities={"elicitation": {}})
+        started = session.start("tools/call", {"name": "ask_in_vain", "arguments": {}})
+        question = await started.message()
+        assert question["method"] == "elicitation/create"
+        await started.whole()
+        withdrawn = heard(started, "notifications/cancelled")
+        assert [each["requestId"] for each in withdrawn] == [question["id"]]
+
+
+async def test_client_of_2026_07_28_is_asked_for_its_roots_before_its_first_call() -> None:
+    """A server that wants them right after it was opened, whose lists were read meanwhile."""
+    async with bridged(command=COMMAND) as wire:
+        params: JSON = {"name": "roots", "arguments": {}}
+        asked = await wire.ask_modern("tools/call", params, capabilities={"roots": {}})
+        assert asked.result["resultType"] == "input_required", asked.result
+        ((key, question),) = asked.result["inputRequests"].items()
+        assert question["method"] == "roots/list"
+        more: JSON = {
+            "inputResponses": {key: {"roots": [{"uri": "file:///mine"}]}},
+            "requestState": asked.result["requestState"],
+        }
+        done = await wire.ask_modern("tools/call", {**params, **more}, capabilities={"roots": {}})
+        assert "file:///mine" in str(done.result["content"])
