@@ -6,6 +6,7 @@ update(uri)         tells that a resource has changed, whoever is subscribed
 log(text)           a log message, then the answer
 add(name)           one more tool, and that the list has changed
 changed()           that the list of tools has changed, which it has not
+ask_in_vain()       asks, withdraws the question, and then answers
 ask(message)        what the client answers to elicitation/create, as JSON
 roots()             what the client's roots were when it was last told, as JSON
 who()               the process id
