@@ -84,7 +84,7 @@ def test_a_name_beside_a_file_with_servers_is_refused(
     assert load(["--name", "bridge", "server"])[1].name == "bridge"
 
 
-@pytest.mark.parametrize("line", ["npx -y foo", f"{sys.executable} -u x.py"])
+@pytest.mark.parametrize("line", ["npx -y foo", "/bin/sh -u x.sh"])
 def test_a_whole_line_in_quotes_is_refused_with_the_words_to_write(
     monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
