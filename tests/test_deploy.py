@@ -197,7 +197,7 @@ def test_up_says_where_everything_is(clone: Clone, first_up: Answer) -> None:
     for name, port in clone.ports.items():
         row = rf"{name} +http://127\.0\.0\.1:{port} +healthy +\d+ +\.run/logs/{name}\.log"
         assert re.search(row, first_up.text), first_up.text
-    assert f"curl http://127.0.0.1:{clone.port}/health" in first_up.text
+    assert f"curl -s http://127.0.0.1:{clone.port}/health" in first_up.text
 
 
 def test_up_makes_a_demo_database_of_some_100_000_rows(running: Clone) -> None:

@@ -18,6 +18,7 @@ import pytest
 from core.protocol.messages import JSON
 from core.ticker import Ticker
 from services.bridge.children.child import Child
+from services.bridge.children.descendants import MARK
 from services.bridge.children.isolation import Want
 from services.bridge.children.pool import Pool
 from services.bridge.children.process import End
@@ -25,6 +26,8 @@ from services.bridge.errors import ChildDied, ChildNotStarted, RequestTimeout
 from services.bridge.specs import ServerSpec
 from tests.services.bridge.children_in_memory import ASKABLE, OWN_FACE, want
 from tests.services.bridge.hostile import COMMAND
+
+_imported_at = time.time()
 
 
 class Real:
@@ -81,7 +84,16 @@ class Real:
 
 def processes() -> list[int]:
     """Return all processes below this one that are or were of a pool, zombies too."""
-    return [each.pid for each in psutil.Process().children(recursive=True)]
+    return [each.pid for each in psutil.Process().children(recursive=True) if _is_of_a_pool(each)]
+
+
+def _is_of_a_pool(process: psutil.Process) -> bool:
+    try:
+        return MARK in process.environ()
+    except psutil.ZombieProcess:
+        return process.create_time() >= _imported_at
+    except psutil.Error:
+        return False
 
 
 @contextlib.asynccontextmanager
