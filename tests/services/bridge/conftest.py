@@ -14,6 +14,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @pytest.fixture(scope="module", autouse=True)
 def orphans_are_inits_again() -> Iterator[None]:
-    """Leave orphans of other tests to init (prctl(2)): a bridge in this process takes all of them."""
+    """Leave orphans of other tests to init (prctl(2)); a bridge in this process takes them all."""
     yield
     libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (0, 0, 0, 0)))
