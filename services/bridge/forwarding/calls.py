@@ -216,15 +216,11 @@ class Forwarding:
         environment: Environment,
     ) -> JSON:
         caller = context.caller
-        user = self._users.of(caller, capabilities, environment, time.monotonic())
         if PARKED in context.answers:
-            running = self._go_on(context)
-            if running.work is None:
-                await self.asking.let_it_ask(user, running)
-            if running.work is None and not running.open_questions:
-                self._begin(running, method, params, context)
-            return await self._until_it_asks(user, running)
+            return await self._go_on(method, params, context)
+        user = self._users.of(caller, capabilities, environment, time.monotonic())
         running = Running(context, caller.payer, parks=caller.modern and bool(capabilities))
+        running.user = user
         user.running.append(running)
         try:
             want = Want(user.session, user.owner, user.face, environment)
@@ -271,11 +267,12 @@ class Forwarding:
             for child in user.children:
                 child.notify("notifications/roots/list_changed", {})
 
-    def _go_on(self, context: Context) -> Running:
-        """Return the parked call that a request brings answers for.
+    async def _go_on(self, method: str, params: JSON, context: Context) -> JSON:
+        """Return the result of the parked call that a request brings answers for.
 
         Raises:
             CallGone: It is not waiting any more.
+            InputRequired: It asks again.
         """
         running = self.parked.take(context.answers[PARKED], context.caller.payer)
         if running is None:
@@ -287,7 +284,17 @@ class Forwarding:
         if running.lease is not None:
             running.lease.parked = False
         running.answer(context.answers)
-        return running
+        user = running.user
+        assert user is not None, "a call that is parked is somebody's"
+        if running.work is None:
+            try:
+                await self.asking.let_it_ask(user, running)
+            except BaseException:
+                self._end(user, running, finished=False)
+                raise
+            if not running.open_questions:
+                self._begin(running, method, params, context)
+        return await self._until_it_asks(user, running)
 
     def _begin(self, running: Running, method: str, params: JSON, context: Context) -> None:
         assert running.child is not None
@@ -334,9 +341,8 @@ class Forwarding:
         """Give a parked call up: its client has not come back."""
         if running.work is not None:
             running.work.cancel()
-        for user in self._users.all():
-            if running in user.running:
-                self._end(user, running, finished=False)
+        if running.user is not None:
+            self._end(running.user, running, finished=False)
 
     # -- one request ------------------------------------------------------------------------------
 

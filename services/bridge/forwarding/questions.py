@@ -30,6 +30,7 @@ from services.bridge.forwarding.relaying import Relay
 if TYPE_CHECKING:
     from services.bridge.children.child import Child
     from services.bridge.children.pool import Lease
+    from services.bridge.forwarding.users import User
 
 ASKABLE = ("roots", "sampling", "elicitation")
 """Client capabilities that let a server ask."""
@@ -98,6 +99,7 @@ class Running:
         parks: It is parked while its client answers, as a call of 2026-07-28 is.
         child: None while it is being opened.
         questions: Asked and not answered yet, by key.
+        user: Whose it is.
     """
 
     context: Context | None
@@ -107,6 +109,7 @@ class Running:
     lease: Lease | None = None
     work: asyncio.Task[JSON] | None = None
     questions: dict[str, tuple[ForeignQuestion, asyncio.Future[JSON]]] = field(default_factory=dict)
+    user: User | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     relay: Relay = field(init=False)
 

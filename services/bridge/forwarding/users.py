@@ -123,10 +123,6 @@ class Users:
         """Return the users of a session: one for each environment that its headers gave."""
         return self._by_session.get(session, ())
 
-    def all(self) -> list[User]:
-        """Return every user."""
-        return list(self._users.values())
-
     def forget(self, session: str) -> None:
         """Forget a session that is over, and who was nothing but it."""
         for user in self._by_session.pop(session, ()):
