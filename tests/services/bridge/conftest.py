@@ -15,5 +15,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 @pytest.fixture(scope="module", autouse=True)
 def orphans_are_inits_again() -> Iterator[None]:
     """Leave orphans of other tests to init (prctl(2)); a bridge in this process takes them all."""
+    _take_orphans(1)
     yield
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (0, 0, 0, 0)))
+    _take_orphans(0)
+
+
+def _take_orphans(is_on: int) -> None:
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (is_on, 0, 0, 0)))
