@@ -45,6 +45,8 @@ LOG_LEVELS: dict[str, int] = {
         ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
     )
 }
+LEVEL_NAMES = tuple(LOG_LEVELS)
+"""The levels by their ranks."""
 MIN_PROGRESS_INTERVAL_S = 0.02
 MAX_ASK_ROUNDS = 8
 

@@ -169,7 +169,7 @@ class Guard:
         self._metrics = metrics
         self._request_log = request_log
         self._nowhere = Route(self._nothing_here, "other", public=True)
-        self.take_routes(paths, prefixes)
+        self._paths, self._prefixes = dict(paths), dict(prefixes)
         self._hosts = LOCAL_HOSTS | {name.lower() for name in settings.security.allowed_hosts}
         self._origins = frozenset(o.rstrip("/").lower() for o in settings.cors.allowed_origins)
         self._security_headers = security_headers(secure=settings.tls.certificate is not None)
@@ -179,10 +179,6 @@ class Guard:
         self.single_headers = set(SINGLE_HEADERS)
         self.active = 0
         self.is_stopping = False
-
-    def take_routes(self, paths: Mapping[str, Route], prefixes: Mapping[str, Route]) -> None:
-        """Serve these paths from now on."""
-        self._paths, self._prefixes = dict(paths), dict(prefixes)
 
     def add_routes(self, paths: Mapping[str, Route], prefixes: Mapping[str, Route]) -> None:
         """Serve these paths, too."""

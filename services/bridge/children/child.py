@@ -107,7 +107,6 @@ class Child:
         server: Its name.
         face: What it was told of its client; None until it is opened.
         in_flight: Requests that wait for it.
-        requests_done: Requests that it has answered, by a result or an error.
         last_used: When a request began or ended (monotonic seconds).
     """
 
@@ -117,7 +116,6 @@ class Child:
         self.server = spec.name
         self.face: Face | None = None
         self.in_flight = 0
-        self.requests_done = 0
         self.last_used = time.monotonic()
         self._spec = spec
         self._owner = owner
@@ -287,10 +285,8 @@ class Child:
             result = await self._connection.request(
                 method, said, timeout_s=timeout_s, max_s=max_s, on_progress=on_progress
             )
-            self.requests_done += 1
             return era.result(method, result)
         except RemoteError as error:
-            self.requests_done += 1
             raise _alike(method, error) from None
         except (asyncio.CancelledError, RequestTimeout):
             if log_level is not None:

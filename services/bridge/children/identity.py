@@ -6,6 +6,13 @@ from dataclasses import dataclass, field
 
 from core.protocol.messages import JSON
 
+QUESTIONS = {
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+    "elicitation/create": "elicitation",
+}
+"""What a child may ask, and the capability that its client needs for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Face:

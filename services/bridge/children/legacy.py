@@ -27,6 +27,7 @@ from services.bridge.children.connection import (
     Connection,
 )
 from services.bridge.children.identity import (
+    QUESTIONS,
     Face,
     Identity,
     NotOpened,
@@ -36,12 +37,6 @@ from services.bridge.children.identity import (
 from services.bridge.children.meta import without_gaps, without_ours
 from services.bridge.errors import RemoteError
 
-_QUESTIONS: Final = {
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-    "elicitation/create": "elicitation",
-}
-"""What a child may ask, and the capability that the client needs for it."""
 _NOTIFICATIONS: Final = frozenset({"notifications/roots/list_changed"})
 _BESIDE: Final = ("task", "inputResponses", "requestState")
 """Params that only a server of another revision understands. A client is told of no tasks."""
@@ -104,7 +99,7 @@ class Legacy:
         Raises:
             RemoteError: There is no such question, or the client has not said that it can be asked.
         """
-        capability = _QUESTIONS.get(method)
+        capability = QUESTIONS.get(method)
         if capability is None or capability not in self._face.capabilities:
             raise _no_such(method)
         if method != "elicitation/create":

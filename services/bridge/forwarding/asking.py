@@ -16,6 +16,7 @@ from core.context import Context
 from core.errors import SuiteError
 from core.protocol.messages import JSON
 from core.protocol.sessions import Session
+from services.bridge.children.connection import METHOD_NOT_FOUND
 from services.bridge.errors import RemoteError
 from services.bridge.forwarding.questions import ForeignQuestion, Running, question_of
 
@@ -31,7 +32,6 @@ FIRST_QUESTIONS_S = 0.05
 """For a child that was just opened, or told that roots changed, to ask for them."""
 LOOK_EVERY_S = 0.02
 REFUSED_BY_CLIENT = -1
-METHOD_NOT_FOUND = -32601
 
 
 class Asking:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from core.context import LOG_LEVELS, Caller, Context
+from core.context import LEVEL_NAMES, Caller, Context
 from core.errors import (
     ClientCapabilityMissing,
     ForeignError,
@@ -27,6 +27,7 @@ from core.errors import (
 from core.protocol.messages import JSON
 from core.protocol.revisions import MODERN, PREFIX, V2025_11_25
 from core.questions import InputRequired, covers
+from services.bridge.children.child import RESOURCE_NOT_FOUND
 from services.bridge.children.identity import Face
 from services.bridge.children.pool import Lease, Pool, Want
 from services.bridge.errors import (
@@ -67,9 +68,7 @@ ONE_BREATH_S = 0.02
 ROOTS_FRESH_S = 0.5
 """After it was told that roots are others, in which a child may be about to ask for them."""
 URL_ELICITATION_REQUIRED = -32042
-RESOURCE_NOT_FOUND = -32002
 MISSING_CAPABILITY = -32021
-LEVEL_NAMES = tuple(LOG_LEVELS)
 
 
 class Forwarding:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from core.context import LOG_LEVELS, Caller, Context, notification
+from core.context import LEVEL_NAMES, LOG_LEVELS, Caller, Context, notification
 from core.errors import InvalidParams, ToolError
 from core.protocol.changes import UPDATED
 from core.protocol.messages import JSON
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MAX_SUBSCRIPTIONS = 1000
 SILENCE_S = 5.0
 """After somebody's call, in which a log message of a shared child may still be about it."""
-LEVEL_NAMES = tuple(LOG_LEVELS)
 logger = logging.getLogger(__name__)
 
 

@@ -25,6 +25,7 @@ from core.context import Context
 from core.protocol.encode import sampling_for
 from core.protocol.messages import JSON
 from core.protocol.revisions import MODERN, V2025_11_25
+from services.bridge.children.identity import QUESTIONS
 from services.bridge.forwarding.relaying import Relay
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 
 ASKABLE = ("roots", "sampling", "elicitation")
 """Client capabilities that let a server ask."""
-_CAPABILITY_OF = {
-    "elicitation/create": "elicitation",
-    "sampling/createMessage": "sampling",
-    "roots/list": "roots",
-}
 PARKED = "mcp-bridge/call"
 """Key, among a request's settled answers, of the call that goes on when it is repeated."""
 STATE = "mcp-bridge/state"
@@ -56,7 +52,7 @@ class ForeignQuestion:
 
     def capability(self) -> JSON:
         """Return what the client has to offer for this."""
-        name = _CAPABILITY_OF[self.method]
+        name = QUESTIONS[self.method]
         if name == "elicitation" and self.given.get("mode") == "url":
             return {name: {"url": {}}}
         if name == "sampling" and "tools" in self.given:
@@ -85,7 +81,7 @@ class ForeignQuestion:
 
 def question_of(method: str, params: Any) -> ForeignQuestion | None:
     """Return what a child asks; None for what clients are never asked."""
-    if method not in _CAPABILITY_OF or type(params) is not dict:
+    if method not in QUESTIONS or type(params) is not dict:
         return None
     return ForeignQuestion(method, params)
 

@@ -18,7 +18,7 @@ npm error 404  'no-such-server@*' is not in this registry.
 npm error 404
 npm error 404 Note that you can also install from a
 npm error 404 tarball, folder, http url, or git folder.
-npm error A complete log of this run can be found in: /root/.npm/_logs/2026-01-01-debug-0.log"""
+npm error A complete log of this run can be found in: /home/ann/.npm/_logs/2026-01-01-debug-0.log"""
 NODE = """\
 node:internal/modules/cjs/loader:1210
 throw err;
